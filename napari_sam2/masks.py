@@ -1,0 +1,246 @@
+"""Masks of many objects on one frame or of one object through time, and their run lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+from pycocotools import mask as coco
+
+BoolArray = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Rle:
+    """A mask as COCO's compressed run lengths (column by column), hashable and JSON-ready.
+
+    Parameters
+    ----------
+    size : tuple of int
+        (height, width).
+    counts : str
+        Compressed run lengths as pycocotools writes them, as text.
+    """
+
+    size: tuple[int, int]
+    counts: str
+
+    def decode(self) -> BoolArray:
+        """Return the mask, bool (H, W)."""
+        return decode_rle(self)
+
+    @property
+    def area(self) -> int:
+        """Number of pixels in the mask."""
+        return int(coco.area(self._coco()))
+
+    @property
+    def box(self) -> tuple[int, int, int, int] | None:
+        """Smallest box (x0, y0, x1, y1) around the mask, right and lower edge exclusive; None when empty."""
+        x, y, w, h = (int(v) for v in coco.toBbox(self._coco()))
+        return None if w == 0 or h == 0 else (x, y, x + w, y + h)
+
+    def _coco(self) -> dict[str, Any]:
+        return {"size": list(self.size), "counts": self.counts.encode("ascii")}
+
+
+def encode_rle(mask: NDArray[Any]) -> Rle:
+    """Encode a (H, W) mask; everything that is not zero belongs to it."""
+    if mask.ndim != 2:
+        raise ValueError(f"a mask has two axes (H, W), this array has shape {mask.shape}")
+    height, width = mask.shape
+    if mask.size == 0:
+        raise ValueError(f"a mask needs at least one pixel, this array has shape {mask.shape}")
+    encoded = coco.encode(np.asfortranarray(mask != 0, dtype=np.uint8))
+    return Rle((height, width), encoded["counts"].decode("ascii"))
+
+
+def decode_rle(rle: Rle) -> BoolArray:
+    """Decode run lengths to a bool array (H, W); raises ValueError when they do not fill the size exactly."""
+    height, width = rle.size
+    if height < 1 or width < 1 or run_length_total(rle.counts) != height * width:
+        raise ValueError(
+            f"these run lengths do not describe a mask of {height} × {width} pixels: they are damaged"
+        )
+    decoded: BoolArray = coco.decode({"size": [height, width], "counts": rle.counts.encode("ascii")}).astype(
+        bool
+    )
+    return decoded
+
+
+def run_length_total(counts: str) -> int:
+    """Return how many pixels compressed run lengths cover; -1 when they are damaged.
+
+    pycocotools decodes damaged text without complaint (and may write out of bounds), so the text is checked first.
+    The coding: groups of 5 bits, least significant first, 6th bit = "more follows"; from the third run on,
+    the difference to the run before the previous one is stored.
+    """
+    runs: list[int] = []
+    value = shift = 0
+    for character in counts:
+        code = ord(character) - 48
+        if not 0 <= code < 64 or shift > 30:
+            return -1
+        value |= (code & 0x1F) << shift
+        shift += 5
+        if code & 0x20:
+            continue
+        if code & 0x10:
+            value -= 1 << shift
+        if len(runs) > 2:
+            value += runs[-2]
+        if value < 0:
+            return -1
+        runs.append(value)
+        value = shift = 0
+    return -1 if shift else sum(runs)
+
+
+@dataclass(frozen=True)
+class FrameMasks:
+    """The masks of some objects on one frame.
+
+    Parameters
+    ----------
+    frame : int
+        Index of the frame.
+    object_ids : tuple of int
+        One id for each mask; an id is the object's label value and its only identity.
+    masks : ndarray of bool, shape (N, H, W)
+        May overlap.
+    object_scores : ndarray of float32, shape (N,)
+        Above 0: the model sees the object.
+    predicted_ious : ndarray of float32, shape (N,)
+        The model's own estimate of the quality of the mask, 0 to 1.
+    prompted : ndarray of bool, shape (N,)
+        True where the user said something about this object on this frame.
+    """
+
+    frame: int
+    object_ids: tuple[int, ...]
+    masks: BoolArray
+    object_scores: NDArray[np.float32]
+    predicted_ious: NDArray[np.float32]
+    prompted: BoolArray
+
+    def __post_init__(self) -> None:
+        n = len(self.object_ids)
+        if self.masks.ndim != 3 or len(self.masks) != n:
+            raise ValueError(f"{n} objects need masks of shape ({n}, H, W), not {self.masks.shape}")
+        for name in ("object_scores", "predicted_ious", "prompted"):
+            if getattr(self, name).shape != (n,):
+                raise ValueError(f"{name} must have shape ({n},), not {getattr(self, name).shape}")
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the frame."""
+        return self.masks.shape[1], self.masks.shape[2]
+
+    def of(self, object_id: int) -> BoolArray:
+        """Return the mask of one object (H, W); KeyError when it is not on this frame."""
+        if object_id not in self.object_ids:
+            raise KeyError(f"object {object_id} has no mask on frame {self.frame}")
+        mask: BoolArray = self.masks[self.object_ids.index(object_id)]
+        return mask
+
+    def select(self, object_ids: Iterable[int]) -> FrameMasks:
+        """Return the same frame with only these objects, in this order."""
+        wanted = tuple(object_ids)
+        rows = [self.object_ids.index(i) for i in wanted]
+        return FrameMasks(
+            self.frame,
+            wanted,
+            self.masks[rows],
+            self.object_scores[rows],
+            self.predicted_ious[rows],
+            self.prompted[rows],
+        )
+
+    @classmethod
+    def empty(cls, frame: int, size: tuple[int, int]) -> FrameMasks:
+        """Return a frame on which no object has a mask."""
+        nothing = np.zeros(0, np.float32)
+        return cls(frame, (), np.zeros((0, *size), bool), nothing, nothing.copy(), np.zeros(0, bool))
+
+    @classmethod
+    def joined(cls, parts: Sequence[FrameMasks]) -> FrameMasks:
+        """Join the objects of several results of the same frame."""
+        if len({p.frame for p in parts}) != 1:
+            raise ValueError(
+                f"only results of one frame can be joined, got frames {[p.frame for p in parts]}"
+            )
+        return cls(
+            parts[0].frame,
+            tuple(i for p in parts for i in p.object_ids),
+            np.concatenate([p.masks for p in parts]),
+            np.concatenate([p.object_scores for p in parts]),
+            np.concatenate([p.predicted_ious for p in parts]),
+            np.concatenate([p.prompted for p in parts]),
+        )
+
+
+@dataclass(frozen=True)
+class Masklet:
+    """One object's masks over time, as run lengths.
+
+    Parameters
+    ----------
+    object_id : int
+        The label value.
+    size : tuple of int
+        (height, width) of the frames.
+    masks : mapping of int to Rle
+        Frame index to mask; frames on which the object was not looked for are missing.
+    """
+
+    object_id: int
+    size: tuple[int, int]
+    masks: Mapping[int, Rle] = field(default_factory=dict)
+
+    @cached_property
+    def frames(self) -> tuple[int, ...]:
+        """Frames with an entry, in order."""
+        return tuple(sorted(self.masks))
+
+    def mask(self, frame: int) -> BoolArray:
+        """Return the mask on a frame, bool (H, W); empty where the object has none."""
+        rle = self.masks.get(frame)
+        return np.zeros(self.size, bool) if rle is None else rle.decode()
+
+
+def compose_labels(
+    frame_masks: FrameMasks, dtype: DTypeLike = np.uint16, order: Literal["area", "id"] = "area"
+) -> NDArray[Any]:
+    """Draw overlapping masks into one label image (H, W).
+
+    Parameters
+    ----------
+    frame_masks : FrameMasks
+        Masks of one frame.
+    dtype : dtype
+        Integer type of the label image; every object id must fit.
+    order : {"area", "id"}
+        Who is on top where masks overlap: the smaller object (equal areas: the higher id), or the higher id.
+    """
+    out = np.zeros(frame_masks.size, dtype)
+    ids = frame_masks.object_ids
+    if ids and not (min(ids) >= 1 and max(ids) <= np.iinfo(out.dtype).max):
+        raise ValueError(
+            f"object ids must be between 1 and {np.iinfo(out.dtype).max} to be drawn as {out.dtype}"
+        )
+    areas = frame_masks.masks.reshape(len(ids), -1).sum(1)
+    for row in sorted(range(len(ids)), key=lambda r: (-areas[r] if order == "area" else 0, ids[r])):
+        out[frame_masks.masks[row]] = ids[row]
+    return out
+
+
+def mask_box(mask: BoolArray) -> tuple[int, int, int, int] | None:
+    """Return the smallest box (x0, y0, x1, y1) around a (H, W) mask, right and lower edge exclusive; None when empty."""
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    if len(rows) == 0:
+        return None
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
