@@ -232,7 +232,7 @@ def compose_labels(
         raise ValueError(
             f"object ids must be between 1 and {np.iinfo(out.dtype).max} to be drawn as {out.dtype}"
         )
-    areas = frame_masks.masks.reshape(len(ids), -1).sum(1)
+    areas = frame_masks.masks.sum(axis=(1, 2))
     for row in sorted(range(len(ids)), key=lambda r: (-areas[r] if order == "area" else 0, ids[r])):
         out[frame_masks.masks[row]] = ids[row]
     return out
