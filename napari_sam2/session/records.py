@@ -1,0 +1,103 @@
+"""What one object leaves behind on one frame, where that goes, and where frames come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@runtime_checkable
+class FrameSource(Protocol):
+    """A video, time-lapse or stack that is read frame by frame."""
+
+    def __len__(self) -> int:
+        """Return the number of frames."""
+        ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of every frame."""
+        ...
+
+    def frame(self, index: int, /) -> NDArray[np.uint8]:
+        """Return one frame as uint8 RGB (H, W, 3)."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class FrameRecord:
+    """What one object leaves behind on one frame: enough to show its mask and to rebuild its memory.
+
+    Parameters
+    ----------
+    logits : ndarray of float16 or float32, shape (h, w)
+        Low-resolution mask logits exactly as later steps use them (rounded to the store's precision).
+    pointer : ndarray of float32, shape (C,)
+        The object pointer.
+    object_score : float
+        Above 0: the object is visible.
+    predicted_iou : float
+        The network's own estimate of the mask's quality.
+    prompted : bool
+        The mask was made from a prompt on this frame.
+    conditioning : bool
+        The frame conditions the object: its memory is recalled on every other frame.
+    tracked : bool
+        Propagation had reached this frame (before the prompt came, for a prompted frame).
+    reverse : bool
+        The direction in which propagation passed it last.
+    basis : int
+        Fingerprint (63 bits) of the prompts that this result answers: of the frame's own prompt when it
+        conditions, of the nearest prompts on both sides when it was tracked. A tracked record whose basis
+        is no longer current is stale: it is shown, but not remembered, until it is tracked again.
+    """
+
+    logits: NDArray[Any]
+    pointer: NDArray[np.float32]
+    object_score: float
+    predicted_iou: float
+    prompted: bool
+    conditioning: bool
+    tracked: bool = True
+    reverse: bool = False
+    basis: int = 0
+
+
+FrameResults = Mapping[int, tuple[FrameRecord, NDArray[np.bool_]]]
+
+
+@runtime_checkable
+class RecordStore(Protocol):
+    """Where a session puts what it no longer needs in RAM. Objects never share an entry."""
+
+    def put(self, object_id: int, frame: int, record: FrameRecord, mask: NDArray[np.bool_]) -> None:
+        """Write (or replace) the record of one object on one frame, with its frame-size mask (H, W)."""
+        ...
+
+    def put_frame(self, frame: int, results: FrameResults) -> None:
+        """Write the records of several objects on one frame, all or none of them."""
+        ...
+
+    def get(self, object_id: int, frame: int) -> FrameRecord | None:
+        """Return a record, or None when there is none."""
+        ...
+
+    def remove(self, object_id: int, frame: int) -> None:
+        """Drop one record; nothing happens when there is none."""
+        ...
+
+    def remove_object(self, object_id: int) -> None:
+        """Drop every record of an object."""
+        ...
+
+    def frames(self, object_id: int) -> list[int]:
+        """Return the frames with a record of this object, in order."""
+        ...
+
+    def flush(self) -> None:
+        """Make everything that was put durable."""
+        ...
