@@ -1,0 +1,388 @@
+"""What a synthetic scene is made of, and a random draw over all kinds of scenes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+Look = Literal[
+    "fluorescence",
+    "phase",
+    "relief",
+    "membrane",
+    "textured",
+    "hollow",
+    "granular",
+    "brightfield",
+    "electron",
+    "natural",
+]
+Shape = Literal["blob", "ellipse", "spread", "polygon", "rod", "filament", "tube", "animal", "branched"]
+Background = Literal["flat", "uneven", "textured", "debris", "floor", "patches"]
+Contact = Literal["stack", "press", "apart"]
+
+LOOKS: tuple[Look, ...] = (
+    "fluorescence",
+    "phase",
+    "relief",
+    "membrane",
+    "textured",
+    "hollow",
+    "granular",
+    "brightfield",
+    "electron",
+    "natural",
+)
+SHAPES: tuple[Shape, ...] = (
+    "blob",
+    "ellipse",
+    "spread",
+    "polygon",
+    "rod",
+    "filament",
+    "tube",
+    "animal",
+    "branched",
+)
+BACKGROUNDS: tuple[Background, ...] = ("flat", "uneven", "textured", "debris", "floor", "patches")
+CONTACTS: tuple[Contact, ...] = ("stack", "press", "apart")
+
+
+@dataclass(frozen=True)
+class SceneOptions:
+    """Everything that can be said of a synthetic clip before its seed is drawn.
+
+    Parameters
+    ----------
+    size : (int, int)
+        Height and width in pixels, each at least 32.
+    frames : int
+        Number of frames, at least 1.
+    looks : tuple of str
+        Appearances; every object draws one of them. See `LOOKS`.
+    shapes : tuple of str
+        Outlines; every object draws one of them. See `SHAPES`.
+    objects : int
+        Number of labelled objects at the start (divisions add more), at least 1.
+    radius : (float, float)
+        Smallest and largest mean radius in pixels, drawn log-uniformly per object.
+    motion : float
+        Typical own step per frame, as a fraction of the radius.
+    flow : float
+        Step per frame that all objects share, as a fraction of the mean radius.
+    rotation : float
+        Typical turn per frame in radians.
+    deformation : float
+        0 keeps outlines rigid; 1 changes them strongly within ten frames.
+    growth : float
+        Typical relative change of the radius per frame.
+    contact : {"stack", "press", "apart"}
+        Objects in front hide those behind; or press flat interfaces against each other; or keep apart.
+    clustering : float
+        0 scatters the objects evenly, 1 starts them in tight groups.
+    crossings, exits, vanishings, divisions : float
+        Fraction of the objects that pass over or under another one, leave the frame and come back, leave the
+        focal plane and come back, divide.
+    zstack : bool
+        Time is depth: every object grows from nothing and shrinks to nothing again.
+    occluders : int
+        Unlabelled things that pass in front of an object.
+    background : str
+        See `BACKGROUNDS`.
+    polarity : {1, -1}
+        -1 inverts the grey values (dark objects on a bright ground).
+    contrast : float
+        Brightness of the objects over the ground, about 0.3 (faint) to 1.5.
+    variation : float
+        How much the brightness differs from object to object.
+    colour : bool
+        Colour or grey.
+    blur, blur_drift : float
+        Standard deviation of the point spread function in pixels, and its relative change over the clip.
+    gaussian_noise, poisson_noise, structured_noise : float
+        Standard deviations relative to the full range; Poisson noise as that of a mid-grey pixel.
+    vignette, bleaching, flicker : float
+        Uneven illumination; relative loss of brightness per frame; relative random change per frame.
+    jpeg : float
+        0 for none, else the strength of 8 x 8 cosine quantisation (0.2 hardly seen, 1 strong).
+    gamma : float
+        Exponent of the final tone curve.
+    shake : float
+        Standard deviation of the camera's jump per frame in pixels (objects and ground alike).
+    amodal : bool
+        Also return each object's full mask, hidden parts included.
+    """
+
+    size: tuple[int, int] = (256, 256)
+    frames: int = 8
+    looks: tuple[Look, ...] = ("fluorescence",)
+    shapes: tuple[Shape, ...] = ("blob",)
+    objects: int = 8
+    radius: tuple[float, float] = (12.0, 20.0)
+    motion: float = 0.15
+    flow: float = 0.0
+    rotation: float = 0.05
+    deformation: float = 0.3
+    growth: float = 0.0
+    contact: Contact = "stack"
+    clustering: float = 0.0
+    crossings: float = 0.0
+    exits: float = 0.0
+    vanishings: float = 0.0
+    divisions: float = 0.0
+    zstack: bool = False
+    occluders: int = 0
+    background: Background = "uneven"
+    polarity: Literal[1, -1] = 1
+    contrast: float = 1.0
+    variation: float = 0.2
+    colour: bool = False
+    blur: float = 0.8
+    blur_drift: float = 0.0
+    gaussian_noise: float = 0.03
+    poisson_noise: float = 0.0
+    structured_noise: float = 0.0
+    vignette: float = 0.0
+    bleaching: float = 0.0
+    flicker: float = 0.0
+    jpeg: float = 0.0
+    gamma: float = 1.0
+    shake: float = 0.0
+    amodal: bool = False
+
+    def check(self) -> None:
+        """Raise ValueError, naming the field, when a value makes no scene."""
+        if len(self.size) != 2 or min(self.size) < 32:
+            raise ValueError(f"size must be (height, width) of at least 32 pixels each, got {self.size}")
+        if self.frames < 1:
+            raise ValueError(f"frames must be at least 1, got {self.frames}")
+        if not 1 <= self.objects <= 500:
+            raise ValueError(f"objects must be between 1 and 500, got {self.objects}")
+        if not 0 < self.radius[0] <= self.radius[1]:
+            raise ValueError(f"radius must be (smallest, largest) with 0 < smallest, got {self.radius}")
+        for name, known in (("looks", LOOKS), ("shapes", SHAPES)):
+            drawn = getattr(self, name)
+            unknown = sorted(set(drawn) - set(known))
+            if unknown or not drawn:
+                raise ValueError(f"{name} must name at least one of {', '.join(known)}; got {drawn}")
+        if self.background not in BACKGROUNDS:
+            raise ValueError(f"background must be one of {', '.join(BACKGROUNDS)}; got {self.background!r}")
+        if self.contact not in CONTACTS:
+            raise ValueError(f"contact must be one of {', '.join(CONTACTS)}; got {self.contact!r}")
+
+
+# One row per kind of scene: weight, then the fields that make the kind; everything else is drawn freely.
+_KINDS: tuple[tuple[str, float], ...] = (
+    ("nuclei", 3.0),
+    ("phase cells", 2.5),
+    ("relief cells", 1.2),
+    ("epithelium", 1.5),
+    ("spread cells", 1.5),
+    ("granular cells", 1.0),
+    ("rods", 1.2),
+    ("filaments", 0.7),
+    ("tubes", 0.8),
+    ("organoids", 1.0),
+    ("tissue", 1.0),
+    ("sections", 1.0),
+    ("stack", 1.3),
+    ("animals", 1.3),
+    ("things", 2.5),
+)
+
+
+def _kind_fields(kind: str, rng: np.random.Generator) -> dict[str, object]:
+    """Looks, shapes, contact and background that make a kind of scene recognisable."""
+
+    def pick(*values: object) -> object:
+        return values[int(rng.integers(len(values)))]
+
+    contact = pick("stack", "stack", "press", "apart")
+    fields: dict[str, dict[str, object]] = {
+        "nuclei": {
+            "looks": pick(("fluorescence",), ("fluorescence",), ("fluorescence", "granular")),
+            "shapes": pick(("ellipse",), ("blob",), ("ellipse", "blob")),
+            "contact": contact,
+        },
+        "phase cells": {"looks": ("phase",), "shapes": pick(("blob",), ("spread", "blob"), ("ellipse",))},
+        "relief cells": {
+            "looks": ("relief",),
+            "shapes": pick(("blob",), ("spread",), ("ellipse",), ("rod",)),
+            "polarity": 1,
+        },
+        "epithelium": {
+            "looks": pick(("membrane",), ("membrane",), ("electron",)),
+            "shapes": ("blob",),
+            "contact": "press",
+        },
+        "spread cells": {
+            "looks": pick(("phase",), ("textured",), ("fluorescence",), ("brightfield",)),
+            "shapes": pick(("spread",), ("spread", "branched"), ("branched",)),
+        },
+        "granular cells": {
+            "looks": pick(("granular",), ("textured",), ("granular", "hollow")),
+            "shapes": pick(("blob",), ("ellipse",)),
+            "contact": contact,
+        },
+        "rods": {
+            "looks": pick(("fluorescence",), ("phase",), ("brightfield",), ("membrane",)),
+            "shapes": ("rod",),
+            "contact": pick("stack", "apart"),
+        },
+        "filaments": {
+            "looks": pick(("fluorescence",), ("brightfield",), ("textured",)),
+            "shapes": pick(("filament",), ("filament", "branched")),
+        },
+        "tubes": {"looks": pick(("hollow",), ("membrane",), ("textured",)), "shapes": ("tube",)},
+        "organoids": {
+            "looks": pick(("hollow",), ("brightfield",), ("hollow", "granular"), ("phase",)),
+            "shapes": ("blob",),
+            "contact": contact,
+        },
+        "tissue": {
+            "looks": pick(("brightfield",), ("natural", "textured"), ("textured",)),
+            "shapes": ("blob", "ellipse"),
+            "contact": "press",
+            "background": "textured",
+        },
+        "sections": {"looks": ("electron",), "shapes": ("blob", "tube"), "contact": "press"},
+        "stack": {
+            "looks": pick(("fluorescence",), ("granular",), ("hollow",), ("membrane",), ("electron",)),
+            "shapes": pick(("blob",), ("ellipse",), ("tube", "blob")),
+            "zstack": True,
+            "contact": contact,
+        },
+        "animals": {
+            "looks": pick(("natural",), ("brightfield",), ("textured",)),
+            "shapes": pick(("animal",), ("animal",), ("rod",)),
+            "background": pick("floor", "textured", "debris"),
+        },
+        "things": {
+            "looks": pick(("natural",), ("natural",), ("natural", "textured")),
+            "shapes": pick(
+                ("polygon", "blob"), ("polygon", "ellipse", "rod"), ("animal", "blob"), ("spread",)
+            ),
+            "background": pick("floor", "textured", "patches", "patches", "uneven"),
+        },
+    }
+    return fields[kind]
+
+
+def _count_and_radius(kind: str, size: tuple[int, int], rng: np.random.Generator) -> dict[str, object]:
+    """Radii from 2 % of the frame to half of it, and as many objects as then fit (1 to 60)."""
+    side = float(min(size))
+    mean = side * float(np.exp(rng.uniform(np.log(0.02), np.log(0.22))))
+    if kind in ("rods", "filaments"):
+        mean *= 0.6  # the radius of a thin object is that of a disk with its area, its length is far longer
+    if rng.random() < 0.06:
+        mean = side * rng.uniform(0.22, 0.42)
+    mean = max(mean, 4.0)
+    spread = float(np.exp(abs(rng.normal(0, 0.3))))
+    covering = 1.0 if kind in ("epithelium", "sections", "tissue") else float(rng.uniform(0.05, 0.6))
+    fitting = covering * size[0] * size[1] / (np.pi * mean**2)
+    if kind not in ("epithelium", "sections", "tissue"):
+        fitting = float(np.exp(rng.uniform(0, np.log(max(fitting, 1.5)))))
+    count = int(np.clip(round(fitting), 1, 60))
+    if kind in ("epithelium", "sections", "tissue"):
+        # all space is filled: with fewer cells than fit they must be larger
+        mean = max(mean, side * 1.05 / np.sqrt(np.pi * 60))
+        count = int(np.clip(round(size[0] * size[1] / (np.pi * mean**2)), 2, 60))
+        mean *= 1.25
+    return {"objects": count, "radius": (mean / spread, mean * spread)}
+
+
+def _events(difficulty: float, rng: np.random.Generator) -> dict[str, object]:
+    """Motion and mishaps; `difficulty` 0 is a calm scene, 1 has everything."""
+
+    def some(chance: float, top: float) -> float:
+        return float(rng.uniform(0, top)) if rng.random() < chance * difficulty else 0.0
+
+    return {
+        "motion": float(rng.uniform(0, 1) ** 1.5 * (0.05 + 0.75 * difficulty)),
+        "flow": some(0.4, 0.4),
+        "rotation": float(rng.uniform(0, 0.03 + 0.15 * difficulty)),
+        "deformation": float(rng.uniform(0, 0.2 + 0.8 * difficulty)),
+        "growth": some(0.5, 0.03),
+        "crossings": some(0.5, 0.4),
+        "exits": some(0.4, 0.4),
+        "vanishings": some(0.25, 0.3),
+        "divisions": some(0.25, 0.3),
+        "occluders": int(rng.integers(1, 4)) if rng.random() < 0.3 * difficulty else 0,
+        "shake": some(0.3, 4.0),
+        "clustering": float(rng.uniform(0, 1)) if rng.random() < 0.3 else 0.0,
+        "bleaching": some(0.3, 0.04),
+        "flicker": some(0.3, 0.06),
+        "blur_drift": some(0.3, 0.8),
+    }
+
+
+def _imaging(kind: str, difficulty: float, rng: np.random.Generator) -> dict[str, object]:
+    """Camera and tone."""
+
+    def some(chance: float, top: float) -> float:
+        return float(rng.uniform(0, top)) if rng.random() < chance else 0.0
+
+    coloured = {"things": 0.85, "animals": 0.6, "tissue": 0.6}.get(kind, 0.12)
+    low = 0.75 - 0.4 * difficulty
+    return {
+        "background": ("flat", "uneven", "uneven", "textured", "debris")[int(rng.integers(5))],
+        "polarity": 1 if rng.random() < 0.7 else -1,
+        "contrast": float(np.exp(rng.uniform(np.log(low), np.log(1.5)))),
+        "variation": float(rng.uniform(0, 0.5)),
+        "colour": bool(rng.random() < coloured),
+        "blur": float(rng.uniform(0.5, 1.0 + 0.8 * difficulty)),
+        "gaussian_noise": float(rng.uniform(0, 1) ** 2 * (0.03 + 0.12 * difficulty)),
+        "poisson_noise": some(0.4, 0.03 + 0.1 * difficulty),
+        "structured_noise": some(0.25 * difficulty, 0.06),
+        "vignette": some(0.3, 0.6),
+        "jpeg": some(0.3, 1.0),
+        "gamma": float(np.exp(rng.normal(0, 0.25))),
+    }
+
+
+def sample_scene(
+    rng: np.random.Generator,
+    size: tuple[int, int] = (256, 256),
+    frames: int = 8,
+    difficulty: float = 0.6,
+    kind: str | None = None,
+) -> SceneOptions:
+    """Draw a scene at random from all kinds of scenes.
+
+    Parameters
+    ----------
+    rng : numpy.random.Generator
+        Source of randomness; the same state gives the same scene.
+    size : (int, int)
+        Height and width in pixels.
+    frames : int
+        Number of frames.
+    difficulty : float
+        0 (small motion, good contrast, nothing happens) to 1 (fast, noisy, occlusions, exits, divisions).
+    kind : str, optional
+        One of `scene_kinds()`; drawn when not given.
+
+    Raises
+    ------
+    ValueError
+        When `difficulty` is outside [0, 1] or `kind` is unknown.
+    """
+    if not 0 <= difficulty <= 1:
+        raise ValueError(f"difficulty must be between 0 and 1, got {difficulty}")
+    if kind is not None and kind not in scene_kinds():
+        raise ValueError(f"kind must be one of {', '.join(scene_kinds())}; got {kind!r}")
+    if kind is None:
+        weights = np.array([weight for _, weight in _KINDS])
+        kind = _KINDS[int(rng.choice(len(_KINDS), p=weights / weights.sum()))][0]
+    fields = _imaging(kind, difficulty, rng) | _events(difficulty, rng)
+    fields |= _count_and_radius(kind, size, rng) | _kind_fields(kind, rng)
+    if fields.get("contact") in ("press", "apart") and kind in ("epithelium", "sections", "tissue"):
+        fields |= {"crossings": 0.0, "clustering": 0.0}
+    return replace(SceneOptions(size=size, frames=frames), **fields)  # type: ignore[arg-type]
+
+
+def scene_kinds() -> tuple[str, ...]:
+    """Names of the kinds of scenes that `sample_scene` draws from."""
+    return tuple(name for name, _ in _KINDS)
