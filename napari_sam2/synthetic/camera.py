@@ -108,8 +108,11 @@ def record(options: SceneOptions, images: Tensor, rng: np.random.Generator, nois
     images = _lit(options, images, rng)
     images = _noisy(options, images, rng, noise)
     low, high = float(rng.uniform(0, 0.15)), float(rng.uniform(0.8, 1.05))
-    if rng.random() < 0.25:
-        high = low + (high - low) * float(rng.uniform(0.4, 0.9))  # a camera that is not used to the full
+    if rng.random() < 0.3:
+        low, high = (
+            low * 0.5,
+            low + (high - low) * float(rng.uniform(0.15, 0.9)),
+        )  # range not used to the full
     images = images.clamp(0, 1)
     if options.gamma != 1:
         images = images**options.gamma

@@ -163,9 +163,9 @@ def _divide(
     options: SceneOptions, radius: Floats, path: Floats, scale: Floats, rng: np.random.Generator
 ) -> tuple[Floats, Floats, Floats, Floats, Floats]:
     """Append daughters. The larger daughter keeps the mother's identity, the smaller one is a new object."""
-    frames, count = path.shape[:2]
+    frames, count = path.shape[0], path.shape[1]
     stretch = np.ones((frames, count))
-    axis: Floats = rng.uniform(0, 2 * np.pi, count)
+    axis: Floats = rng.uniform(0, 2 * np.pi, int(count))
     mothers = _number(options.divisions, count, rng) if frames > 3 else 0
     for m in rng.permutation(count)[:mothers]:
         when = int(rng.integers(1, frames - 1))

@@ -247,7 +247,12 @@ def _kind_fields(kind: str, rng: np.random.Generator) -> dict[str, object]:
             "contact": "press",
             "background": "textured",
         },
-        "sections": {"looks": ("electron",), "shapes": ("blob", "tube"), "contact": "press"},
+        "sections": {
+            "looks": pick(("electron",), ("electron",), ("membrane",)),
+            "shapes": pick(("blob", "tube"), ("blob",), ("blob", "spread")),
+            "contact": "press",
+            "zstack": pick(True, False),
+        },
         "stack": {
             "looks": pick(("fluorescence",), ("granular",), ("hollow",), ("membrane",), ("electron",)),
             "shapes": pick(("blob",), ("ellipse",), ("tube", "blob")),
@@ -289,7 +294,7 @@ def _count_and_radius(kind: str, size: tuple[int, int], rng: np.random.Generator
         # all space is filled: with fewer cells than fit they must be larger
         mean = max(mean, side * 1.05 / np.sqrt(np.pi * 60))
         count = int(np.clip(round(size[0] * size[1] / (np.pi * mean**2)), 2, 60))
-        mean *= 1.25
+        mean *= 1.25 if kind != "sections" else 1.5
     return {"objects": count, "radius": (mean / spread, mean * spread)}
 
 

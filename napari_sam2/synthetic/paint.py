@@ -25,10 +25,15 @@ class Painter:
         self._options = options
         self._rng = rng
         self._atlas = texture_atlas((float(rng.uniform(1.5, 3.5)), float(rng.uniform(5, 11))), noise)
-        bright = options.contrast * np.clip(1 + options.variation * rng.normal(size=count), 0.45, 2.0)
+        bright = options.contrast * np.clip(np.exp(options.variation * rng.normal(size=count)), 0.45, 3.0)
         albedo = rng.uniform(-1, 1, (count, 3)) if options.colour else np.ones((count, 3))
         if options.colour and rng.random() < 0.35:
             albedo = np.tile(rng.uniform(-0.3, 1, (1, 3)), (count, 1)) + rng.normal(0, 0.1, (count, 3))
+        if options.colour and "brightfield" in options.looks:
+            # stains absorb: most in green, least in blue or red, nearly the same for all cells
+            albedo = np.clip(
+                rng.normal((0.6, 1.0, 0.4), 0.2, (1, 3)) + rng.normal(0, 0.08, (count, 3)), 0.1, 1
+            )
 
         def on(values: np.ndarray) -> Tensor:
             return torch.as_tensor(values.astype(np.float32), device=device)
@@ -92,9 +97,7 @@ class Painter:
             dark = 1 - 0.45 * (coarse > 1.1)
             return (0.5 + 0.4 * dome + 0.12 * fine).clamp_min(0.2) * dark
         if look == "phase":
-            core = torch.exp(-((depth / 0.45) ** 2))
-            rim = torch.exp(-((inside / 1.8) ** 2))
-            return -0.3 + 0.2 * fine + 0.3 * core * (0.6 + 0.4 * coarse) - 0.35 * rim
+            return self._phase(surface, fine, coarse)
         if look == "relief":
             return 0.12 * fine - 0.05
         if look == "membrane":
@@ -111,6 +114,18 @@ class Painter:
         if look == "electron":
             return 0.15 + 0.14 * coarse + 0.2 * fine - 0.2 * (coarse > 1.2)
         return self._natural(surface, fine, coarse, dome)
+
+    def _phase(self, surface: Surface, fine: Tensor, coarse: Tensor) -> Tensor:
+        """Thick cells are dark with a lighter nucleus, flat ones hardly differ from the ground, round ones shine."""
+        depth = surface.depth
+        thickness = self._pattern[surface.thing, 0]
+        core = torch.exp(-((depth / 0.45) ** 2))
+        rim = torch.exp(-((surface.inside / 1.8) ** 2))
+        thick = -0.3 + 0.2 * fine + 0.3 * core * (0.6 + 0.4 * coarse) - 0.35 * rim
+        flat = -0.06 + 0.22 * fine + 0.12 * core * coarse - 0.4 * rim
+        ring = torch.exp(-(((depth - 0.75) / 0.2) ** 2))
+        shining = 0.25 + 0.9 * ring - 0.5 * core + 0.1 * fine - 0.6 * rim
+        return torch.where(thickness < 0.3, flat, torch.where(thickness > 0.88, shining, thick))
 
     def _natural(self, surface: Surface, fine: Tensor, coarse: Tensor, dome: Tensor) -> Tensor:
         """Lit solid bodies with stripes, spots or stains of their own."""
