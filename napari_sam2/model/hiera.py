@@ -95,9 +95,7 @@ class Block(nn.Module):
         if not self.pool:
             return join_windows(windows, self.window, padded, (h, w))
         # Pooling halved the windows, and with them the padded image and the image.
-        return join_windows(
-            windows, self.window // 2, (padded[0] // 2, padded[1] // 2), (h // 2, w // 2)
-        )
+        return join_windows(windows, self.window // 2, (padded[0] // 2, padded[1] // 2), (h // 2, w // 2))
 
 
 class PatchEmbed(nn.Module):

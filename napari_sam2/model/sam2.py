@@ -19,6 +19,7 @@ from napari_sam2.model.tensors import (
     MaskCandidates,
     MaskResult,
     MemoryReadout,
+    ModelOrigin,
     PromptTensors,
 )
 
@@ -59,6 +60,8 @@ class Sam2(nn.Module):
         if config.spatial_no_object:
             self.no_obj_embed_spatial = nn.Parameter(torch.zeros(1, memory_dim))
             nn.init.trunc_normal_(self.no_obj_embed_spatial, std=0.02)
+        self.compute_dtype = torch.float32  # what sessions should compute in; see checkpoints.load_model
+        self.origin: ModelOrigin | None = None
         self._positions: dict[tuple[int, int, int, str], Tensor] = {}
 
     @property

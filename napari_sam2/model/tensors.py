@@ -11,6 +11,25 @@ NO_OBJECT_LOGIT = -1024.0
 
 
 @dataclass(frozen=True)
+class ModelOrigin:
+    """Where a network's weights come from.
+
+    Parameters
+    ----------
+    name : str
+        The name or path that was asked for.
+    path : str
+        The file that was read.
+    sha256 : str
+        Checksum of that file.
+    """
+
+    name: str
+    path: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class ImageFeatures:
     """What the image encoder leaves of a frame.
 
