@@ -62,20 +62,26 @@ def encode_rle(mask: NDArray[Any]) -> Rle:
 def decode_rle(rle: Rle) -> BoolArray:
     """Decode run lengths to a bool array (H, W); raises ValueError when they do not fill the size exactly."""
     height, width = rle.size
-    if height < 1 or width < 1 or run_length_total(rle.counts) != height * width:
+    runs = _runs(rle.counts)
+    if height < 1 or width < 1 or runs is None or sum(runs) != height * width:
         raise ValueError(
             f"these run lengths do not describe a mask of {height} × {width} pixels: they are damaged"
         )
-    decoded: BoolArray = coco.decode({"size": [height, width], "counts": rle.counts.encode("ascii")}).astype(
-        bool
-    )
-    return decoded
+    # Runs go down the columns and begin with background. (pycocotools' decode warns under numpy 2.)
+    values = np.arange(len(runs)) % 2 == 1
+    return np.ascontiguousarray(np.repeat(values, runs).reshape(width, height).T)
 
 
 def run_length_total(counts: str) -> int:
-    """Return how many pixels compressed run lengths cover; -1 when they are damaged.
+    """Return how many pixels compressed run lengths cover; -1 when they are damaged."""
+    runs = _runs(counts)
+    return -1 if runs is None else sum(runs)
 
-    pycocotools decodes damaged text without complaint (and may write out of bounds), so the text is checked first.
+
+def _runs(counts: str) -> list[int] | None:
+    """Return the run lengths behind their compressed text; None when it is damaged.
+
+    pycocotools decodes damaged text without complaint (and may write out of bounds), so the text is checked here.
     The coding: groups of 5 bits, least significant first, 6th bit = "more follows"; from the third run on,
     the difference to the run before the previous one is stored.
     """
@@ -84,7 +90,7 @@ def run_length_total(counts: str) -> int:
     for character in counts:
         code = ord(character) - 48
         if not 0 <= code < 64 or shift > 30:
-            return -1
+            return None
         value |= (code & 0x1F) << shift
         shift += 5
         if code & 0x20:
@@ -94,10 +100,10 @@ def run_length_total(counts: str) -> int:
         if len(runs) > 2:
             value += runs[-2]
         if value < 0:
-            return -1
+            return None
         runs.append(value)
         value = shift = 0
-    return -1 if shift else sum(runs)
+    return None if shift else runs
 
 
 @dataclass(frozen=True)
