@@ -55,6 +55,8 @@ class SessionOptions:
         Recall results that were tracked before the prompts around them changed.
     forget_around_prompts : bool
         Forget tracked results within the memory window of a prompted frame when it is committed.
+    keep_cleared : bool
+        When a prompt is cleared, keep its result as if it had been tracked, instead of dropping it.
     binarize_prompted : bool
         Memories of prompted frames are made from the thresholded mask.
     """
@@ -77,6 +79,7 @@ class SessionOptions:
     reuse_tracked: bool = True
     remember_stale: bool = False
     forget_around_prompts: bool = False
+    keep_cleared: bool = False
     binarize_prompted: bool = True
 
     def __post_init__(self) -> None:
@@ -99,7 +102,9 @@ class SessionOptions:
         known = {f.name for f in fields(cls)}
         unknown = sorted(set(changes) - known)
         if unknown:
-            raise TypeError(f"no session option is called {unknown[0]!r}: use one of {', '.join(sorted(known))}")
+            raise TypeError(
+                f"no session option is called {unknown[0]!r}: use one of {', '.join(sorted(known))}"
+            )
         base: dict[str, object] = {
             "store_dtype": "float32",
             "corrections_condition": False,
@@ -107,6 +112,7 @@ class SessionOptions:
             "start_at_first_prompt": False,
             "reuse_tracked": False,
             "remember_stale": True,
+            "keep_cleared": True,
             "binarize_prompted": False,
         }
         return cls(**(base | changes))  # type: ignore[arg-type]

@@ -127,7 +127,22 @@ def _row(object_id: int, frame: int, record: FrameRecord) -> tuple[Any, ...]:
 
 
 def _record(row: tuple[Any, ...]) -> FrameRecord:
-    _, _, height, width, kind, logits, pointer, score, iou, prompted, conditioning, tracked, reverse, basis = row
+    (
+        _,
+        _,
+        height,
+        width,
+        kind,
+        logits,
+        pointer,
+        score,
+        iou,
+        prompted,
+        conditioning,
+        tracked,
+        reverse,
+        basis,
+    ) = row
     return FrameRecord(
         np.frombuffer(zlib.decompress(logits), np.dtype(kind)).reshape(height, width),
         np.frombuffer(pointer, np.float32),

@@ -1,0 +1,301 @@
+"""Running the network for a session: device, precision, batches of objects, and what to do when memory is short."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_sam2.model.tensors import (
+    ImageFeatures,
+    MaskCandidates,
+    MaskResult,
+    MemoryReadout,
+    PromptTensors,
+)
+from napari_sam2.session.tensors import image_tensor
+
+if TYPE_CHECKING:
+    from napari_sam2.model.sam2 import Sam2
+    from napari_sam2.session.options import SessionOptions
+
+Params = ParamSpec("Params")
+Out = TypeVar("Out")
+
+# Intermediates of larger batches exceed 32 MB, which the C library maps and unmaps on every call.
+CPU_OBJECTS_PER_BATCH = 4
+
+
+class OutOfDeviceMemory(MemoryError):
+    """The device has too little memory even for one object at a time."""
+
+
+class Compute:
+    """Runs the verbs of a model without gradients, at the precision and in the batches that fit the device.
+
+    Parameters
+    ----------
+    model : Sam2
+        Put into evaluation mode; stays on its device.
+    options : SessionOptions
+        Precision and batch size.
+
+    Attributes
+    ----------
+    relief : list of callable
+        Called one after the other when the device is out of memory, even for one object; each moves
+        something to main memory.
+    """
+
+    def __init__(self, model: Sam2, options: SessionOptions) -> None:
+        self.model = model.eval()
+        self.device = model.device
+        self.side = model.config.image_size
+        self.mask_side = model.config.mask_side
+        self.options = options
+        self.autocast = _autocast_dtype(model, options)
+        self.memory_dtype = _memory_dtype(options, self.autocast)
+        self.relief: list[Callable[[], None]] = []
+        self._batch = options.objects_per_batch or (
+            CPU_OBJECTS_PER_BATCH if self.device.type == "cpu" else 2**31
+        )
+
+    def encode_image(self, frame: NDArray[np.uint8], resize: str | None = None) -> ImageFeatures:
+        """Encode one RGB frame (H, W, 3)."""
+        image = image_tensor(frame, self.side, resize or self.options.resize).to(self.device)
+        return self.run(self.model.encode_image, image)
+
+    def condition(self, features: ImageFeatures, readout: MemoryReadout | None) -> Tensor:
+        """Let a frame look at what one object recalls (None: nothing)."""
+        return self.run(self.model.condition, features, readout)
+
+    def decode(
+        self, embedding: Tensor, features: ImageFeatures, prompts: PromptTensors, multimask: bool
+    ) -> MaskCandidates:
+        """Decode prompts, as float32."""
+        out = self.run(self.model.decode_masks, embedding, features, prompts, multimask)
+        return MaskCandidates(
+            out.logits.float(), out.ious.float(), out.object_score.float(), out.pointers.float()
+        )
+
+    def adopt_mask(self, features: ImageFeatures, mask: Tensor) -> MaskResult:
+        """Take over a mask (1, 1, side, side) of zeros and ones."""
+        return _as_float(self.run(self.model.adopt_mask, features, mask.to(self.device)))
+
+    def track(self, features: ImageFeatures, readouts: Sequence[MemoryReadout]) -> list[MaskResult]:
+        """Find objects on a frame from what each of them recalls (batch 1 each).
+
+        Objects whose readouts have the same layout share forward passes.
+
+        Returns
+        -------
+        list of MaskResult
+            One for each readout, batch 1 each.
+        """
+        results: dict[int, MaskResult] = {}
+        for rows in _same_layout(readouts):
+            results.update(zip(rows, self._track_batch(features, [readouts[r] for r in rows])))
+        return [results[row] for row in range(len(readouts))]
+
+    def _track_batch(self, features: ImageFeatures, readouts: list[MemoryReadout]) -> list[MaskResult]:
+        def track(low: int, high: int) -> list[MaskResult]:
+            embedding = self.condition(features, _joined(readouts[low:high], self.device))
+            # Multimask, as the reference does on every frame that it tracks without a prompt.
+            candidates = self.decode(embedding, features, PromptTensors(batch=high - low), True)
+            return _split(candidates.best())
+
+        return self.in_batches(track, len(readouts), self._batch)
+
+    def encode_memories(
+        self, features: ImageFeatures, logits: Sequence[Tensor], scores: Sequence[float], hard: Sequence[bool]
+    ) -> list[Tensor]:
+        """Make the spatial memories of objects on one frame.
+
+        Parameters
+        ----------
+        features : ImageFeatures
+            Of the frame.
+        logits : sequence of Tensor, shape (h, w)
+            Low-resolution logits, one for each object.
+        scores : sequence of float
+            Object scores.
+        hard : sequence of bool
+            Remember the thresholded mask instead of probabilities.
+
+        Returns
+        -------
+        list of Tensor
+            (Cm, h/4, w/4) each, in the precision of memories.
+        """
+
+        def encode(low: int, high: int) -> list[Tensor]:
+            stacked = torch.stack([m.to(self.device) for m in logits[low:high]])[:, None]
+            score = torch.tensor(scores[low:high], device=self.device)
+            binarize = torch.tensor(hard[low:high], device=self.device)
+            memory = self.run(self.model.encode_memory, features, stacked, score, binarize)
+            memory = memory.to(self.memory_dtype)
+            if self.options.offload_memories:
+                memory = memory.cpu()
+            return [m.clone() for m in memory]
+
+        # One by one on the CPU: as fast there, and a memory that is rebuilt alone is the same to the last bit.
+        return self.in_batches(encode, len(logits), 1 if self.device.type == "cpu" else self._batch)
+
+    def in_batches(self, work: Callable[[int, int], list[Out]], count: int, batch: int) -> list[Out]:
+        """Do ``work(low, high)`` for all of ``count`` rows, in smaller batches when memory runs out."""
+        out: list[Out] = []
+        while len(out) < count:
+            high = min(count, len(out) + batch)
+            try:
+                out += work(len(out), high)
+            except RuntimeError as error:
+                if not is_out_of_memory(error) or high - len(out) == 1:
+                    raise
+                # Stays small from here on: what did not fit once will not fit on the next frame either.
+                batch = self._batch = (high - len(out)) // 2
+                _empty_device_cache(self.device)
+        return out
+
+    def run(self, verb: Callable[Params, Out], *args: Params.args, **kwargs: Params.kwargs) -> Out:
+        """Call a verb of the model; when the device is full, offload and try again.
+
+        Raises
+        ------
+        OutOfDeviceMemory
+            When nothing is left to offload.
+        """
+        remaining = list(self.relief)
+        while True:
+            try:
+                with torch.inference_mode(), self._precision():
+                    return verb(*args, **kwargs)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                if _batch_of(args) > 1:
+                    raise  # a smaller batch is tried first
+                if not remaining:
+                    raise OutOfDeviceMemory(
+                        f"{self.device} has too little memory for this model: use a smaller model or image "
+                        "size, close other programs that use it, or choose device='cpu'"
+                    ) from error
+                remaining.pop(0)()
+                _empty_device_cache(self.device)
+
+    @contextmanager
+    def _precision(self) -> Iterator[None]:
+        cast = (
+            torch.autocast(self.device.type, dtype=self.autocast)
+            if self.autocast is not None
+            else nullcontext()
+        )
+        with cast, _fast_float32(self.device):
+            yield
+
+
+@contextmanager
+def _fast_float32(device: torch.device) -> Iterator[None]:
+    """Let float32 products on the CPU use the quicker library.
+
+    "medium" routes them to oneDNN, which is up to twice as fast and as exact on CPUs without matrix tiles;
+    on CPUs with tiles it would round to bfloat16, so there nothing is changed.
+    """
+    if device.type != "cpu" or _has_matrix_tiles():
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _has_matrix_tiles() -> bool:
+    probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return probe is None or bool(probe())
+
+
+def _autocast_dtype(model: Sam2, options: SessionOptions) -> torch.dtype | None:
+    weights = model.no_mem_embed.dtype
+    if weights != torch.float32:
+        return weights
+    fast = options.precision == "fast" or (options.precision == "auto" and model.device.type == "cuda")
+    if not fast:
+        return None
+    if model.device.type == "mps":
+        return torch.float16
+    if model.device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        return torch.float16
+    return torch.bfloat16
+
+
+def _memory_dtype(options: SessionOptions, autocast: torch.dtype | None) -> torch.dtype:
+    if options.memory_dtype == "auto":
+        return torch.float32 if autocast is None else torch.bfloat16
+    return torch.float32 if options.memory_dtype == "float32" else torch.bfloat16
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether an error says that a device ran out of memory."""
+    return isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in str(error).lower()
+
+
+def _empty_device_cache(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+    elif device.type == "mps":
+        torch.mps.empty_cache()
+
+
+def _batch_of(args: tuple[object, ...]) -> int:
+    sizes = [1]
+    for arg in args:
+        if isinstance(arg, MemoryReadout):
+            sizes.append(arg.spatial.shape[0])
+        elif isinstance(arg, PromptTensors):
+            sizes.append(arg.batch)
+        elif isinstance(arg, Tensor) and arg.dim() == 4:
+            sizes.append(arg.shape[0])
+    return max(sizes)
+
+
+def _same_layout(readouts: Sequence[MemoryReadout]) -> list[list[int]]:
+    groups: dict[tuple[int, int, int], list[int]] = {}
+    for row, readout in enumerate(readouts):
+        layout = (readout.spatial.shape[1], readout.pointers.shape[1], readout.span)
+        groups.setdefault(layout, []).append(row)
+    return list(groups.values())
+
+
+def _joined(readouts: Sequence[MemoryReadout], device: torch.device) -> MemoryReadout:
+    return MemoryReadout(
+        torch.cat([r.spatial for r in readouts]).to(device),
+        torch.cat([r.ages for r in readouts]).to(device),
+        torch.cat([r.pointers for r in readouts]).to(device),
+        torch.cat([r.distances for r in readouts]).to(device),
+        readouts[0].span,
+    )
+
+
+def _as_float(result: MaskResult) -> MaskResult:
+    return MaskResult(
+        result.logits.float(), result.iou.float(), result.object_score.float(), result.pointer.float()
+    )
+
+
+def _split(result: MaskResult) -> list[MaskResult]:
+    return [
+        MaskResult(
+            result.logits[i : i + 1],
+            result.iou[i : i + 1],
+            result.object_score[i : i + 1],
+            result.pointer[i : i + 1],
+        )
+        for i in range(len(result.iou))
+    ]

@@ -1,0 +1,104 @@
+"""Carrying objects through time, one frame after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam2.session.outcome import Outcome
+from napari_sam2.session.tracked import TrackedObject
+
+if TYPE_CHECKING:
+    from napari_sam2.session.video import VideoSession
+
+
+@dataclass(frozen=True, eq=False)
+class Step:
+    """The results on one frame of a propagation, by object."""
+
+    frame: int
+    outcomes: dict[int, Outcome]
+    masks: dict[int, NDArray[np.bool_]]
+
+
+def visit(session: VideoSession, objects: Sequence[TrackedObject], frames: range) -> Iterator[Step]:
+    """Visit frames in order; each step is stored before it is yielded.
+
+    Parameters
+    ----------
+    session : VideoSession
+        Provides network, features, options and store.
+    objects : sequence of TrackedObject
+        All with at least one conditioning frame.
+    frames : range
+        Its step gives the direction of travel.
+    """
+    reverse = frames.step < 0
+    for frame in frames:
+        kept: dict[int, Outcome] = {}
+        waiting: list[TrackedObject] = []
+        for tracked in session.still_tracked(objects):
+            outcome = _kept(session, tracked, frame, reverse)
+            if outcome is not None:
+                kept[tracked.object_id] = outcome
+            elif _is_looked_for(session, tracked, frame, reverse):
+                waiting.append(tracked)
+        fresh, masks = _track(session, waiting, frame, reverse)
+        order = [o.object_id for o in objects if o.object_id in kept or o.object_id in fresh]
+        yield Step(frame, {i: kept.get(i) or fresh[i] for i in order}, masks)
+
+
+def _is_looked_for(session: VideoSession, tracked: TrackedObject, frame: int, reverse: bool) -> bool:
+    if not session.options.start_at_first_prompt:
+        return True
+    conditioning = tracked.bank.conditioning
+    return frame <= conditioning[-1] if reverse else frame >= conditioning[0]
+
+
+def _kept(session: VideoSession, tracked: TrackedObject, frame: int, reverse: bool) -> Outcome | None:
+    """Return the stored result of a frame when it is not to be computed (again)."""
+    options = session.options
+    if tracked.bank.is_conditioning(frame):
+        outcome = tracked.stored(frame)
+        if outcome is not None and options.refine == "previous":
+            # The reference remembers that propagation has passed: the next click here recalls memories.
+            outcome = outcome.changed(tracked=True, reverse=reverse)
+            session.write(frame, {tracked.object_id: outcome})
+        if options.forget_around_prompts:
+            session.forget_around(tracked, frame)
+        return outcome
+    looked_for = _is_looked_for(session, tracked, frame, reverse)
+    if looked_for and not options.reuse_tracked:
+        return None
+    outcome = tracked.stored(frame)
+    if outcome is None or (looked_for and not tracked.is_current(frame, outcome)):
+        return None
+    return outcome
+
+
+def _track(
+    session: VideoSession, waiting: Sequence[TrackedObject], frame: int, reverse: bool
+) -> tuple[dict[int, Outcome], dict[int, NDArray[np.bool_]]]:
+    """Track objects on one frame, store the results and then take them into memory."""
+    if not waiting:
+        return {}, {}
+    readouts = []
+    for tracked in waiting:
+        readout = tracked.readout(frame, reverse)
+        if readout is None:
+            raise LookupError(f"object {tracked.object_id} has no memory to be tracked with on frame {frame}")
+        readouts.append(readout)
+    features = session.features.get(frame)
+    fresh: dict[int, Outcome] = {}
+    for tracked, result in zip(waiting, session.compute.track(features, readouts)):
+        outcome = Outcome.of_result(result, session.options.store_dtype)
+        fresh[tracked.object_id] = outcome.changed(reverse=reverse, basis=tracked.basis(frame))
+    memories = session.encode(frame, list(fresh.values()))
+    masks = session.write(frame, fresh)
+    for tracked, spatial in zip(waiting, memories):
+        tracked.add_tracked(frame, fresh[tracked.object_id], spatial)
+    return fresh, masks

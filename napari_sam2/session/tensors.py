@@ -1,0 +1,140 @@
+"""The one border between arrays and tensors: frames and prompts in, frame-size logits and masks out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from scipy import ndimage
+from torch import Tensor
+from torch.nn import functional
+
+from napari_sam2.prompts import BoxPrompt, PointPrompt
+
+# ImageNet statistics, which all SAM 2 models were trained with.
+PIXEL_MEAN = (0.485, 0.456, 0.406)
+PIXEL_STD = (0.229, 0.224, 0.225)
+NEGATIVE, POSITIVE, TOP_LEFT, BOTTOM_RIGHT = 0, 1, 2, 3
+FILLED_HOLE_LOGIT = 0.1
+
+
+def image_tensor(frame: NDArray[np.uint8], size: int, resize: str = "bicubic") -> Tensor:
+    """Turn a frame into the network's input; the aspect ratio is not kept, as in the reference.
+
+    Parameters
+    ----------
+    frame : ndarray of uint8, shape (H, W, 3)
+        RGB.
+    size : int
+        Side of the network's square input.
+    resize : {"bicubic", "bilinear"}
+        ``bicubic``: Pillow's, on bytes (reference: ``_load_img_as_tensor``). ``bilinear``: antialiased, on
+        floats (reference: ``SAM2Transforms``).
+
+    Returns
+    -------
+    Tensor, shape (1, 3, size, size)
+        Normalised, float32.
+    """
+    if resize == "bicubic":
+        picture = Image.fromarray(np.ascontiguousarray(frame)).resize((size, size), Image.Resampling.BICUBIC)
+        frame = np.asarray(picture)
+    image = torch.from_numpy(np.array(frame)).permute(2, 0, 1)[None].float() / 255.0  # (1, 3, H, W)
+    if resize == "bilinear":
+        image = functional.interpolate(
+            image, size=(size, size), mode="bilinear", align_corners=False, antialias=True
+        )
+    mean = torch.tensor(PIXEL_MEAN).view(1, 3, 1, 1)
+    std = torch.tensor(PIXEL_STD).view(1, 3, 1, 1)
+    return (image - mean) / std
+
+
+def point_tensors(
+    points: Sequence[PointPrompt], box: BoxPrompt | None, size: tuple[int, int], side: int
+) -> tuple[Tensor, Tensor]:
+    """Turn clicks and a box, in pixels of the frame, into the network's points.
+
+    Returns
+    -------
+    points : Tensor, shape (1, N, 2)
+        (x, y) in pixels of the network's input; a box comes first, as its two corners.
+    labels : Tensor of int32, shape (1, N)
+        1 positive, 0 negative, 2 and 3 the corners of a box.
+    """
+    height, width = size
+    coordinates = [] if box is None else [(box.x0, box.y0), (box.x1, box.y1)]
+    labels = [] if box is None else [TOP_LEFT, BOTTOM_RIGHT]
+    coordinates += [(p.x, p.y) for p in points]
+    labels += [POSITIVE if p.positive else NEGATIVE for p in points]
+    xy = torch.tensor(coordinates, dtype=torch.float32).reshape(1, -1, 2)
+    # Divided before it is multiplied: the reference's order of rounding.
+    xy = xy / torch.tensor([width, height], dtype=torch.float32) * side
+    return xy, torch.tensor(labels, dtype=torch.int32).reshape(1, -1)
+
+
+def mask_tensor(mask: NDArray[np.bool_], side: int) -> Tensor:
+    """Turn a frame-size mask (H, W) into the network's mask prompt (1, 1, side, side), float 0 or 1."""
+    tensor = torch.from_numpy(np.ascontiguousarray(mask)).float()[None, None]
+    if tensor.shape[-2:] != (side, side):
+        tensor = functional.interpolate(
+            tensor, size=(side, side), mode="bilinear", align_corners=False, antialias=True
+        )
+    return (tensor >= 0.5).float()
+
+
+def rounded(logits: Tensor, store_dtype: str) -> Tensor:
+    """Round logits to what the store keeps, so that fresh and stored results are the same numbers."""
+    if store_dtype == "float32":
+        return logits.float()
+    limit = torch.finfo(torch.float16).max
+    return logits.float().clamp(-limit, limit).half().float()
+
+
+def frame_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bring low-resolution logits (N, h, w) to the frame's size (N, H, W)."""
+    resized = functional.interpolate(logits[:, None].float(), size=size, mode="bilinear", align_corners=False)
+    return resized[:, 0]
+
+
+def fill_holes(logits: Tensor, area: int) -> Tensor:
+    """Fill holes of at most ``area`` pixels in low-resolution logits (..., h, w), on any device.
+
+    A hole is an 8-connected region of background (logit <= 0). Counterpart: ``fill_holes_in_mask_scores``.
+    """
+    if area <= 0:
+        return logits
+    flat = logits.detach().float().cpu().reshape(-1, *logits.shape[-2:]).numpy()
+    small = np.stack([_small_regions(plane <= 0, area) for plane in flat]).reshape(logits.shape)
+    return torch.where(torch.from_numpy(small).to(logits.device), FILLED_HOLE_LOGIT, logits)
+
+
+def remove_sprinkles(logits: Tensor, area: int, value: float = -10.0) -> Tensor:
+    """Remove 8-connected regions of foreground of at most ``area`` pixels from logits (..., h, w)."""
+    if area <= 0:
+        return logits
+    flat = logits.detach().float().cpu().reshape(-1, *logits.shape[-2:]).numpy()
+    small = np.stack([_small_regions(plane > 0, area) for plane in flat]).reshape(logits.shape)
+    return torch.where(torch.from_numpy(small).to(logits.device), value, logits)
+
+
+def _small_regions(mask: NDArray[np.bool_], area: int) -> NDArray[np.bool_]:
+    labels, count = ndimage.label(mask, structure=np.ones((3, 3), int))
+    areas = np.bincount(labels.ravel(), minlength=count + 1)
+    areas[0] = area + 1
+    small: NDArray[np.bool_] = (areas <= area)[labels]
+    return small
+
+
+def non_overlapping(logits: Tensor) -> Tensor:
+    """Let each pixel belong to the object with the highest logit only; logits (N, ...).
+
+    Counterpart: ``_apply_non_overlapping_constraints``: the others are pushed to -10 or below.
+    """
+    if len(logits) < 2:
+        return logits
+    winner = logits.argmax(dim=0, keepdim=True)
+    rows = torch.arange(len(logits), device=logits.device).view(-1, *[1] * (logits.dim() - 1))
+    return torch.where(winner == rows, logits, logits.clamp(max=-10.0))
