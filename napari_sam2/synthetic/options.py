@@ -158,8 +158,8 @@ class SceneOptions:
             raise ValueError(f"size must be (height, width) of at least 32 pixels each, got {self.size}")
         if self.frames < 1:
             raise ValueError(f"frames must be at least 1, got {self.frames}")
-        if not 1 <= self.objects <= 500:
-            raise ValueError(f"objects must be between 1 and 500, got {self.objects}")
+        if not 1 <= self.objects <= 2000:
+            raise ValueError(f"objects must be between 1 and 2000, got {self.objects}")
         if not 0 < self.radius[0] <= self.radius[1]:
             raise ValueError(f"radius must be (smallest, largest) with 0 < smallest, got {self.radius}")
         for name, known in (("looks", LOOKS), ("shapes", SHAPES)):

@@ -76,7 +76,9 @@ def _rim(shape: Shape, options: SceneOptions, count: int, rng: np.random.Generat
     """Rims (T, count, ANGLES) of one kind of star, scaled to the area of the unit disk."""
     theta = diamond_directions()
     frames, change = options.frames, options.deformation
-    aspect = np.exp(rng.normal(0, {"blob": 0.12, "spread": 0.45}.get(shape, 0.3), count))
+    # the axes' ratio is the square of this
+    spread = {"blob": 0.12, "spread": 0.45}.get(shape, 0.25)
+    aspect = np.exp(np.clip(rng.normal(0, spread, count), -0.75, 0.75))
     beat = 1 + 0.12 * change * np.sin(_wobble(frames, (count,), change, rng))
     long = (aspect * beat)[..., None]
     ellipse = 1 / np.sqrt((np.cos(theta) / long) ** 2 + (np.sin(theta) * long) ** 2)

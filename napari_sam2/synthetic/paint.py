@@ -116,7 +116,7 @@ class Painter:
         return self._natural(surface, fine, coarse, dome)
 
     def _phase(self, surface: Surface, fine: Tensor, coarse: Tensor) -> Tensor:
-        """Thick cells are dark with a lighter nucleus, flat ones hardly differ from the ground, round ones shine."""
+        """Thick cells are dark with a lighter nucleus, flat ones hardly show, round ones shine."""
         depth = surface.depth
         thickness = self._pattern[surface.thing, 0]
         core = torch.exp(-((depth / 0.45) ** 2))
