@@ -52,12 +52,14 @@ def fetch_released(model: ReleasedModel, progress: Progress | None = None) -> Pa
     for file in (SAFETENSORS, model.pickle_file):
         try:
             path = _download(model.repository, file, model.revision, progress)
-        except EntryNotFoundError:
-            continue
-        except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+        except EntryNotFoundError as error:
+            if isinstance(error, LocalEntryNotFoundError):  # "not in the cache", when there is no network
+                raise CheckpointError(_how_to_get(model, error)) from error
+        except (HfHubHTTPError, OSError) as error:
             raise CheckpointError(_how_to_get(model, error)) from error
-        _check_sha256(path, model.sha256.get(file) or _published_sha256(model, file))
-        return path
+        else:
+            _check_sha256(path, model.sha256.get(file) or _published_sha256(model, file))
+            return path
     raise CheckpointError(f"{model.repository} has neither {SAFETENSORS} nor {model.pickle_file}")
 
 

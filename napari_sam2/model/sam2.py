@@ -198,7 +198,7 @@ class Sam2(nn.Module):
     def _age_encoding(self, ages: Tensor) -> Tensor:
         """(B, M) ages -> (B, M, 1, Cm); age 0 (conditioning) uses the last row of the table."""
         table = self.maskmem_tpos_enc[:, 0, 0]
-        return table[(ages.to(table.device) - 1) % len(table)][:, :, None]
+        return table[(ages.long().to(table.device) - 1) % len(table)][:, :, None]
 
     def _pointer_tokens(self, readout: MemoryReadout) -> tuple[Tensor, Tensor]:
         """Split pointers (B, P, C) into tokens as wide as memories, and encode their distance in time."""
