@@ -1,0 +1,39 @@
+# `make test` and `make demo` set everything up first; both work on a fresh Debian machine and a fresh clone.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: test demo lint types contracts unit system env env-napari docs clean
+
+test: env system lint types contracts unit
+
+demo: env
+	$(BIN)/napari-sam2 demo
+
+env: $(VENV)/.installed
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c "import ensurepip, venv" 2>/dev/null || sh .ci/system-packages python3-venv
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+	@touch $@
+
+# What a window needs on Linux: installed only as root, only where missing.
+system:
+	@sh .ci/system-packages
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: env
+	$(BIN)/mypy
+
+contracts: env
+	$(BIN)/lint-imports
+
+unit: env system
+	$(BIN)/pytest
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist build
