@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_sam2.model.device import fast_float32
 from napari_sam2.model.tensors import (
     ImageFeatures,
     MaskCandidates,
@@ -194,45 +195,20 @@ class Compute:
             if self.autocast is not None
             else nullcontext()
         )
-        with cast, _fast_float32(self.device):
+        with cast, fast_float32(self.device):
             yield
 
 
-@contextmanager
-def _fast_float32(device: torch.device) -> Iterator[None]:
-    """Let float32 products on the CPU use the quicker library.
-
-    "medium" routes them to oneDNN, which is up to twice as fast and as exact on CPUs without matrix tiles;
-    on CPUs with tiles it would round to bfloat16, so there nothing is changed.
-    """
-    if device.type != "cpu" or _has_matrix_tiles():
-        yield
-        return
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("medium")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-def _has_matrix_tiles() -> bool:
-    probe = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return probe is None or bool(probe())
-
-
 def _autocast_dtype(model: Sam2, options: SessionOptions) -> torch.dtype | None:
-    weights = model.no_mem_embed.dtype
-    if weights != torch.float32:
-        return weights
-    fast = options.precision == "fast" or (options.precision == "auto" and model.device.type == "cuda")
-    if not fast:
+    """Return the half precision to compute in, or None for float32."""
+    if options.precision == "exact":
         return None
-    if model.device.type == "mps":
-        return torch.float16
-    if model.device.type == "cuda" and not torch.cuda.is_bf16_supported():
-        return torch.float16
-    return torch.bfloat16
+    if model.compute_dtype != torch.float32:
+        return model.compute_dtype
+    if options.precision == "auto":
+        return None
+    whole = model.device.type == "cuda" and torch.cuda.is_bf16_supported()
+    return torch.bfloat16 if whole or model.device.type == "cpu" else torch.float16
 
 
 def _memory_dtype(options: SessionOptions, autocast: torch.dtype | None) -> torch.dtype:

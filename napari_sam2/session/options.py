@@ -18,7 +18,7 @@ class SessionOptions:
     ----------
     precision : {"auto", "exact", "fast"}
         ``exact``: float32 throughout. ``fast``: bfloat16 (float16 where that is what the device has).
-        ``auto``: fast on CUDA, exact elsewhere.
+        ``auto``: as the model was loaded, which is fast on CUDA and exact elsewhere unless you chose.
     memory_dtype : {"auto", "float32", "bfloat16"}
         Precision of the spatial memories; ``auto``: float32 when exact, bfloat16 when fast.
     store_dtype : {"float16", "float32"}
@@ -40,6 +40,9 @@ class SessionOptions:
         Give every pixel to at most one object in what is shown; stored masks are not touched by this.
     max_conditioning : int
         How many conditioning frames are recalled, the nearest first; -1 recalls all.
+    max_memories : int
+        How many spatial memories are recalled, the conditioning ones counting as one; -1: as many as the
+        network was trained with.
     memory_stride : int
         Distance between recalled recent memories, in frames.
     corrections_condition : bool
@@ -72,6 +75,7 @@ class SessionOptions:
     fill_hole_area: int = 0
     non_overlap: bool = False
     max_conditioning: int = -1
+    max_memories: int = -1
     memory_stride: int = 1
     corrections_condition: bool = True
     refine: Literal["prompt", "previous"] = "prompt"
@@ -93,6 +97,8 @@ class SessionOptions:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.memory_stride < 1:
             raise ValueError(f"memory_stride must be at least 1, got {self.memory_stride}")
+        if self.max_memories != -1 and self.max_memories < 1:
+            raise ValueError(f"max_memories must be -1 (all) or at least 1, got {self.max_memories}")
         if self.max_conditioning != -1 and self.max_conditioning < 2:
             raise ValueError(f"max_conditioning must be -1 (all) or at least 2, got {self.max_conditioning}")
 

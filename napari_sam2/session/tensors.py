@@ -99,28 +99,29 @@ def frame_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
     return resized[:, 0]
 
 
-def fill_holes(logits: Tensor, area: int) -> Tensor:
+def fill_holes(
+    logits: Tensor, area: float, threshold: float = 0.0, value: float = FILLED_HOLE_LOGIT
+) -> Tensor:
     """Fill holes of at most ``area`` pixels in low-resolution logits (..., h, w), on any device.
 
-    A hole is an 8-connected region of background (logit <= 0). Counterpart: ``fill_holes_in_mask_scores``.
+    A hole is an 8-connected region at or below ``threshold``; it is set to ``value``. Counterpart:
+    ``fill_holes_in_mask_scores``, which does nothing without its compiled extension.
     """
-    if area <= 0:
-        return logits
-    flat = logits.detach().float().cpu().reshape(-1, *logits.shape[-2:]).numpy()
-    small = np.stack([_small_regions(plane <= 0, area) for plane in flat]).reshape(logits.shape)
-    return torch.where(torch.from_numpy(small).to(logits.device), FILLED_HOLE_LOGIT, logits)
+    return logits if area <= 0 else torch.where(_small(logits <= threshold, area), value, logits)
 
 
-def remove_sprinkles(logits: Tensor, area: int, value: float = -10.0) -> Tensor:
-    """Remove 8-connected regions of foreground of at most ``area`` pixels from logits (..., h, w)."""
-    if area <= 0:
-        return logits
-    flat = logits.detach().float().cpu().reshape(-1, *logits.shape[-2:]).numpy()
-    small = np.stack([_small_regions(plane > 0, area) for plane in flat]).reshape(logits.shape)
-    return torch.where(torch.from_numpy(small).to(logits.device), value, logits)
+def remove_sprinkles(logits: Tensor, area: float, threshold: float = 0.0, value: float = -10.0) -> Tensor:
+    """Set 8-connected regions above ``threshold`` of at most ``area`` pixels to ``value``; logits (..., h, w)."""
+    return logits if area <= 0 else torch.where(_small(logits > threshold, area), value, logits)
 
 
-def _small_regions(mask: NDArray[np.bool_], area: int) -> NDArray[np.bool_]:
+def _small(regions: Tensor, area: float) -> Tensor:
+    flat = regions.detach().cpu().reshape(-1, *regions.shape[-2:]).numpy()
+    small = np.stack([_small_regions(plane, area) for plane in flat]).reshape(regions.shape)
+    return torch.from_numpy(small).to(regions.device)
+
+
+def _small_regions(mask: NDArray[np.bool_], area: float) -> NDArray[np.bool_]:
     labels, count = ndimage.label(mask, structure=np.ones((3, 3), int))
     areas = np.bincount(labels.ravel(), minlength=count + 1)
     areas[0] = area + 1

@@ -80,10 +80,7 @@ class VideoSession:
         )
         self._own_store = TemporaryStore() if store is None else None
         self.store: RecordStore = store if self._own_store is None else self._own_store  # type: ignore[assignment]
-        config = model.config
-        self.policy = policy or RecencyPolicy(
-            config.num_maskmem, config.max_pointers, self.options.max_conditioning, self.options.memory_stride
-        )
+        self.policy = policy or _recency(model, self.options)
         self._objects: dict[int, TrackedObject] = {}
         self._removed: set[int] = set()
         self._pending: dict[tuple[int, int], None] = {}
@@ -433,6 +430,16 @@ class VideoSession:
                 f"object {index} was removed from this session: use a new id, or restore_object({index}) first"
             )
         return index
+
+
+def _recency(model: Sam2, options: SessionOptions) -> RecencyPolicy:
+    trained = model.config.num_maskmem
+    if options.max_memories > trained:
+        raise ValueError(f"this network was trained with {trained} memories, not {options.max_memories}")
+    memories = trained if options.max_memories == -1 else options.max_memories
+    return RecencyPolicy(
+        memories, model.config.max_pointers, options.max_conditioning, options.memory_stride
+    )
 
 
 def _integer(value: int, what: str) -> int:
