@@ -35,11 +35,11 @@ class TrackTable:
 
     Parameters
     ----------
-    object_ids : tuple of int
+    object_ids : frozenset of int
         All objects of the run; their ids are never given to later stretches.
     """
 
-    object_ids: tuple[int, ...]
+    object_ids: frozenset[int]
     tracks: list[CtcTrack] = field(default_factory=list)
     _newest: dict[int, CtcTrack] = field(default_factory=dict)
     _last_label: int = 0
@@ -92,7 +92,7 @@ def write_ctc(results: Results, path: Path, *, overwrite: bool = False) -> Path:
         bits.
     """
     digits = max(3, len(str(results.n_frames - 1)))
-    table = TrackTable(results.object_ids)
+    table = TrackTable(frozenset(results.object_ids))
     with staged(path, overwrite, contents=("mask*.tif", "res_track.txt")) as part:
         part.mkdir()
         for found in results.frames():
