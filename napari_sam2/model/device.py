@@ -48,7 +48,8 @@ def fast_float32(device: torch.device) -> Iterator[None]:
     PyTorch's setting for it is global, so it is put back afterwards. On processors with AMX the same setting
     would round to bfloat16, so it is left alone there, as on every other device.
     """
-    if device.type != "cpu" or torch.cpu._is_amx_tile_supported():
+    has_amx = getattr(torch.cpu, "_is_amx_tile_supported", lambda: True)
+    if device.type != "cpu" or has_amx():
         yield
         return
     before = torch.get_float32_matmul_precision()
