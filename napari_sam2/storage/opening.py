@@ -1,0 +1,162 @@
+"""Laying out a new project, and bringing an existing one in order when it is opened."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from napari_sam2.storage.documents import WRITER, Documents
+from napari_sam2.storage.errors import ProjectDamagedError, ProjectError, ProjectExistsError
+from napari_sam2.storage.files import (
+    METADATA,
+    array_document,
+    make_folder,
+    remove_partial_files,
+    write_json,
+)
+from napari_sam2.storage.lock import WriterLock
+from napari_sam2.storage.migrate import migrate, version_of
+from napari_sam2.storage.schema import ProjectHeader
+from napari_sam2.storage.state_files import State
+from napari_sam2.storage.versions import Versions
+from napari_sam2.storage.workspace import Workspace
+
+_FOLDERS = ("masks", "labels", "memories", "prompts", "objects", "run", "history", WRITER)
+
+
+def lay_out(workspace: Workspace) -> None:
+    """Write the files of an empty project; the root comes last, so that a half made one is none."""
+    for name in _FOLDERS:
+        make_folder(workspace.folder / name)
+    # Arrays without elements: plain zarr does not look for more nodes in their folders.
+    empty = array_document((0,), (1,), "uint8", {"name": "crc32c"}, ("none",))
+    write_json(workspace.folder / WRITER / METADATA, empty)
+    workspace.table.write_metadata()
+    workspace.labels.write_metadata()
+    workspace.memories.write_metadata()
+    workspace.states.save(0, workspace.state)
+    workspace.save_versions(Versions())
+    workspace.states.publish(0, workspace.state)
+    workspace.documents.write("run", {})
+    workspace.documents.write("", workspace.header.to_json())
+
+
+def load(workspace: Workspace) -> None:
+    """Read what is known about an existing project; when it may be written, repair what was interrupted."""
+    if workspace.writable:
+        for name in (*_FOLDERS, ""):
+            make_folder(workspace.folder / name)
+            remove_partial_files(workspace.folder / name)
+    _load_memories(workspace)
+    _load_labels(workspace)
+    versions = _versions(workspace)
+    workspace.adopt(_state(workspace, versions))
+    workspace.versions = versions
+    if workspace.writable:
+        _repair(workspace, versions)
+
+
+def _load_memories(workspace: Workspace) -> None:
+    try:
+        workspace.memories.load()
+    except ProjectDamagedError as error:
+        workspace.report(str(error))
+
+
+def _load_labels(workspace: Workspace) -> None:
+    try:
+        workspace.labels.load()
+    except ProjectDamagedError as error:
+        workspace.report(f"{error}; the labels are composed again")
+        workspace.labels.forget_all()
+
+
+def _versions(workspace: Workspace) -> Versions:
+    try:
+        versions = workspace.states.read_versions(workspace.report)
+    except ProjectDamagedError as error:
+        # Without the history nobody knows what was undone: everything that is there counts.
+        newest = max((e.serial for t in workspace.table.written() for e in workspace.entries(t)), default=0)
+        workspace.report(f"{error}; the history of undo is lost, and what was undone may be back")
+        return Versions(base=newest, next_serial=newest + 1)
+    return versions
+
+
+def _state(workspace: Workspace, versions: Versions) -> State:
+    return workspace.states.read(versions.settled, workspace.report)
+
+
+def _repair(workspace: Workspace, versions: Versions) -> None:
+    interrupted = workspace.interrupted_frame()
+    if interrupted is not None:
+        workspace.labels.mark_stale([interrupted])
+    opened = versions.opened
+    if opened is not None:
+        if opened.whole:
+            workspace.labels.mark_stale(workspace.index.touched(opened.first, opened.last))
+            for object_id, serial in versions.removals:
+                if opened.first <= serial <= opened.last:
+                    workspace.labels.mark_stale(workspace.index.frames_of(object_id))
+            versions = versions.abandoned()
+        else:
+            workspace.states.save(opened.last, workspace.state)
+            versions = versions.committed()
+    workspace.save_versions(versions)
+    workspace.states.save(versions.settled, workspace.state)
+    workspace.states.publish(versions.settled, workspace.state)
+    workspace.documents.write("", workspace.header.to_json())
+    workspace.table.write_metadata()
+    workspace.memories.write_metadata()
+    workspace.labels.write_metadata()
+
+
+def is_project(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a project (or what a damaged file left of one) at a path."""
+    folder = Path(path)
+    return (folder / WRITER / "copy-of-project.json").is_file() or (
+        (folder / METADATA).is_file() and (folder / "masks").is_dir()
+    )
+
+
+def make_room(folder: Path, overwrite: bool) -> None:
+    """Make sure that a project can be made at ``folder``; ProjectExistsError when something is there."""
+    if not folder.exists():
+        return
+    if not is_project(folder):
+        if folder.is_dir() and not any(folder.iterdir()):
+            return
+        raise ProjectExistsError(f"{folder} exists and is no project: choose another name")
+    if not overwrite:
+        raise ProjectExistsError(f"{folder} is a project already: open it, or choose another name")
+    lock = WriterLock(folder / WRITER)
+    lock.acquire()  # not while somebody else writes there
+    lock.release()
+    try:
+        shutil.rmtree(folder)
+    except OSError as error:
+        raise ProjectError(f"{folder} could not be removed: {error.strerror}") from error
+
+
+def opened(folder: Path, writable: bool) -> Workspace:
+    """Read a project, bring it to the current layout and, when it may be written, in order."""
+    problems: list[str] = []
+    attributes = Documents(folder).read("", _root, problems.append)
+    attributes = migrate(folder, attributes, writable=writable)
+    try:
+        header = ProjectHeader.from_json(attributes)
+    except ValueError as error:
+        raise ProjectDamagedError(f"{folder} is damaged: {error}") from error
+    workspace = Workspace(folder, header, writable)
+    for problem in problems:
+        workspace.report(problem)
+    load(workspace)
+    return workspace
+
+
+def _root(attributes: Mapping[str, Any]) -> dict[str, Any]:
+    if version_of(attributes) == 1:
+        ProjectHeader.from_json(attributes)
+    return dict(attributes)

@@ -1,0 +1,241 @@
+"""An open project: the parts that the store of a session, the history and the project share."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam2.masks import FrameMasks, compose_labels
+from napari_sam2.prompts import Prompt
+from napari_sam2.storage.cell_index import CellIndex
+from napari_sam2.storage.documents import WRITER, Documents
+from napari_sam2.storage.errors import ProjectDamagedError, ProjectReadOnlyError
+from napari_sam2.storage.exports.results import ObjectInfo
+from napari_sam2.storage.files import read_file, remove_file, replace_file
+from napari_sam2.storage.frame_table import Entry, FrameTable
+from napari_sam2.storage.label_stack import LabelStack
+from napari_sam2.storage.memories import Memories
+from napari_sam2.storage.schema import ProjectHeader, PromptKey
+from napari_sam2.storage.state_files import State, StateFiles
+from napari_sam2.storage.versions import Versions
+
+BoolMask = NDArray[np.bool_]
+
+
+class Workspace:
+    """State of an open project, and the order in which the files of a frame are written.
+
+    Parameters
+    ----------
+    folder : Path
+        The project.
+    header : ProjectHeader
+        What the root group says.
+    writable : bool
+        Whether this process holds the right to write.
+    """
+
+    def __init__(self, folder: Path, header: ProjectHeader, writable: bool) -> None:
+        self.folder = folder
+        self.header = header
+        self.writable = writable
+        self.lock = threading.RLock()
+        self.documents = Documents(folder)
+        self.states = StateFiles(folder, header.shape[0])
+        self.table = FrameTable(folder / "masks", header.shape)
+        self.memories = Memories(folder / "memories", header.shape[0])
+        self.labels = LabelStack(folder / "labels", header.shape, self.compose, writable)
+        self.versions = Versions()
+        self.prompts: dict[PromptKey, Prompt] = {}
+        self.objects: dict[int, ObjectInfo] = {}
+        self.damage: dict[int | None, list[str]] = {}
+        self._index: CellIndex | None = None
+
+    @property
+    def frame_count(self) -> int:
+        """Number of frames."""
+        return self.header.shape[0]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of every frame."""
+        return self.header.shape[1], self.header.shape[2]
+
+    @property
+    def index(self) -> CellIndex:
+        """Which objects have results where; the first use reads the whole table."""
+        if self._index is None:
+            index = CellIndex()
+            for frame in self.table.written():
+                index.add(frame, self.entries(frame))
+            self._index = index
+        return self._index
+
+    def reset_index(self) -> None:
+        """Read the table again when the index is needed next."""
+        self._index = None
+
+    @property
+    def state(self) -> State:
+        """What the user said, now."""
+        return State(dict(self.prompts), dict(self.objects))
+
+    def adopt(self, state: State) -> None:
+        """Make another state of prompts and objects the current one."""
+        self.prompts = dict(state.prompts)
+        self.objects = dict(state.objects)
+
+    def require_writable(self) -> None:
+        """Raise ProjectReadOnlyError when the project was opened for reading or is closed."""
+        if not self.writable:
+            raise ProjectReadOnlyError(
+                f"{self.folder} is open for reading only: open it with mode='a' to change it"
+            )
+
+    def checked_frame(self, frame: int) -> int:
+        """Return a frame number as int; ValueError when there is no such frame."""
+        number = int(frame)
+        if not 0 <= number < self.frame_count:
+            raise ValueError(f"there is no frame {frame}: this project has {self.frame_count} frames")
+        return number
+
+    def report(self, problem: str, frame: int | None = None) -> None:
+        """Remember that something is damaged; ``frame`` None: not a frame."""
+        known = self.damage.setdefault(frame, [])
+        if problem not in known:
+            known.append(problem)
+
+    def entries(self, frame: int) -> tuple[Entry, ...]:
+        """Return all versions on a frame; none when they are damaged, which is then reported."""
+        try:
+            return self.table.read(frame)
+        except ProjectDamagedError as error:
+            self.report(str(error), frame)
+            return ()
+
+    def current(self, entries: Iterable[Entry]) -> dict[int, Entry]:
+        """Return the version of each object that counts now, by object id in order."""
+        by_object: dict[int, dict[int, Entry]] = {}
+        for entry in entries:
+            by_object.setdefault(entry.object_id, {})[entry.serial] = entry
+        found = {}
+        for object_id in sorted(by_object):
+            serial = self.versions.current(object_id, by_object[object_id])
+            if serial is not None and not by_object[object_id][serial].is_gone:
+                found[object_id] = by_object[object_id][serial]
+        return found
+
+    def needed(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Return the versions that some state in reach needs."""
+        entries = list(entries)
+        serials: dict[int, list[int]] = {}
+        for entry in entries:
+            serials.setdefault(entry.object_id, []).append(entry.serial)
+        kept = {i: self.versions.needed(i, s) for i, s in serials.items()}
+        return [e for e in entries if e.serial in kept[e.object_id]]
+
+    def masks(
+        self,
+        frame: int,
+        entries: Iterable[Entry],
+        object_ids: Iterable[int] | None = None,
+        known: Mapping[int, BoolMask] | None = None,
+    ) -> FrameMasks:
+        """Return the current masks among ``entries``; those in ``known`` are not decoded again."""
+        wanted = None if object_ids is None else set(object_ids)
+        rows: list[tuple[Entry, BoolMask]] = []
+        for object_id, entry in self.current(entries).items():
+            if entry.mask is None or (wanted is not None and object_id not in wanted):
+                continue
+            try:
+                mask = known[object_id] if known and object_id in known else entry.mask.decode()
+            except ValueError as error:
+                self.report(f"object {object_id}: {error}", frame)
+                continue
+            rows.append((entry, mask))
+        return _frame_masks(frame, self.size, rows)
+
+    def compose(self, frame: int) -> NDArray[np.uint16]:
+        """Return the labels of a frame, composed from its masks; the smaller object is on top."""
+        with self.lock:
+            return _labels(self.masks(frame, self.entries(frame)))
+
+    def replace(
+        self,
+        frame: int,
+        old: list[Entry],
+        new: list[Entry],
+        known: Mapping[int, BoolMask] | None = None,
+        draw: bool = True,
+    ) -> None:
+        """Write the entries of a frame, then its labels.
+
+        Parameters
+        ----------
+        frame : int
+            The frame.
+        old, new : list of Entry
+            Its entries before and after.
+        known : mapping of int to ndarray, optional
+            Masks at hand, which need not be decoded for the labels.
+        draw : bool
+            Whether the labels may have changed.
+        """
+        if draw:
+            self._announce(frame)
+        self.table.write(frame, new)
+        self.damage.pop(frame, None)
+        if self._index is not None:
+            kept = {(e.object_id, e.serial) for e in new}
+            self._index.discard(frame, [e for e in old if (e.object_id, e.serial) not in kept])
+            self._index.add(frame, new)
+        if not draw:
+            return
+        try:
+            self.labels.write(frame, _labels(self.masks(frame, new, known=known)))
+        except BaseException:
+            self.labels.forget(frame)
+            raise
+
+    def _announce(self, frame: int) -> None:
+        # Read after a crash only: the labels of this one frame may be older than its masks.
+        replace_file(self.folder / WRITER / "frame", str(frame).encode())
+
+    def interrupted_frame(self) -> int | None:
+        """Return the frame that was written last when the project was not closed properly."""
+        data = read_file(self.folder / WRITER / "frame") or b""
+        if not data.isdigit() or len(data) > 18 or int(data) >= self.frame_count:
+            return None
+        return int(data)
+
+    def settle(self) -> None:
+        """Say that masks and labels are in step."""
+        remove_file(self.folder / WRITER / "frame")
+
+    def save_versions(self, versions: Versions) -> None:
+        """Make other versions the ones that count, on disk first."""
+        self.states.write_versions(versions)
+        self.versions = versions
+
+
+def _labels(masks: FrameMasks) -> NDArray[np.uint16]:
+    labels: NDArray[np.uint16] = compose_labels(masks, np.uint16)
+    return labels
+
+
+def _frame_masks(frame: int, size: tuple[int, int], rows: list[tuple[Entry, BoolMask]]) -> FrameMasks:
+    if not rows:
+        return FrameMasks.empty(frame, size)
+    entries = [entry for entry, _ in rows]
+    return FrameMasks(
+        frame,
+        tuple(e.object_id for e in entries),
+        np.stack([mask for _, mask in rows]),
+        np.array([e.object_score for e in entries], np.float32),
+        np.array([e.predicted_iou for e in entries], np.float32),
+        np.array([e.prompted for e in entries], bool),
+    )
