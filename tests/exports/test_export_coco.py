@@ -3,14 +3,18 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from pycocotools.coco import COCO
 
+from napari_sam2.masks import FrameMasks
 from napari_sam2.storage.exports import Results
 from napari_sam2.storage.exports.coco import write_coco
+from napari_sam2.storage.exports.measurements import write_measurements
 
 
 def load(path: Path) -> COCO:
@@ -57,3 +61,18 @@ def test_chosen_objects_only(run: Results, tmp_path: Path) -> None:
 def test_an_object_that_does_not_exist_is_an_error(run: Results) -> None:
     with pytest.raises(KeyError, match="object 5"):
         run.select([5])
+
+
+def test_masks_made_by_hand_have_no_scores(run: Results, tmp_path: Path) -> None:
+    def painted(frame: int) -> FrameMasks:
+        found = run.masks(frame)
+        nan = np.full(len(found.object_ids), np.nan, np.float32)
+        return replace(found, object_scores=nan, predicted_ious=nan)
+
+    by_hand = replace(run, masks=painted)
+    text = write_coco(by_hand, tmp_path / "coco.json").read_text(encoding="utf-8")
+    json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+    assert "score" not in json.loads(text)["annotations"][0]
+    table = pd.read_csv(write_measurements(by_hand, tmp_path / "m.csv"))
+    assert table["object_score"].isna().all()
+    assert table["predicted_iou"].isna().all()

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
+
 from napari_sam2.masks import FrameMasks, encode_rle
 from napari_sam2.storage.exports.results import Results
 from napari_sam2.storage.exports.staging import staged
@@ -89,7 +91,7 @@ def _annotation(found: FrameMasks, row: int) -> dict[str, Any] | None:
     if box is None:
         return None
     object_id = found.object_ids[row]
-    return {
+    annotation = {
         "image_id": found.frame + 1,
         "category_id": CATEGORY_ID,
         "track_id": object_id,
@@ -97,7 +99,10 @@ def _annotation(found: FrameMasks, row: int) -> dict[str, Any] | None:
         "area": rle.area,
         "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
         "iscrowd": 0,
-        "score": round(float(found.predicted_ious[row]), 6),
-        "object_score": round(float(found.object_scores[row]), 6),
         "attributes": {"track_id": object_id, "prompted": bool(found.prompted[row])},
     }
+    for key, score in (("score", found.predicted_ious[row]), ("object_score", found.object_scores[row])):
+        # Masks made by hand have no scores, and JSON has no NaN.
+        if np.isfinite(score):
+            annotation[key] = round(float(score), 6)
+    return annotation

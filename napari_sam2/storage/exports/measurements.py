@@ -85,8 +85,9 @@ def _row(results: Results, found: FrameMasks, row: int, intensity: NDArray[Any] 
         out |= _shape(mask, box, results.calibration)
         if intensity is not None:
             out |= _means(mask, box, intensity, _channel_names(results))
-    out["object_score"] = round(float(found.object_scores[row]), 6)
-    out["predicted_iou"] = round(float(found.predicted_ious[row]), 6)
+    scores = {"object_score": found.object_scores[row], "predicted_iou": found.predicted_ious[row]}
+    # Masks made by hand have no scores.
+    out |= {name: round(float(score), 6) for name, score in scores.items() if np.isfinite(score)}
     out["prompted"] = int(found.prompted[row])
     return out
 
