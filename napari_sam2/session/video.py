@@ -22,7 +22,8 @@ from napari_sam2.session.propagation import Step, visit
 from napari_sam2.session.records import FrameSource, RecordStore
 from napari_sam2.session.sources import checked_frame
 from napari_sam2.session.store import TemporaryStore
-from napari_sam2.session.tensors import fill_holes, frame_logits, non_overlapping
+from napari_sam2.session.tensors import fill_holes, non_overlapping
+from napari_sam2.session.tensors import frame_logits as enlarged
 from napari_sam2.session.tracked import Draft, TrackedObject
 from napari_sam2.session.video_prompts import answer, offered
 
@@ -265,10 +266,14 @@ class VideoSession:
         """Return the newest low-resolution result of one object on one frame."""
         return self._known(object_id).outcome(self._checked_frame(frame))
 
-    def shown_logits(self, outcomes: Sequence[Outcome]) -> Tensor:
-        """Return frame-size logits (N, H, W) of results of one frame, as they are shown."""
-        logits = self._frame_logits(outcomes)
-        return non_overlapping(logits) if self.options.non_overlap else logits
+    def conditioning_frames(self, object_id: int) -> list[int]:
+        """Return the frames that condition an object, in order; drafts do so after :meth:`commit`."""
+        return self._known(object_id).bank.conditioning
+
+    def frame_logits(self, outcomes: Sequence[Outcome]) -> Tensor:
+        """Return frame-size logits (N, H, W) of results of one frame, holes filled."""
+        logits = torch.stack([o.logits.to(self.compute.device) for o in outcomes])
+        return enlarged(fill_holes(logits, self.options.fill_hole_area), self.size)
 
     def close(self) -> None:
         """Delete what the session keeps on disk, unless the store is yours."""
@@ -295,7 +300,7 @@ class VideoSession:
         """Store results of one frame, all or none; returns their frame-size masks."""
         if not outcomes:
             return {}
-        masks = (self._frame_logits(list(outcomes.values())) > 0).cpu().numpy()
+        masks = (self.frame_logits(list(outcomes.values())) > 0).cpu().numpy()
         rows = dict(zip(outcomes, masks))
         dtype = self.options.store_dtype
         self.store.put_frame(frame, {i: (o.record(dtype), rows[i]) for i, o in outcomes.items()})
@@ -312,9 +317,9 @@ class VideoSession:
 
     # -- inside ------------------------------------------------------------------------------------------
 
-    def _frame_logits(self, outcomes: Sequence[Outcome]) -> Tensor:
-        logits = torch.stack([o.logits.to(self.compute.device) for o in outcomes])
-        return frame_logits(fill_holes(logits, self.options.fill_hole_area), self.size)
+    def _shown_logits(self, outcomes: Sequence[Outcome]) -> Tensor:
+        logits = self.frame_logits(outcomes)
+        return non_overlapping(logits) if self.options.non_overlap else logits
 
     def _shown(self, step: Step) -> FrameMasks:
         return self._frame_masks(step.frame, step.outcomes, step.masks)
@@ -328,7 +333,7 @@ class VideoSession:
         if not outcomes:
             return FrameMasks.empty(frame, self.size)
         if known is None or self.options.non_overlap or set(known) != set(outcomes):
-            masks = (self.shown_logits(list(outcomes.values())) > 0).cpu().numpy()
+            masks = (self._shown_logits(list(outcomes.values())) > 0).cpu().numpy()
         else:
             masks = np.stack([known[i] for i in outcomes])
         return FrameMasks(
@@ -437,9 +442,7 @@ def _recency(model: Sam2, options: SessionOptions) -> RecencyPolicy:
     if options.max_memories > trained:
         raise ValueError(f"this network was trained with {trained} memories, not {options.max_memories}")
     memories = trained if options.max_memories == -1 else options.max_memories
-    return RecencyPolicy(
-        memories, model.config.max_pointers, options.max_conditioning, options.memory_stride
-    )
+    return RecencyPolicy(memories, model.config.max_pointers, options.max_conditioning, options.memory_stride)
 
 
 def _integer(value: int, what: str) -> int:

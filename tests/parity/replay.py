@@ -1,0 +1,141 @@
+"""Replay the golden scenarios through Meta's names and compare every recorded output."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+import yaml
+
+from napari_sam2.reference import build_sam2_video_predictor
+from tests.golden.recipe import SMALL, SMALL_20, recipe_model, recipe_state
+
+HERE = Path(__file__).parent / "data"
+SHARED = Path(__file__).parents[3] / "shared" / "golden"
+
+# tag -> (overrides, precision of memories, "occluded" weights, SAM 2.0)
+TAGS = {
+    "nano256": ([], "bfloat16", False, False),
+    "nano256_mem32": ([], "float32", False, False),
+    "nano256_corrcond": (["++model.add_all_frames_to_correct_as_cond=true"], "bfloat16", False, False),
+    "nano256_maxcond2": (["++model.max_cond_frames_in_attn=2"], "bfloat16", False, False),
+    "nano256_nonoverlap": (["++model.non_overlap_masks=true"], "bfloat16", False, False),
+    "nano256_fillholes": (["++model.fill_hole_area=8"], "bfloat16", False, False),
+    "nano256_occ": ([], "bfloat16", True, False),
+    "nano256_occ_mem32": ([], "float32", True, False),
+    "nano256_v20": ([], "bfloat16", False, True),
+}
+
+
+def split_name(name):
+    """Return (tag, scenario) of a golden file's stem."""
+    tag = max((t for t in TAGS if name.startswith(t + "_")), key=len)
+    return tag, name[len(tag) + 1 :]
+
+
+def write_checkpoint(folder, occluded=False, version20=False):
+    """Write the small network as Meta would: a YAML file and a ``.pt``."""
+    config = SMALL_20 if version20 else SMALL
+    model = recipe_model(config)
+    tree = yaml.safe_load((Path(__file__).parent / "data" / "small.yaml").read_text())
+    if version20:
+        for key in ("no_obj_embed_spatial", "add_tpos_enc_to_obj_ptrs"):
+            tree["model"][key] = False
+    stem = f"small_{occluded}_{version20}"
+    (folder / f"{stem}.yaml").write_text(yaml.safe_dump(tree))
+    torch.save({"model": recipe_state(model, occluded)}, folder / f"{stem}.pt")
+    return str(folder / f"{stem}.yaml"), str(folder / f"{stem}.pt")
+
+
+def build_predictor(tag, folder):
+    overrides, memory, occluded, version20 = TAGS[tag]
+    config, checkpoint = write_checkpoint(folder, occluded, version20)
+    # On the CPU the reference's hole filling does nothing, so its goldens were made without.
+    extra = ["++model.fill_hole_area=0", *overrides]
+    return build_sam2_video_predictor(
+        config, checkpoint, device="cpu", hydra_overrides_extra=extra, memory_dtype=memory
+    )
+
+
+def scenario(name, folder):
+    return json.loads((folder / "scenarios.json").read_text())["scenarios"][name]
+
+
+def video(folder):
+    with np.load(folder / "video.npz") as file:
+        return file[file.files[0]]
+
+
+def disc(cx, cy, radius, height=180, width=240):
+    y, x = np.mgrid[:height, :width]
+    return (x - cx) ** 2 + (y - cy) ** 2 <= radius**2
+
+
+def replay(predictor, frames, operations):
+    """Yield (op, frame, object, outcome, video logits) for everything that the reference recorded."""
+    state = predictor.init_state(frames)
+    for index, op in enumerate(operations):
+        kind = op["op"]
+        if kind == "propagate":
+            for output in predictor.propagate_in_video(state, op["start"], op["max"], op["reverse"]):
+                yield from _rows(state, index, output)
+        elif kind == "points":
+            yield from _rows(
+                state,
+                index,
+                predictor.add_new_points_or_box(
+                    state,
+                    op["frame"],
+                    op["obj"],
+                    points=op["points"],
+                    labels=op["labels"],
+                    clear_old_points=op["clear_old"],
+                    box=op["box"],
+                ),
+            )
+        elif kind == "mask":
+            yield from _rows(
+                state, index, predictor.add_new_mask(state, op["frame"], op["obj"], disc(*op["circle"]))
+            )
+        elif kind == "clear":
+            predictor.clear_all_prompts_in_frame(state, op["frame"], op["obj"])
+        elif kind == "remove":
+            predictor.remove_object(state, op["obj"])
+        else:
+            predictor.reset_state(state)
+
+
+def _rows(state, index, output):
+    frame, obj_ids, logits = output
+    for row, obj_id in enumerate(obj_ids):
+        outcome = state.session.outcome(frame, state.known_id(obj_id))
+        if outcome is not None:
+            yield index, frame, obj_id, outcome, logits[row, 0].numpy()
+
+
+def largest_errors(predictor, frames, operations, golden, area=0):
+    """Return the largest differences of everything recorded, after checking that the order is the same."""
+    from napari_sam2.session.tensors import fill_holes
+
+    errors = {"logits": 0.0, "first": 0.0, "score": 0.0, "pointer": 0.0, "iou": 0.0, "pixels": 0.0}
+    count = 0
+    for row, (op, frame, obj, outcome, shown) in enumerate(replay(predictor, frames, operations)):
+        expected = tuple(int(golden[key][row]) for key in ("rec_op", "rec_frame", "rec_obj"))
+        assert (op, frame, obj) == expected, f"record {row}"
+        assert outcome.conditioning == bool(golden["rec_cond"][row]), f"record {row}: {expected}"
+        low = fill_holes(outcome.logits, area).numpy()
+        error = float(np.abs(low - golden["low_res"][row]).max())
+        errors["logits"] = max(errors["logits"], error)
+        if row == 0:
+            errors["first"] = error
+        errors["score"] = max(errors["score"], abs(outcome.object_score - golden["score"][row]))
+        pointer = outcome.pointer.numpy() - golden["obj_ptr"][row]
+        errors["pointer"] = max(errors["pointer"], float(np.abs(pointer).max()))
+        ious = golden["ious"][row]
+        if np.isfinite(ious).any():
+            errors["iou"] = max(errors["iou"], abs(outcome.predicted_iou - np.nanmax(ious)))
+        bits = np.unpackbits(golden["video_mask_bits"][row])[: shown.size].reshape(shown.shape)
+        errors["pixels"] = max(errors["pixels"], float(np.mean((shown > 0) != bits)))
+        count += 1
+    assert count == len(golden["rec_op"])
+    return errors
