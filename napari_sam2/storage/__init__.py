@@ -26,7 +26,8 @@ _PUBLIC = {
     "SourceDescription": "schema",
     "fingerprint": "fingerprint",
     "is_project": "opening",
-    "open_session": "recorded",
+    "open_session": "session_opening",
+    "describe_model": "session_opening",
 }
 
 __all__ = sorted(_PUBLIC)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from napari_sam2.storage.codecs import ZSTD
 from napari_sam2.storage.documents import WRITER, Documents
 from napari_sam2.storage.errors import ProjectDamagedError, ProjectError, ProjectExistsError
 from napari_sam2.storage.files import (
@@ -31,9 +32,7 @@ def lay_out(workspace: Workspace) -> None:
     """Write the files of an empty project; the root comes last, so that a half made one is none."""
     for name in _FOLDERS:
         make_folder(workspace.folder / name)
-    # Arrays without elements: plain zarr does not look for more nodes in their folders.
-    empty = array_document((0,), (1,), "uint8", {"name": "crc32c"}, ("none",))
-    write_json(workspace.folder / WRITER / METADATA, empty)
+    hide_from_zarr(workspace.folder / WRITER)
     workspace.table.write_metadata()
     workspace.labels.write_metadata()
     workspace.memories.write_metadata()
@@ -42,6 +41,14 @@ def lay_out(workspace: Workspace) -> None:
     workspace.states.publish(0, workspace.state)
     workspace.documents.write("run", {})
     workspace.documents.write("", workspace.header.to_json())
+
+
+def hide_from_zarr(folder: Path) -> None:
+    """Make a folder whose files plain zarr does not take for nodes: an array without elements."""
+    if not (folder / METADATA).exists():
+        make_folder(folder)
+        document = array_document((0,), (1,), "uint8", ZSTD, ("none",))
+        write_json(folder / METADATA, document)
 
 
 def load(workspace: Workspace) -> None:

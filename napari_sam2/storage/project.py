@@ -19,11 +19,12 @@ from napari_sam2.storage.errors import (
     ProjectNotFoundError,
 )
 from napari_sam2.storage.exports.results import ObjectInfo
-from napari_sam2.storage.files import METADATA, array_document, make_folder, write_json
+from napari_sam2.storage.files import make_folder
+from napari_sam2.storage.frame_table import Entry
 from napari_sam2.storage.history import DEFAULT_BUDGET, History
 from napari_sam2.storage.label_stack import LabelStack
 from napari_sam2.storage.lock import WriterLock
-from napari_sam2.storage.opening import is_project, lay_out, make_room, opened
+from napari_sam2.storage.opening import hide_from_zarr, is_project, lay_out, make_room, opened
 from napari_sam2.storage.pending import PendingRun
 from napari_sam2.storage.records import ProjectRecords
 from napari_sam2.storage.schema import (
@@ -247,22 +248,14 @@ class Project:
     @property
     def exports_folder(self) -> Path:
         """Where exports go unless told otherwise; made when it is asked for."""
-        folder = self.path / "exports"
-        if self._workspace.writable and not (folder / METADATA).exists():
-            make_folder(folder)
-            # An array without elements: plain zarr does not look for more nodes in its folder.
-            write_json(folder / METADATA, array_document((0,), (1,), "uint8", {"name": "crc32c"}, ("none",)))
-        return folder
+        if self._workspace.writable:
+            hide_from_zarr(self.path / "exports")
+        return self.path / "exports"
 
     @property
     def damage(self) -> list[str]:
         """What could not be read so far, one sentence each."""
-        found = self._workspace.damage
-        return [
-            text if frame is None else f"frame {frame}: {text}"
-            for frame in sorted(found, key=lambda f: -1 if f is None else f)
-            for text in found[frame]
-        ]
+        return self._workspace.damage_report()
 
     @property
     def damaged_frames(self) -> list[int]:
@@ -282,34 +275,25 @@ class Project:
 
     def scores(self, frame: int) -> dict[int, tuple[float, float]]:
         """Return (object score, predicted IoU) of every object on a frame; NaN for masks made by hand."""
-        workspace = self._workspace
-        with workspace.lock:
-            current = workspace.current(workspace.entries(workspace.checked_frame(frame)))
-        return {i: (e.object_score, e.predicted_iou) for i, e in current.items()}
+        return {i: (e.object_score, e.predicted_iou) for i, e in self._current(frame).items()}
 
     def origins(self, frame: int) -> dict[int, str]:
         """Return where every mask of a frame comes from: "tracked", "draft", "painted" or "imported"."""
-        workspace = self._workspace
-        with workspace.lock:
-            current = workspace.current(workspace.entries(workspace.checked_frame(frame)))
-        return {i: e.origin for i, e in current.items()}
+        return {i: e.origin for i, e in self._current(frame).items()}
 
     def frames(self, object_id: int | None = None) -> list[int]:
         """Return the frames on which an object (or any object) has a mask, in order."""
-        workspace = self._workspace
-        with workspace.lock:
-            index, versions = workspace.index, workspace.versions
+        with self._workspace.lock:
+            index, versions = self._workspace.index, self._workspace.versions
             if object_id is not None:
                 return list(index.frames(object_id, versions))
             return sorted({f for i in index.object_ids for f in index.frames(i, versions)})
 
     def masklet(self, object_id: int) -> Masklet:
         """Return one object's masks over all frames, as run lengths."""
-        workspace = self._workspace
         masks = {}
         for frame in self.frames(object_id):
-            with workspace.lock:
-                entry = workspace.current(workspace.entries(frame)).get(object_id)
+            entry = self._current(frame).get(object_id)
             if entry is not None and entry.mask is not None:
                 masks[frame] = entry.mask
         return Masklet(object_id, self.size, masks)
@@ -323,15 +307,9 @@ class Project:
 
     def verify(self) -> list[str]:
         """Read everything once and return what is damaged, one sentence each."""
-        workspace = self._workspace
-        workspace.reset_index()
-        for frame in workspace.table.written():
-            with workspace.lock:
-                entries = workspace.entries(frame)
-                workspace.masks(frame, entries)
-                for entry in workspace.current(entries).values():
-                    if entry.row is not None:
-                        self.store.get(entry.object_id, frame)
+        for frame in self._workspace.verified():
+            for object_id in self.masks(frame).object_ids:
+                self.store.get(object_id, frame)
         return self.damage
 
     # Changes ------------------------------------------------------------------------------------------
@@ -407,6 +385,11 @@ class Project:
 
     def __repr__(self) -> str:
         return f"Project({str(self.path)!r}, mode={self.mode!r}, shape={self.shape})"
+
+    def _current(self, frame: int) -> dict[int, Entry]:
+        workspace = self._workspace
+        with workspace.lock:
+            return workspace.current(workspace.entries(workspace.checked_frame(frame)))
 
     def _save_header(self, header: ProjectHeader) -> None:
         workspace = self._workspace

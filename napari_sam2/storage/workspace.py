@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -108,6 +108,17 @@ class Workspace:
         known = self.damage.setdefault(frame, [])
         if problem not in known:
             known.append(problem)
+
+    def damage_report(self) -> list[str]:
+        """Return what was found damaged, one sentence each."""
+        frames = sorted(self.damage, key=lambda f: -1 if f is None else f)
+        return [t if f is None else f"frame {f}: {t}" for f in frames for t in self.damage[f]]
+
+    def verified(self) -> Iterator[int]:
+        """Yield the frames that have a file, after forgetting what was read before."""
+        self.reset_index()
+        self.memories.forget_cache()
+        yield from self.table.written()
 
     def entries(self, frame: int) -> tuple[Entry, ...]:
         """Return all versions on a frame; none when they are damaged, which is then reported."""
