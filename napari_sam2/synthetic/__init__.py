@@ -5,8 +5,9 @@ Everything follows from `SceneOptions` and a seed. `sample_scene` draws options 
 """
 
 from .clip import Clip, generate_clip
-from .options import SceneOptions, sample_scene, scene_kinds
+from .options import SceneOptions
 from .samples import FirstSight, Sample, crowd, sample_timelapse, sample_two_channel, sample_zstack
+from .scenes import sample_scene, scene_kinds
 
 __all__ = [
     "Clip",

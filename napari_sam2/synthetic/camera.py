@@ -29,7 +29,7 @@ def _blurred(options: SceneOptions, images: Tensor) -> Tensor:
 def _normalised(images: Tensor) -> Tensor:
     """Stretch the clip's own range to 0..1."""
     sample = images.reshape(-1)
-    sample = sample[:: max(1, sample.numel() // 40_000)].sort().values
+    sample = sample[:: max(1, sample.numel() // 10_000)].sort().values
     low = sample[int(0.004 * sample.numel())]
     high = sample[min(int(0.997 * sample.numel()), sample.numel() - 1)]
     # the floor keeps an almost empty clip from becoming pure noise
@@ -107,12 +107,7 @@ def record(options: SceneOptions, images: Tensor, rng: np.random.Generator, nois
         images = 1 - images
     images = _lit(options, images, rng)
     images = _noisy(options, images, rng, noise)
-    low, high = float(rng.uniform(0, 0.15)), float(rng.uniform(0.8, 1.05))
-    if rng.random() < 0.3:
-        low, high = (
-            low * 0.5,
-            low + (high - low) * float(rng.uniform(0.15, 0.9)),
-        )  # range not used to the full
+    low, high = options.levels
     images = images.clamp(0, 1)
     if options.gamma != 1:
         images = images**options.gamma

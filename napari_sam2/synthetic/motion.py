@@ -65,7 +65,9 @@ def _start(options: SceneOptions, radius: Floats, rng: np.random.Generator) -> F
     height, width = options.size
     frame = np.array([width, height], float)
     count = len(radius)
-    centre = rng.uniform(0.04, 0.96, (count, 2)) * frame
+    # large objects start nearer to the middle, else little of them would be seen
+    edge = np.clip(0.8 * radius / min(height, width), 0.04, 0.3)[:, None]
+    centre = (edge + rng.uniform(0, 1, (count, 2)) * (1 - 2 * edge)) * frame
     if options.clustering > 0:
         hubs = rng.uniform(0.2, 0.8, (max(1, count // 6), 2)) * frame
         near = hubs[rng.integers(len(hubs), size=count)] + rng.normal(0, 1.5, (count, 2)) * radius.mean()

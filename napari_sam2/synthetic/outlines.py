@@ -237,15 +237,15 @@ def star_distance(x: Tensor, y: Tensor, rim: Tensor) -> tuple[Tensor, Tensor]:
     """
     number = rim.shape[-1]
     slope = y / (x.abs() + y.abs() + 1e-9)  # -1..1
-    turn = torch.where(x < 0, 2 - slope, slope)  # -1..3
-    turn = (turn * (number / 4)).remainder_(number)
+    # starts at -y instead of +x, which leaves no negative values
+    turn = torch.where(x < 0, 3 - slope, slope + 1).mul_(number / 4)  # 0..number
     low = turn.floor()
     part = turn.sub_(low)
-    first = low.long().remainder_(number)
-    second = (first + 1).remainder_(number)
-    flat = (x.shape[0], -1)
-    here = rim.gather(1, first.view(flat)).view_as(x)
-    there = rim.gather(1, second.view(flat)).view_as(x)
+    quarter = number // 4
+    rim = torch.cat([rim[:, -quarter:], rim[:, : number - quarter + 2]], 1)  # two more, to go around
+    first = low.long().view(x.shape[0], -1)
+    here = rim.gather(1, first).view_as(x)
+    there = rim.gather(1, first.add_(1)).view_as(x)
     edge = torch.lerp(here, there, part)
     distance = torch.hypot(x, y)
     return edge - distance, distance / edge
