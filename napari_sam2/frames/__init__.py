@@ -1,1 +1,24 @@
 """Frames for the model from anything: arrays of any shape and type, videos, images, TIFF, zarr; one frame at a time."""
+
+from napari_sam2.frames.colors import color_stops
+from napari_sam2.frames.errors import DamagedSourceWarning, FrameReadError, SourceError
+from napari_sam2.frames.fingerprint import fingerprint
+from napari_sam2.frames.layout import guess_options
+from napari_sam2.frames.opening import open_source
+from napari_sam2.frames.options import ChannelOptions, FrameStackOptions
+from napari_sam2.frames.source import Source
+from napari_sam2.frames.stack import FrameStack
+
+__all__ = [
+    "ChannelOptions",
+    "DamagedSourceWarning",
+    "FrameReadError",
+    "FrameStack",
+    "FrameStackOptions",
+    "Source",
+    "SourceError",
+    "color_stops",
+    "fingerprint",
+    "guess_options",
+    "open_source",
+]

@@ -234,7 +234,9 @@ def _trusted_file(path: str, info: ffmpeg.VideoInfo, index: PacketIndex) -> tupl
         if info.codec in _HIDES_FRAMES:
             return path, trusted_table(path, index)
         table = index.table
-        if info.pixel_format == "pal8":  # the palette comes with the first packet only, so nothing can be skipped
+        if (
+            info.pixel_format == "pal8"
+        ):  # the palette comes with the first packet only, so nothing can be skipped
             table = FrameTable(table.pts, table.keys[:1], table.time_base)
         return path, table
     try:

@@ -1,0 +1,213 @@
+"""FrameStack: a lazy view of any array as 8-bit RGB frames for the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam2.frames.colors import default_stops
+from napari_sam2.frames.intensity import (
+    Limits,
+    check_dtype,
+    compose,
+    compose_rgb,
+    full_range,
+    percentile_limits,
+)
+from napari_sam2.frames.layout import guess_options, resolve_layout
+from napari_sam2.frames.options import ChannelOptions, FrameStackOptions
+
+
+class FrameStack:
+    """Any array as frames: ``frame(t)`` is uint8 RGB, computed when it is asked for.
+
+    Nothing is copied whole: one frame is indexed, converted and returned. It can be pickled where the array can.
+
+    Parameters
+    ----------
+    array : array-like with shape, dtype and [], or a multiscale sequence of such
+        numpy, dask, zarr, tensorstore, the data of a napari layer. Of a multiscale image level 0 is taken.
+    options : FrameStackOptions, optional
+        Axes, channels and contrast. None: guessed from shape and dtype (see
+        :func:`~napari_sam2.frames.layout.guess_options`).
+
+    Raises
+    ------
+    TypeError
+        If this is no array, or its pixels are no numbers.
+    ValueError
+        If the options do not fit the array.
+
+    Notes
+    -----
+    NaN and minus infinity are black, infinity is the full colour; none of them counts for percentiles.
+    """
+
+    def __init__(self, array: Any, options: FrameStackOptions | None = None) -> None:
+        self._array = full_resolution(array)
+        self._dtype = check_dtype(self._array.dtype)
+        self._given = options or guess_options(self._array.shape, self._dtype)
+        self._layout = resolve_layout(self._array.shape, self._given)
+        self._channels = self._known_channels()
+        self._resolved = all(channel.contrast_limits is not None for channel in self._channels)
+
+    def __len__(self) -> int:
+        return self._layout.length
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of every frame."""
+        return self._layout.size
+
+    @property
+    def array(self) -> Any:
+        """The array that frames are read from, at full resolution."""
+        return self._array
+
+    @property
+    def options(self) -> FrameStackOptions:
+        """All choices made explicit: axes, held positions, channels with their limits.
+
+        A stack made with them from the same array gives the same frames, whatever it was guessed or measured from.
+        Reads some frames when percentiles have to be measured.
+        """
+        layout = self._layout
+        return replace(
+            self._given,
+            axis=layout.axis,
+            plane=(layout.rows, layout.columns),
+            fixed=layout.held,
+            channel_axis=layout.channel,
+            channels=self.channels,
+        )
+
+    @property
+    def channels(self) -> tuple[ChannelOptions, ...]:
+        """The channels that are seen, with contrast limits (measured when needed, once)."""
+        if not self._resolved:
+            self._channels = tuple(
+                channel
+                if channel.contrast_limits
+                else replace(channel, contrast_limits=self._measured(channel.index))
+                for channel in self._channels
+            )
+            self._resolved = True
+        return self._channels
+
+    def position(self, frame: int) -> int:
+        """Where on the travelled axis a frame lies; differs from ``frame`` when travelling backwards."""
+        return self._layout.position(self._checked(frame))
+
+    def frame(self, frame: int) -> NDArray[np.uint8]:
+        """One frame as the model sees it.
+
+        Parameters
+        ----------
+        frame : int
+            0 … ``len(self) - 1``.
+
+        Returns
+        -------
+        ndarray of uint8, shape (H, W, 3)
+            A new, writable array.
+
+        Raises
+        ------
+        IndexError
+            If there is no such frame.
+        """
+        frame = self._checked(frame)
+        channels = self.channels
+        if self._given.rgb:
+            pixels = compose_rgb(self._read(frame, None), channels[0])
+        else:
+            pixels = compose(self._planes(frame, [channel.index for channel in channels]), channels)
+        return np.ascontiguousarray(pixels)
+
+    def intensities(self, frame: int, channel: int = 0) -> NDArray[Any]:
+        """One frame as it was measured: (H, W) in the array's own dtype, of one channel or RGB sample."""
+        return self._planes(self._checked(frame), [channel])[0]
+
+    def _checked(self, frame: int) -> int:
+        if not 0 <= frame < len(self):
+            raise IndexError(f"Frame {frame} does not exist: there are frames 0 to {len(self) - 1}.")
+        return int(frame)
+
+    def _read(self, frame: int, channel: int | None) -> NDArray[Any]:
+        part = np.asarray(self._array[self._layout.index(frame, channel)])
+        return self._layout.upright(part)
+
+    def _planes(self, frame: int, channels: Sequence[int]) -> list[NDArray[Any]]:
+        layout = self._layout
+        if layout.channel is None:
+            return [self._read(frame, None)] * len(channels)
+        if layout.channel > max(layout.rows, layout.columns):
+            pixels = self._read(frame, None)  # samples of a pixel lie together: read once, then take apart
+            return [pixels[..., c] for c in channels]
+        return [self._read(frame, c) for c in channels]
+
+    def _known_channels(self) -> tuple[ChannelOptions, ...]:
+        given, count = self._given, self._layout.channel_count
+        if given.rgb:
+            chosen: Sequence[ChannelOptions] = given.channels or (ChannelOptions(),)
+        else:
+            chosen = given.channels or [
+                ChannelOptions(index=i, color=stops) for i, stops in enumerate(default_stops(count))
+            ]
+            wrong = [channel.index for channel in chosen if not 0 <= channel.index < count]
+            if wrong:
+                raise ValueError(f"Channel {wrong[0]} does not exist: there are channels 0 to {count - 1}.")
+        limits = self._known_limits()
+        return tuple(
+            channel if channel.contrast_limits or limits is None else replace(channel, contrast_limits=limits)
+            for channel in chosen
+        )
+
+    def _known_limits(self) -> Limits | None:
+        """Limits that follow from the type alone; None where pixels must be looked at."""
+        contrast = self._given.contrast
+        simple = self._given.rgb or self._dtype.kind == "b" or self._dtype.itemsize == 1
+        if contrast == "percentile" or (contrast == "auto" and not simple):
+            return None
+        return full_range(self._dtype) or ((0.0, 1.0) if self._given.rgb else None)
+
+    def _measured(self, channel: int) -> Limits:
+        count = min(self._given.sampled_frames, len(self))
+        frames = np.unique(np.linspace(0, len(self) - 1, count).round().astype(int))
+        planes: list[NDArray[Any]] = []
+        for frame in frames:
+            if self._given.rgb:
+                planes.append(self._read(int(frame), None)[..., :3])
+            else:
+                planes.extend(self._planes(int(frame), [channel]))
+        full = self._given.contrast == "full"
+        return percentile_limits(planes, (0.0, 100.0) if full else self._given.percentiles)
+
+
+def full_resolution(array: Any) -> Any:
+    """Level 0 of a multiscale sequence, or the array itself.
+
+    Raises
+    ------
+    TypeError
+        If it is neither an array nor a multiscale sequence.
+    """
+    if isinstance(array, Sequence) and len(array) and all(_is_array(level) for level in array):
+        sizes = [int(np.prod(level.shape)) for level in array]
+        if any(later >= earlier for earlier, later in pairwise(sizes)):
+            raise TypeError(
+                "A list of arrays is taken for a multiscale image, largest first; use np.stack for frames."
+            )
+        return array[0]
+    if not _is_array(array):
+        raise TypeError(f"Frames need an array with shape, dtype and []; {type(array).__name__} is none.")
+    return array
+
+
+def _is_array(array: Any) -> bool:
+    return all(hasattr(array, name) for name in ("shape", "dtype", "__getitem__"))

@@ -1,0 +1,174 @@
+"""TIFF, OME-TIFF and ImageJ hyperstacks: memory-mapped where pixels lie open, page by page otherwise."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam2.frames.cache_folder import file_key
+from napari_sam2.frames.errors import FrameReadError, SourceError
+from napari_sam2.frames.intensity import check_dtype
+from napari_sam2.frames.lazy import lazy_array
+from napari_sam2.frames.plain_axes import checked_axes
+from napari_sam2.frames.source import Source
+from napari_sam2.frames.tiff_metadata import tiff_calibration
+
+# tifffile's letters of axes that have no meaning of their own.
+_NAMELESS = "IQ"
+
+
+class TiffPlanes:
+    """Planes of the largest image series of a TIFF; a :class:`~napari_sam2.frames.lazy.PlaneReader`.
+
+    Attributes
+    ----------
+    axes : tuple of str
+        Letters of all axes.
+    leading, plane : tuple of int
+        Shape of the axes over which planes lie, and of one plane.
+    dtype : dtype
+        Of the pixels, in native byte order.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._lock = threading.RLock()
+        self._file: Any = None
+        self._series: Any = None
+        self._map: NDArray[Any] | None = None
+        series = self._opened()
+        shape = tuple(int(n) for n in series.shape)
+        self.axes = _letters(series.axes)
+        inner = 3 if self.axes[-1] == "s" else 2
+        if self.axes[-inner:][:2] != ("y", "x"):
+            inner = len(shape)  # an unusual order of pixels: the series is read as a whole
+        self.leading, self.plane = shape[:-inner], shape[-inner:]
+        self.dtype = check_dtype(series.dtype).newbyteorder("=")
+
+    def __reduce__(self) -> tuple[type[TiffPlanes], tuple[str]]:
+        return type(self), (self._path,)
+
+    def __del__(self) -> None:
+        # A dask array that is dropped takes its reader along; tifffile would complain about its open file.
+        if hasattr(self, "_file"):
+            self.close()
+
+    @property
+    def file(self) -> Any:
+        """tifffile's view of the file."""
+        with self._lock:
+            self._opened()
+            return self._file
+
+    @property
+    def mapped(self) -> bool:
+        """Whether planes are read through a memory map."""
+        with self._lock:
+            return self._opened().dataoffset is not None
+
+    def read(self, index: tuple[int, ...]) -> NDArray[Any]:
+        """One plane, in native byte order."""
+        with self._lock:
+            series = self._opened()
+            if series.dataoffset is not None:
+                return np.array(self._memory_map(series)[index], self.dtype)
+            place = int(np.ravel_multi_index(index, self.leading)) if self.leading else 0
+            if len(series.pages) == int(np.prod(self.leading, dtype=np.int64)):
+                return self._page(series, place)
+            return np.asarray(series.asarray()[index]).astype(self.dtype, copy=False)
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+            self._file = self._series = self._map = None
+
+    def _opened(self) -> Any:
+        import tifffile
+
+        if self._series is None:
+            try:
+                self._file = tifffile.TiffFile(self._path)
+            except tifffile.TiffFileError as error:
+                raise SourceError(f"{self._path} is no readable TIFF ({error}).") from error
+            if not self._file.series:
+                raise SourceError(f"{self._path} holds no image.")
+            self._series = max(
+                self._file.series, key=lambda series: int(np.prod(series.shape, dtype=np.int64))
+            )
+        return self._series
+
+    def _memory_map(self, series: Any) -> NDArray[Any]:
+        if self._map is None:
+            dtype = np.dtype(series.dtype).newbyteorder(self._file.byteorder)
+            self._map = np.memmap(self._path, dtype, "r", int(series.dataoffset), tuple(series.shape))
+        return self._map
+
+    def _page(self, series: Any, place: int) -> NDArray[Any]:
+        page = series.pages[place]
+        if page is None:  # OME-TIFF: a plane that was never acquired
+            return np.zeros(self.plane, self.dtype)
+        try:
+            pixels = page.asarray()
+        except ValueError as error:
+            if "imagecodecs" not in str(error):
+                raise FrameReadError(
+                    f"Page {place} of {self._path} can't be read ({error}).", place, self._path
+                ) from error
+            pixels = _read_with_pillow(self._path, page.index)  # for instance LZW
+        return np.asarray(pixels).reshape(self.plane).astype(self.dtype, copy=False)
+
+
+def open_tiff(path: str, axes: tuple[str, ...] | None = None) -> Source:
+    """Open a TIFF with its axes, scale, units and times; of several series the largest.
+
+    Axes of which the file does not say what they are become time.
+    """
+    planes = TiffPlanes(path)
+    shape = (*planes.leading, *planes.plane)
+    names = checked_axes(axes, planes.axes, shape)
+    calibration = tiff_calibration(planes.file)
+    array = lazy_array(planes, planes.leading, planes.plane, planes.dtype, f"tiff-{file_key(path)}")
+    channels = names.index("c") if "c" in names else None
+    return Source(
+        path=path,
+        kind="tiff",
+        array=array,
+        axes=names,
+        scale=tuple(calibration.step(letter) for letter in names),
+        units=tuple(calibration.unit(letter) for letter in names),
+        frame_times=calibration.times_of(shape[names.index("t")] if "t" in names else 0),
+        channel_names=calibration.channel_names if channels is not None else (),
+        reader=planes,
+    )
+
+
+def _letters(axes: str) -> tuple[str, ...]:
+    """tifffile's axes as ours: small letters, samples last or else channels, nameless ones as time, then depth."""
+    letters = list(axes)
+    if "S" in letters and letters[-1] != "S":
+        letters[letters.index("S")] = "C" if "C" not in letters else "A"
+    free = [letter for letter in "TZPR" if letter not in letters]
+    for place, letter in enumerate(letters):
+        if letter in _NAMELESS:
+            letters[place] = free.pop(0)
+    return tuple(letter.lower() for letter in letters)
+
+
+def _read_with_pillow(path: str, page: int) -> NDArray[Any]:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            picture.seek(page)
+            return np.array(picture)
+    except Exception as error:
+        raise FrameReadError(
+            f"Page {page} of {path} is compressed in a way that needs another package: pip install imagecodecs.",
+            page,
+            path,
+        ) from error
