@@ -1,0 +1,201 @@
+"""What one training step sees: clips of one size and the objects that are followed through them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from napari_sam2.training.augment import flipped, photometric
+from napari_sam2.training.clips import ClipSource, TrainingClip
+from napari_sam2.training.recipe import Stage, TrainOptions
+
+__all__ = ["StepBatch", "StepPlan", "draw_batch", "plan_step", "step_batches"]
+
+# ImageNet statistics, as every SAM 2 checkpoint expects them
+PIXEL_MEAN = (0.485, 0.456, 0.406)
+PIXEL_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class StepPlan:
+    """What step number `step` does; a pure function of the options.
+
+    Attributes
+    ----------
+    step : int
+        Number of the step over all stages.
+    prompt : str
+        "click", "box" or "mask": what the objects of this step get on the first frame.
+    size, frames, clips : int
+        Side of the input, clip length (1 = an image step) and clips a step.
+    motion : float
+        0..1.
+    corrections : int
+        Corrective clicks on the first frame.
+    corrected_frame : int or None
+        A later frame on which every object gets one corrective click.
+    """
+
+    step: int
+    prompt: str
+    size: int
+    frames: int
+    clips: int
+    motion: float
+    corrections: int
+    corrected_frame: int | None
+
+
+@dataclass(frozen=True)
+class StepBatch:
+    """Data of one step.
+
+    Attributes
+    ----------
+    plan : StepPlan
+        What to do with it.
+    images : Tensor, (C, T, 3, S, S) float32
+        Normalised.
+    owner : Tensor, (N,) int64
+        Which clip each object belongs to.
+    truth : Tensor, (N, T, S, S) bool
+        Masks; empty where the object is not visible. Never empty on frame 0.
+    """
+
+    plan: StepPlan
+    images: torch.Tensor
+    owner: torch.Tensor
+    truth: torch.Tensor
+
+    def to(self, device: torch.device) -> StepBatch:
+        """Return the batch on a device."""
+        return StepBatch(self.plan, self.images.to(device), self.owner.to(device), self.truth.to(device))
+
+
+def plan_step(options: TrainOptions, step: int) -> StepPlan:
+    """Decide what a step does, from the options and the step's number alone."""
+    stage, _ = options.stage_at(step)
+    rng = np.random.default_rng((options.seed, step, 0))
+    is_image = rng.random() < stage.image_share
+    frames = 1 if is_image else int(rng.integers(stage.frames[0], stage.frames[1] + 1))
+    sizes = np.array(stage.sizes)
+    size = int(rng.choice(sizes[:, 0].astype(int), p=sizes[:, 1] / sizes[:, 1].sum()))
+    names = ("click", "box", "mask")
+    weights = np.array(stage.prompts, dtype=float)
+    if is_image:
+        weights[2] = 0  # a mask on a single image would teach nothing
+    prompt = str(rng.choice(names, p=weights / weights.sum()))
+    corrections = 0 if prompt == "mask" else int(rng.integers(0, stage.corrections + 1))
+    corrected = frames > 2 and rng.random() < stage.midclip_corrections
+    # as many pixels a step at every size and length, within reason
+    budget = stage.pixels / (size * size * frames)
+    clips = int(np.clip(round(budget), 1, stage.clips * (2 if is_image else 1)))
+    motion = float(stage.motion * rng.uniform(0.3, 1.0))
+    return StepPlan(
+        step=step,
+        prompt=prompt,
+        size=size,
+        frames=frames,
+        clips=clips,
+        motion=motion,
+        corrections=corrections,
+        corrected_frame=int(rng.integers(1, frames - 1)) if corrected else None,
+    )
+
+
+def draw_batch(
+    sources: Sequence[tuple[ClipSource, float]], plan: StepPlan, stage: Stage, seed: int, augment: bool = True
+) -> StepBatch:
+    """Draw the clips of a step and choose the objects to follow.
+
+    Parameters
+    ----------
+    sources : sequence of (source, weight)
+        Where clips come from, and how often.
+    plan : StepPlan
+        Size, length and number of clips.
+    stage : Stage
+        Gives the number of objects.
+    seed : int
+        With the plan's step it determines every pixel.
+    augment : bool
+        Flip clips and change their looks.
+    """
+    rng = np.random.default_rng((seed, plan.step, 1))
+    weights = np.array([weight for _, weight in sources], dtype=float)
+    images: list[torch.Tensor] = []
+    masks: list[torch.Tensor] = []
+    owners: list[int] = []
+    # single images are cheap: twice the objects
+    per_clip = max(1, stage.objects * (2 if plan.frames == 1 else 1) // plan.clips)
+    while len(images) < plan.clips:
+        source = sources[rng.choice(len(sources), p=weights / weights.sum())][0]
+        clip = source.draw(rng, plan.size, plan.frames, plan.motion)
+        if augment:
+            frames, labels = flipped(clip.frames, clip.labels, rng)
+            clip = TrainingClip(photometric(frames, rng), labels)
+        chosen = _chosen_objects(clip.labels[0], per_clip, rng)
+        if not chosen:
+            continue
+        masks.append(torch.stack([clip.labels == label for label in chosen]))  # (n, T, S, S)
+        owners += [len(images)] * len(chosen)
+        images.append(clip.frames)
+    mean = torch.tensor(PIXEL_MEAN).view(3, 1, 1)
+    std = torch.tensor(PIXEL_STD).view(3, 1, 1)
+    return StepBatch(
+        plan=plan,
+        images=(torch.stack(images) - mean) / std,
+        owner=torch.tensor(owners),
+        truth=torch.cat(masks),
+    )
+
+
+def _chosen_objects(labels: torch.Tensor, count: int, rng: np.random.Generator) -> list[int]:
+    """Choose objects of the first frame, large ones rather more often than small ones."""
+    ids, areas = torch.unique(labels[labels > 0], return_counts=True)
+    fitting = areas >= max(12, labels.numel() // 8000)
+    ids, areas = ids[fitting], areas[fitting]
+    if not len(ids):
+        return []
+    weights = areas.double().sqrt().numpy()
+    picked = rng.choice(ids.numpy(), size=min(count, len(ids)), replace=False, p=weights / weights.sum())
+    return [int(label) for label in picked]
+
+
+class _Steps(Dataset[StepBatch]):
+    """Step number -> batch, so that a worker process can draw ahead and a resumed run sees the same data."""
+
+    def __init__(self, sources: Sequence[tuple[ClipSource, float]], options: TrainOptions) -> None:
+        self._sources, self._options = sources, options
+
+    def __len__(self) -> int:
+        return self._options.total_steps
+
+    def __getitem__(self, step: int) -> StepBatch:
+        stage, _ = self._options.stage_at(step)
+        plan = plan_step(self._options, step)
+        return draw_batch(self._sources, plan, stage, self._options.seed)
+
+
+def step_batches(
+    sources: Sequence[tuple[ClipSource, float]], options: TrainOptions, start: int
+) -> Iterator[StepBatch]:
+    """Iterate over the batches of steps `start`, `start` + 1, ... in order."""
+    loader: DataLoader[StepBatch] = DataLoader(
+        _Steps(sources, options),
+        batch_size=None,
+        sampler=range(start, options.total_steps),
+        num_workers=options.workers,
+        prefetch_factor=2 if options.workers else None,
+        worker_init_fn=_quiet_worker,
+    )
+    yield from loader
+
+
+def _quiet_worker(_: int) -> None:
+    # a worker that spreads over all cores slows down the network it feeds
+    torch.set_num_threads(1)

@@ -1,0 +1,145 @@
+"""Sources of training clips: the synthetic generator, still images, and a user's own masklets."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from napari_sam2.synthetic import generate_clip, sample_scene
+
+__all__ = ["ClipSource", "MaskletClips", "SyntheticClips", "TrainingClip"]
+
+
+@dataclass(frozen=True)
+class TrainingClip:
+    """A short video with the truth.
+
+    Attributes
+    ----------
+    frames : Tensor, (T, 3, S, S) float32
+        In 0..1.
+    labels : Tensor, (T, S, S) int32
+        Object ids through time; 0 = background.
+    """
+
+    frames: torch.Tensor
+    labels: torch.Tensor
+
+    def __post_init__(self) -> None:
+        """Check that frames and labels belong together."""
+        expected = (len(self.frames), *self.frames.shape[-2:])
+        if self.frames.ndim != 4 or tuple(self.labels.shape) != expected:
+            raise ValueError(
+                f"frames {tuple(self.frames.shape)} and labels {tuple(self.labels.shape)} do not fit"
+            )
+
+
+class ClipSource(Protocol):
+    """Anything that clips can be drawn from."""
+
+    def draw(self, rng: np.random.Generator, size: int, frames: int, motion: float) -> TrainingClip:
+        """Draw one clip; everything random comes from `rng`."""
+        ...
+
+
+class SyntheticClips:
+    """Clips of the procedural generator, over all kinds of scenes; `motion` is the scene's difficulty."""
+
+    def draw(self, rng: np.random.Generator, size: int, frames: int, motion: float) -> TrainingClip:
+        """Draw a clip of `frames` frames of ``size x size`` pixels."""
+        scene = sample_scene(rng, (size, size), frames, difficulty=float(np.clip(motion, 0, 1)))
+        clip = generate_clip(scene, int(rng.integers(2**31)))
+        return resized_clip(clip.frames, clip.labels, size)
+
+
+class MaskletClips:
+    """Clips cut out of labelled videos: what a user corrected becomes what the network learns.
+
+    Parameters
+    ----------
+    videos : sequence of (frames, labels)
+        Frames (T, H, W, 3) uint8 and labels (T, H, W) integers, the same id meaning the same object.
+        Arrays are indexed frame by frame, so lazily read ones stay lazy.
+    crop : tuple of float
+        Range of the crop's side as a share of the frame's shorter side.
+    max_stride : int
+        Frames may be skipped up to this stride, which shows the same motion faster.
+
+    Raises
+    ------
+    ValueError
+        If there is no video, a video's frames and labels differ in size, or nothing is labelled.
+    """
+
+    def __init__(
+        self,
+        videos: Sequence[tuple[np.ndarray, np.ndarray]],
+        crop: tuple[float, float] = (0.5, 1.0),
+        max_stride: int = 3,
+    ) -> None:
+        if not videos:
+            raise ValueError("there is no video to train on; pass at least one pair of frames and labels")
+        self._labelled: list[tuple[int, int]] = []
+        for index, (frames, labels) in enumerate(videos):
+            if tuple(frames.shape[:3]) != tuple(labels.shape):
+                raise ValueError(
+                    f"video {index}: frames {frames.shape} and labels {labels.shape} differ in size"
+                )
+            self._labelled += [(index, t) for t in range(len(labels)) if np.asarray(labels[t]).any()]
+        if not self._labelled:
+            raise ValueError("no frame of these videos is labelled; track or paint something first")
+        self._videos = videos
+        self._crop = crop
+        self._max_stride = max_stride
+
+    def draw(self, rng: np.random.Generator, size: int, frames: int, motion: float) -> TrainingClip:
+        """Draw a clip that starts on a labelled frame and runs in either direction of time.
+
+        Shorter videos are played to and fro. `motion` limits the stride: 0 takes neighbouring frames only.
+        """
+        index, start = self._labelled[rng.integers(len(self._labelled))]
+        video, truth = self._videos[index]
+        stride = int(rng.integers(1, 1 + max(1, round(self._max_stride * motion))))
+        direction = 1 if rng.random() < 0.5 else -1
+        times = _bounce(start + direction * stride * np.arange(frames), len(truth))
+        height, width = truth.shape[1:]
+        side = int(max(8, min(height, width) * rng.uniform(*self._crop)))
+        rows, columns = np.nonzero(np.asarray(truth[start]))
+        pick = rng.integers(len(rows))
+        shift = rng.uniform(-0.35, 0.35, 2) * side
+        top = int(np.clip(rows[pick] - side / 2 + shift[0], 0, height - side))
+        left = int(np.clip(columns[pick] - side / 2 + shift[1], 0, width - side))
+        window = slice(top, top + side), slice(left, left + side)
+        pixels = np.stack([np.asarray(video[t])[window] for t in times])
+        labels = np.stack([np.asarray(truth[t])[window] for t in times]).astype(np.int32)
+        return resized_clip(torch.from_numpy(pixels), torch.from_numpy(labels), size)
+
+
+def resized_clip(pixels: torch.Tensor, labels: torch.Tensor, size: int) -> TrainingClip:
+    """Make a clip of frames (T, H, W, 3) uint8 and labels (T, H, W), stretched to ``size x size``."""
+    frames = pixels.permute(0, 3, 1, 2).float() / 255
+    truth = labels.to(torch.int32)
+    if tuple(frames.shape[-2:]) != (size, size):
+        frames = F.interpolate(
+            frames, size=(size, size), mode="bilinear", align_corners=False, antialias=True
+        )
+        # float64 holds every 32-bit label exactly
+        truth = F.interpolate(truth[:, None].double(), size=(size, size), mode="nearest-exact")[:, 0].to(
+            torch.int32
+        )
+    return TrainingClip(frames=frames.clamp(0, 1).contiguous(), labels=truth.contiguous())
+
+
+def _bounce(times: np.ndarray, length: int) -> np.ndarray:
+    """Reflect frame numbers at both ends of a video of `length` frames."""
+    if length == 1:
+        return np.zeros_like(times)
+    period = 2 * (length - 1)
+    wrapped = np.mod(times, period)
+    reflected: np.ndarray = np.where(wrapped < length, wrapped, period - wrapped)
+    return reflected

@@ -1,0 +1,189 @@
+"""Simulated users: clicks in the error region, jittered boxes, worn masks.
+
+Coordinates are (x, y) in pixels of the masks that are passed in (the model's input size in training).
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+__all__ = ["correction_clicks", "depth_inside", "first_clicks", "jittered_boxes", "worn_masks"]
+
+
+def depth_inside(masks: torch.Tensor) -> torch.Tensor:
+    """Return how many 3x3 erosions each pixel survives, a chessboard distance to the border.
+
+    Parameters
+    ----------
+    masks : Tensor, (B, H, W) bool
+        The image's edge counts as border.
+
+    Returns
+    -------
+    Tensor, (B, H, W) float32
+        0 outside, 1 at the border, more inside.
+    """
+    alive = masks.float()
+    depth = alive.clone()
+    while bool(alive.any()):
+        # zero padding makes the image's edge a border as well
+        alive = -F.max_pool2d(-F.pad(alive, (1, 1, 1, 1)), 3, stride=1)
+        depth += alive
+    return depth
+
+
+def _random_pixels(regions: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """One uniformly drawn pixel of each region, as (B, 2) of (x, y); any pixel where a region is empty."""
+    noise = torch.rand(regions.shape, generator=generator)
+    best = (noise + regions.cpu()).flatten(1).argmax(1)
+    return _from_index(best, regions.shape[-1]).to(regions.device)
+
+
+def _central_pixels(regions: torch.Tensor) -> torch.Tensor:
+    """A deepest pixel of each region, as (B, 2) of (x, y)."""
+    return _from_index(depth_inside(regions).flatten(1).argmax(1), regions.shape[-1])
+
+
+def _from_index(index: torch.Tensor, width: int) -> torch.Tensor:
+    rows = torch.div(index, width, rounding_mode="floor")
+    return torch.stack([index % width, rows], dim=1).float()  # (B, 2) of (x, y)
+
+
+def first_clicks(
+    truth: torch.Tensor, generator: torch.Generator, central: float = 0.5
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Click once on each object: uniformly inside it or, with probability `central`, at its middle.
+
+    Parameters
+    ----------
+    truth : Tensor, (B, H, W) bool
+        Objects; a click on an empty one is a random negative click.
+    generator : torch.Generator
+        On the CPU; the same seed gives the same clicks on every device.
+    central : float
+        Share of clicks at the deepest pixel instead of a uniform one.
+
+    Returns
+    -------
+    points : Tensor, (B, 1, 2) float32
+        (x, y).
+    labels : Tensor, (B, 1) int64
+        1 on the object, 0 where there is none.
+    """
+    return correction_clicks(torch.zeros_like(truth), truth, generator, central)
+
+
+def correction_clicks(
+    predicted: torch.Tensor, truth: torch.Tensor, generator: torch.Generator, central: float = 0.1
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Click into the region where prediction and truth differ.
+
+    Uniform clicks take any wrong pixel, so the larger kind of error gets more of them; central clicks
+    take the deepest pixel of all errors. Where nothing is wrong the click confirms the object.
+    Counterparts in the reference: ``sample_random_points_from_errors``, ``sample_one_point_from_error_center``.
+
+    Parameters
+    ----------
+    predicted, truth : Tensor, (B, H, W) bool
+        What the network said and what is true.
+    generator : torch.Generator
+        On the CPU.
+    central : float
+        Share of central clicks.
+
+    Returns
+    -------
+    points : Tensor, (B, 1, 2) float32
+        (x, y).
+    labels : Tensor, (B, 1) int64
+        1 where object was missed (or nothing is wrong), 0 where background was taken.
+    """
+    if predicted.shape != truth.shape:
+        raise ValueError(
+            f"prediction {tuple(predicted.shape)} and truth {tuple(truth.shape)} differ in shape"
+        )
+    error = predicted ^ truth
+    wrong = error.flatten(1).any(1)
+    region = torch.where(wrong[:, None, None], error, truth)
+    points = _random_pixels(region, generator)
+    at_centre = (torch.rand(len(truth), generator=generator) < central).to(truth.device)
+    if bool(at_centre.any()):
+        chosen = region[at_centre]
+        # false positives and misses must not merge into one region with a middle between them
+        missed, taken = chosen & truth[at_centre], chosen & ~truth[at_centre]
+        deeper = depth_inside(missed).flatten(1).amax(1) >= depth_inside(taken).flatten(1).amax(1)
+        points[at_centre] = _central_pixels(torch.where(deeper[:, None, None], missed, taken))
+    rows = torch.arange(len(truth), device=truth.device)
+    column, row = points[:, 0].long(), points[:, 1].long()
+    labels = truth[rows, row, column].long()
+    return points[:, None], labels[:, None]
+
+
+def jittered_boxes(
+    truth: torch.Tensor, generator: torch.Generator, jitter: float = 0.1, limit: float = 20.0
+) -> torch.Tensor:
+    """Draw a box around each object as a hand would: each side off by a few per cent.
+
+    Parameters
+    ----------
+    truth : Tensor, (B, H, W) bool
+        Objects; an empty one gets the whole image.
+    generator : torch.Generator
+        On the CPU.
+    jitter : float
+        Standard deviation of each side as a share of the box's width or height.
+    limit : float
+        Largest jitter in pixels.
+
+    Returns
+    -------
+    Tensor, (B, 4) float32
+        x0, y0, x1, y1 inside the image.
+    """
+    height, width = truth.shape[-2:]
+    columns, rows = truth.any(1), truth.any(2)  # (B, W), (B, H)
+    boxes = torch.stack(
+        [
+            columns.float().argmax(1),
+            rows.float().argmax(1),
+            width - 1 - columns.flip(1).float().argmax(1),
+            height - 1 - rows.flip(1).float().argmax(1),
+        ],
+        dim=1,
+    ).float()
+    empty = ~rows.any(1)
+    boxes[empty] = boxes.new_tensor([0, 0, width - 1, height - 1])
+    sides = (boxes[:, 2:] - boxes[:, :2] + 1).repeat(1, 2)  # (B, 4)
+    noise = torch.randn(boxes.shape, generator=generator).to(boxes.device)
+    boxes = boxes + (noise * jitter * sides).clamp(-limit, limit)
+    low, high = torch.minimum(boxes[:, :2], boxes[:, 2:]), torch.maximum(boxes[:, :2], boxes[:, 2:])
+    edge = boxes.new_tensor([width - 1, height - 1])
+    low, high = low.clamp_min(0).minimum(edge), high.clamp_min(0).minimum(edge)
+    return torch.cat([low, high], dim=1)
+
+
+def worn_masks(truth: torch.Tensor, generator: torch.Generator, strength: float = 0.5) -> torch.Tensor:
+    """Roughen masks as painted ones are: a border that is a little too wide, too narrow or wavy.
+
+    Parameters
+    ----------
+    truth : Tensor, (B, H, W) bool
+        Masks.
+    generator : torch.Generator
+        On the CPU.
+    strength : float
+        Share of masks that are roughened; the others stay exact.
+
+    Returns
+    -------
+    Tensor, (B, H, W) bool
+        Never empty where `truth` is not.
+    """
+    noise = torch.randn(len(truth), 1, 12, 12, generator=generator).to(truth.device)
+    field = F.interpolate(noise, size=truth.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
+    soft = F.avg_pool2d(truth[:, None].float(), 5, stride=1, padding=2)[:, 0]
+    worn = soft > (0.5 + 0.25 * field).clamp(0.1, 0.9)
+    take = (torch.rand(len(truth), generator=generator) < strength).to(truth.device)
+    take &= worn.flatten(1).any(1)
+    return torch.where(take[:, None, None], worn, truth)

@@ -1,0 +1,219 @@
+"""The differentiable walk through a clip: prompt, decode, remember, recall, with the model's five verbs.
+
+This is the training counterpart of `napari_sam2.session`: the same verbs in the same order, but over
+several clips and many objects at once, with gradients through the memory.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+
+from napari_sam2.model.sam2 import Sam2
+from napari_sam2.model.tensors import ImageFeatures, MaskCandidates, MaskResult, MemoryReadout, PromptTensors
+from napari_sam2.training.batches import StepBatch
+from napari_sam2.training.losses import LossOptions, LossTerms, candidate_loss
+from napari_sam2.training.prompts_sim import correction_clicks, first_clicks, jittered_boxes, worn_masks
+
+__all__ = ["ClipOutcome", "follow_clip"]
+
+
+@dataclass
+class ClipOutcome:
+    """What following a clip gave.
+
+    Attributes
+    ----------
+    loss : Tensor, ()
+        Mean over all decodes, differentiable.
+    first_iou, tracked_iou : list of Tensor, (N,)
+        IoU per decode on the first frame, and per later frame before any correction.
+    tracked_visible : list of Tensor, (N,) bool
+        Whether the object is really there, for each entry of `tracked_iou`.
+    presence : list of Tensor, (N,) bool
+        Whether the object score was right, for each entry of `tracked_iou`.
+    """
+
+    loss: torch.Tensor
+    first_iou: list[torch.Tensor] = field(default_factory=list)
+    tracked_iou: list[torch.Tensor] = field(default_factory=list)
+    tracked_visible: list[torch.Tensor] = field(default_factory=list)
+    presence: list[torch.Tensor] = field(default_factory=list)
+
+
+@dataclass
+class _Remembered:
+    """One frame of all objects in the bank."""
+
+    frame: int
+    spatial: torch.Tensor  # (N, Cm, h, w)
+    pointer: torch.Tensor  # (N, C)
+    conditioning: bool
+
+
+@dataclass
+class _Walk:
+    """Everything that stays the same while a clip is followed."""
+
+    model: Sam2
+    features: ImageFeatures  # of all frames of all clips, (C*T, ...)
+    batch: StepBatch
+    generator: torch.Generator
+    options: LossOptions
+    losses: list[torch.Tensor] = field(default_factory=list)
+
+    def features_of(self, frame: int) -> ImageFeatures:
+        """Features of `frame` for every object: (N, ...)."""
+        index = self.batch.owner * self.batch.plan.frames + frame
+        maps = self.features
+        return ImageFeatures(
+            stride4=maps.stride4[index], stride8=maps.stride8[index], stride16=maps.stride16[index]
+        )
+
+    def truth(self, frame: int) -> torch.Tensor:
+        """Masks of `frame`: (N, S, S) bool."""
+        return self.batch.truth[:, frame]
+
+    def score(self, candidates: MaskCandidates, frame: int) -> LossTerms:
+        """Add the loss of one decode, at twice the resolution of the logits."""
+        truth = F.avg_pool2d(self.truth(frame)[:, None].float(), 2)[:, 0]
+        logits = F.interpolate(
+            candidates.logits.float(), scale_factor=2, mode="bilinear", align_corners=False
+        )
+        terms = candidate_loss(
+            logits, candidates.ious, candidates.object_score, (truth >= 0.5).float(), self.options
+        )
+        self.losses.append(terms.total)
+        return terms
+
+
+def follow_clip(
+    model: Sam2, batch: StepBatch, generator: torch.Generator, options: LossOptions
+) -> ClipOutcome:
+    """Prompt every object on the first frame, track it through the clip, and score every decode.
+
+    Parameters
+    ----------
+    model : Sam2
+        Any configuration.
+    batch : StepBatch
+        Clips, objects and the plan of the step, on the model's device.
+    generator : torch.Generator
+        On the CPU; draws clicks and boxes.
+    options : LossOptions
+        Weights of the loss.
+
+    Returns
+    -------
+    ClipOutcome
+    """
+    flat = batch.images.flatten(0, 1)  # (C*T, 3, S, S): all frames of all clips in one pass
+    walk = _Walk(model, model.encode_image(flat), batch, generator, options)
+    outcome = ClipOutcome(loss=flat.new_zeros(()))
+    result = _first_frame(walk, outcome)
+    frames = batch.plan.frames
+    bank: list[_Remembered] = []
+    if frames > 1:
+        bank.append(_remember(walk, 0, result, conditioning=True))
+    for frame in range(1, frames):
+        corrects = frame == batch.plan.corrected_frame
+        result = _track(walk, bank, frame, outcome, corrects)
+        if frame + 1 < frames:
+            bank.append(_remember(walk, frame, result, conditioning=corrects))
+    if walk.losses:
+        outcome.loss = torch.stack(walk.losses).mean()
+    return outcome
+
+
+def _first_frame(walk: _Walk, outcome: ClipOutcome) -> MaskResult:
+    plan, truth, features = walk.batch.plan, walk.truth(0), walk.features_of(0)
+    if plan.prompt == "mask":
+        mask = worn_masks(truth, walk.generator)[:, None].float()
+        return walk.model.adopt_mask(features, mask)
+    embedding = walk.model.condition(features, None)
+    if plan.prompt == "box":
+        points, labels = _box_points(jittered_boxes(truth, walk.generator))
+    else:
+        points, labels = first_clicks(truth, walk.generator)
+    prompts = PromptTensors(points=points, labels=labels)
+    candidates = walk.model.decode_masks(embedding, features, prompts, multimask=plan.prompt == "click")
+    outcome.first_iou.append(walk.score(candidates, 0).mask_iou)
+    for _ in range(plan.corrections):
+        candidates, points, labels = _refine(walk, embedding, features, candidates, (points, labels), 0)
+        outcome.first_iou.append(walk.score(candidates, 0).mask_iou)
+    return candidates.best()
+
+
+def _box_points(boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Boxes as the model takes them: two points with labels 2 and 3."""
+    labels = torch.tensor([2, 3], device=boxes.device).expand(len(boxes), 2)
+    return boxes.view(-1, 2, 2), labels
+
+
+def _refine(
+    walk: _Walk,
+    embedding: torch.Tensor,
+    features: ImageFeatures,
+    previous: MaskCandidates,
+    said: tuple[torch.Tensor | None, torch.Tensor | None],
+    frame: int,
+) -> tuple[MaskCandidates, torch.Tensor, torch.Tensor]:
+    """Click once where `previous` is wrong and decode again with its logits fed on."""
+    logits = previous.best().logits.detach().float().clamp(-32, 32)  # (N, 1, S/4, S/4)
+    truth = walk.truth(frame)
+    full = F.interpolate(logits, size=truth.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
+    click, label = correction_clicks(full > 0, truth, walk.generator)
+    points, labels = said
+    points = click if points is None else torch.cat([points, click], dim=1)
+    labels = label if labels is None else torch.cat([labels, label], dim=1)
+    prompts = PromptTensors(points=points, labels=labels, mask_logits=logits)
+    multimask = points.shape[1] <= 1
+    return walk.model.decode_masks(embedding, features, prompts, multimask=multimask), points, labels
+
+
+def _track(
+    walk: _Walk, bank: list[_Remembered], frame: int, outcome: ClipOutcome, corrects: bool
+) -> MaskResult:
+    features = walk.features_of(frame)
+    embedding = walk.model.condition(features, _recall(walk, bank, frame))
+    nothing = PromptTensors(batch=len(walk.batch.owner))
+    candidates = walk.model.decode_masks(embedding, features, nothing, multimask=True)
+    terms = walk.score(candidates, frame)
+    visible = walk.truth(frame).flatten(1).any(1)
+    outcome.tracked_iou.append(terms.mask_iou)
+    outcome.tracked_visible.append(visible)
+    outcome.presence.append((candidates.object_score[:, 0].detach() > 0) == visible)
+    if corrects:
+        candidates, _, _ = _refine(walk, embedding, features, candidates, (None, None), frame)
+        walk.score(candidates, frame)
+    return candidates.best()
+
+
+def _remember(walk: _Walk, frame: int, result: MaskResult, conditioning: bool) -> _Remembered:
+    spatial = walk.model.encode_memory(
+        walk.features_of(frame), result.logits, result.object_score, binarize=conditioning
+    )
+    return _Remembered(frame, spatial, result.pointer, conditioning)
+
+
+def _recall(walk: _Walk, bank: list[_Remembered], frame: int) -> MemoryReadout:
+    """Read the bank as the session does: conditioning memories first, then recent ones, oldest first."""
+    config = walk.model.config
+    conditioning = [entry for entry in bank if entry.conditioning]
+    recent = [entry for entry in bank if not entry.conditioning and frame - entry.frame < config.num_maskmem]
+    shown = conditioning + recent
+    span = min(walk.batch.plan.frames, config.max_pointers)
+    others = sorted((e for e in bank if not e.conditioning), key=lambda e: -e.frame)[: span - 1]
+    pointing = conditioning + others
+    count, device = len(walk.batch.owner), walk.batch.images.device
+    ages = [0 if entry.conditioning else frame - entry.frame for entry in shown]
+    distances = [float(frame - entry.frame) for entry in pointing]
+    return MemoryReadout(
+        spatial=torch.stack([entry.spatial for entry in shown], dim=1),  # (N, M, Cm, h, w)
+        ages=torch.tensor(ages, device=device).expand(count, -1),
+        pointers=torch.stack([entry.pointer for entry in pointing], dim=1),  # (N, P, C)
+        distances=torch.tensor(distances, device=device).expand(count, -1),
+        span=max(1, span - 1),
+    )
