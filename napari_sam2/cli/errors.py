@@ -1,0 +1,27 @@
+"""How commands end other than well."""
+
+from __future__ import annotations
+
+
+class UsageError(ValueError):
+    """What was typed can't be meant; ends with exit code 2."""
+
+
+class CommandError(RuntimeError):
+    """The command can't do what it was asked to; ends with exit code 1."""
+
+
+class Interrupted(Exception):
+    """The user stopped the command; the message says what is saved and how to go on. Exit code 128 + signal.
+
+    Parameters
+    ----------
+    message : str
+        For the user.
+    signal_number : int
+        Of the signal that stopped it: 2 for Ctrl-C.
+    """
+
+    def __init__(self, message: str, signal_number: int = 2) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number

@@ -1,0 +1,47 @@
+"""Ctrl-C as a wish: the frame that is being computed is finished and saved first."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import FrameType
+
+
+@dataclass
+class StopWish:
+    """Whether the user wants to stop, and by which signal."""
+
+    signal_number: int = 0
+
+    def __bool__(self) -> bool:
+        return self.signal_number != 0
+
+
+@contextmanager
+def graceful_stop(on_first: Callable[[], None]) -> Iterator[StopWish]:
+    """Turn the first Ctrl-C (or termination signal) into a wish that the caller reads between two frames.
+
+    ``on_first`` is called when it comes. A second one ends the program at once, as usual. Outside the main thread,
+    where Python can't receive signals, nothing changes.
+    """
+    wish = StopWish()
+    if threading.current_thread() is not threading.main_thread():
+        yield wish
+        return
+
+    def receive(number: int, frame: FrameType | None) -> None:
+        if wish:
+            raise KeyboardInterrupt
+        wish.signal_number = number
+        on_first()
+
+    watched = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, receive) for number in watched}
+    try:
+        yield wish
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

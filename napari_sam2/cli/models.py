@@ -1,0 +1,103 @@
+"""Loading networks for commands, and the options of a session from the command line."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from napari_sam2.cli.console import Console
+from napari_sam2.cli.errors import CommandError, UsageError
+from napari_sam2.cli.progress import Progress
+from napari_sam2.model.checkpoints import load_model
+from napari_sam2.model.sam2 import Sam2
+from napari_sam2.session.options import SessionOptions
+from napari_sam2.storage.project import Project
+from napari_sam2.storage.schema import ModelDescription
+from napari_sam2.storage.session_opening import describe_model
+
+MEGABYTE = 10**6
+
+
+def load(name: str, device: str, console: Console) -> Sam2:
+    """Load a network; a download shows its progress."""
+    return load_model(_lasting_name(name), device=device, progress=DownloadProgress(console, name))
+
+
+def load_for(project: Project, device: str, console: Console) -> Sam2:
+    """Load the network that a project was made with."""
+    name = project.model.name
+    if not name:
+        raise CommandError(
+            f"{project.path} does not say which model it was made with: it can't be computed again"
+        )
+    return load(name, device, console)
+
+
+def describe(model: Sam2, name: str) -> ModelDescription:
+    """Return what a project keeps of a network; the path of a file is made absolute."""
+    return describe_model(model, _lasting_name(name))
+
+
+def session_options(args: Namespace) -> SessionOptions:
+    """Make session options of ``--set NAME=VALUE``."""
+    types = {f.name: f.type for f in fields(SessionOptions)}
+    values: dict[str, Any] = {}
+    for text in args.set:
+        name, equals, value = text.partition("=")
+        if not equals or name not in types:
+            raise UsageError(f"--set {text!r}: write NAME=VALUE with one of {', '.join(types)}")
+        values[name] = _value(str(types[name]), value, text)
+    try:
+        return SessionOptions(**values)
+    except ValueError as error:
+        raise UsageError(f"--set: {error}") from error
+
+
+class DownloadProgress:
+    """Reports bytes as megabytes, now and then.
+
+    Parameters
+    ----------
+    console : Console
+        Where to report.
+    name : str
+        What is downloaded.
+    """
+
+    def __init__(self, console: Console, name: str) -> None:
+        self._console = console
+        self._name = name
+        self._progress: Progress | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        """Take the numbers of bytes."""
+        if self._progress is None:
+            self._console.note(f"downloading {self._name} ({total / MEGABYTE:.0f} MB), once")
+            self._progress = Progress(
+                self._console, f"downloading {self._name}", total, unit="MB", per=MEGABYTE
+            )
+        self._progress.advance_to(done)
+        if done >= total:
+            self._progress.finish()
+
+
+def _lasting_name(name: str) -> str:
+    path = Path(name).expanduser()
+    return str(path.absolute()) if path.is_file() else name
+
+
+def _value(kind: str, value: str, text: str) -> Any:
+    try:
+        if kind == "int":
+            return int(value)
+        if kind == "bool":
+            return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[
+                value.lower()
+            ]
+    except (ValueError, KeyError):
+        raise UsageError(
+            f"--set {text!r}: {'a whole number' if kind == 'int' else 'true or false'} is needed"
+        ) from None
+    return value

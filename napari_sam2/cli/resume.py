@@ -1,0 +1,71 @@
+"""``napari-sam2 resume``: go on where a run was stopped or killed."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+
+from napari_sam2.cli.console import Console
+from napari_sam2.cli.errors import CommandError
+from napari_sam2.cli.exporting import project_results, targets, write_exports
+from napari_sam2.cli.models import load_for
+from napari_sam2.cli.plan import Plan
+from napari_sam2.cli.recordings import Recording, reopen
+from napari_sam2.cli.track import report, track
+from napari_sam2.cli.tracking import Summary
+from napari_sam2.storage.errors import ProjectMismatchError
+from napari_sam2.storage.fingerprint import fingerprint
+from napari_sam2.storage.project import Project
+
+
+def run(args: Namespace, console: Console) -> None:
+    """Run the command."""
+    with Project.open(args.project, "a") as project:
+        plan = unfinished_plan(project)
+        if plan is None and not args.export:
+            raise CommandError(f"there is nothing to resume: {args.project} is complete")
+        paths = targets(project, args.export, args.export_to, args.overwrite)
+        recording = frames_of(project, args.source)
+        if args.source:
+            project.save_source(replace(project.source, path=str(Path(args.source).expanduser().absolute())))
+        summary = Summary()
+        if plan is not None:
+            model = load_for(project, args.device, console)
+            summary = track(project, model, recording, plan, console, args.export)
+        again = ["napari-sam2", "export", str(args.project), "--export", ",".join(args.export)]
+        write_exports(project_results(project, recording), paths, console, args.overwrite, again=again)
+        report(console, project, summary, paths)
+
+
+def unfinished_plan(project: Project) -> Plan | None:
+    """Return what is left to do in a project; None when it is complete."""
+    plan = Plan.load(project)
+    pending = project.pending
+    if plan is not None and plan.remaining:
+        return plan
+    if pending is None:
+        return None
+    # Begun by another program than `track`, for example in napari.
+    return Plan(("backward",) if pending.reverse else ("forward",), objects=pending.objects)
+
+
+def frames_of(project: Project, moved_to: str | None = None) -> Recording:
+    """Open a project's frames and make sure that they are the ones it was made with.
+
+    Raises
+    ------
+    CommandError
+        They can't be opened.
+    ProjectMismatchError
+        They are others.
+    """
+    recording = reopen(project.source, moved_to)
+    frames = recording.frames
+    known = project.source.fingerprint
+    if (len(frames), *frames.size) != project.shape or (known and fingerprint(frames) != known):
+        raise ProjectMismatchError(
+            f"{recording.source.path} does not hold the frames that {project.path} was made with: "
+            "say where they are with --source PATH"
+        )
+    return recording

@@ -1,0 +1,101 @@
+"""Running the passes of a plan: progress, Ctrl-C between two frames, everything on disk."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from napari_sam2.cli.console import Console
+from napari_sam2.cli.errors import Interrupted
+from napari_sam2.cli.interrupt import StopWish, graceful_stop
+from napari_sam2.cli.plan import Direction, Plan
+from napari_sam2.cli.progress import Progress
+from napari_sam2.masks import FrameMasks
+from napari_sam2.storage.recorded import RecordedSession
+
+
+@dataclass
+class Summary:
+    """What a run did: frames visited, and how long it took."""
+
+    frames: int = 0
+    seconds: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Frames per second."""
+        return self.frames / self.seconds if self.seconds > 0 else 0.0
+
+
+def run_plan(session: RecordedSession, plan: Plan, console: Console, exports: Sequence[str] = ()) -> Summary:
+    """Do what is left of a plan.
+
+    Raises
+    ------
+    Interrupted
+        The user stopped it; everything up to the last frame is saved.
+    """
+    summary = Summary()
+
+    def tell() -> None:
+        console.note("\nfinishing this frame (press Ctrl-C again to stop at once)")
+
+    plan.save(session.project)
+    with graceful_stop(tell) as wish:
+        for direction in plan.remaining:
+            _run_pass(session, plan, direction, console, wish, summary, exports)
+            plan = plan.advanced()
+            plan.save(session.project)
+    return summary
+
+
+def resume_command(session: RecordedSession, exports: Sequence[str] = ()) -> str:
+    """Return what to type to go on."""
+    words = ["napari-sam2", "resume", str(session.project.path)]
+    return shlex.join(words + (["--export", ",".join(exports)] if exports else []))
+
+
+def _run_pass(
+    session: RecordedSession,
+    plan: Plan,
+    direction: Direction,
+    console: Console,
+    wish: StopWish,
+    summary: Summary,
+    exports: Sequence[str],
+) -> None:
+    steps, total = _steps(session, plan, direction)
+    task = "tracking" if len(plan.passes) == 1 else f"tracking {direction}"
+    progress = Progress(console, task, total)
+    at = None
+    try:
+        for masks in steps:
+            at = masks.frame
+            progress.step(at)
+            if wish:
+                break
+    finally:
+        # Closing the generator ends the action in the project's history; what was done stays.
+        steps.close()  # type: ignore[attr-defined]
+        progress.finish()
+        summary.frames += progress.done
+        summary.seconds += progress.seconds
+    if wish:
+        raise Interrupted(
+            f"stopped after frame {at}; everything up to it is saved. Go on with:\n"
+            f"  {resume_command(session, exports)}",
+            wish.signal_number,
+        )
+
+
+def _steps(session: RecordedSession, plan: Plan, direction: Direction) -> tuple[Iterator[FrameMasks], int]:
+    """Return the frames of a pass, from where it was interrupted, and how many they are."""
+    start, stop = plan.frames(direction, session.project)
+    reverse = direction == "backward"
+    pending = session.pending
+    if pending is not None and pending.reverse == reverse and pending.next_frame is not None:
+        steps, start = session.resume(), pending.next_frame
+    else:
+        steps = session.propagate(start, stop, reverse, plan.objects)
+    return steps, max(0, (start - stop if reverse else stop - start) + 1)
