@@ -1,0 +1,102 @@
+"""Which parts of a frame are looked at, and which masks are cut off by the edge of such a part."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam2.automatic.options import AutomaticOptions
+
+# A mask this close to a crop's edge was probably cut off by it; the reference's value.
+EDGE_PIXELS = 20.0
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A part of a frame, in pixels; right and lower edge exclusive.
+
+    Parameters
+    ----------
+    x0, y0, x1, y1 : int
+        Corners.
+    layer : int
+        0 for the whole frame; decides about the grid of points.
+    """
+
+    x0: int
+    y0: int
+    x1: int
+    y1: int
+    layer: int = 0
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        return self.y1 - self.y0, self.x1 - self.x0
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        """(x0, y0, x1, y1)."""
+        return self.x0, self.y0, self.x1, self.y1
+
+
+def crops_of(size: tuple[int, int], options: AutomaticOptions) -> list[Crop]:
+    """Return the crops to look at: the frame and its layers, or tiles when ``tile_size`` asks for them."""
+    height, width = size
+    if options.tile_size and max(size) > options.tile_size:
+        return _tiles(size, options)
+    crops = [Crop(0, 0, width, height)]
+    for layer in range(1, options.crop_n_layers + 1):
+        crops += _layer(size, layer, options.crop_overlap_ratio)
+    return crops
+
+
+def _layer(size: tuple[int, int], layer: int, ratio: float) -> list[Crop]:
+    """Return the overlapping crops of one layer, column by column (counterpart: ``generate_crop_boxes``)."""
+    height, width = size
+    per_side = 2**layer
+    overlap = int(ratio * min(size) * (2 / per_side))
+    crop_width, crop_height = (
+        math.ceil((overlap * (per_side - 1) + length) / per_side) for length in (width, height)
+    )
+    lefts = [(crop_width - overlap) * i for i in range(per_side)]
+    tops = [(crop_height - overlap) * i for i in range(per_side)]
+    crops = [
+        Crop(x, y, min(x + crop_width, width), min(y + crop_height, height), layer)
+        for x, y in product(lefts, tops)
+    ]
+    # On tiny frames the last crops of a deep layer can lie beyond the frame.
+    return [crop for crop in crops if crop.x1 > crop.x0 and crop.y1 > crop.y0]
+
+
+def _tiles(size: tuple[int, int], options: AutomaticOptions) -> list[Crop]:
+    height, width = size
+    lefts, tops = (
+        _starts(length, options.tile_size, options.crop_overlap_ratio) for length in (width, height)
+    )
+    side = options.tile_size
+    return [Crop(x, y, min(x + side, width), min(y + side, height)) for y, x in product(tops, lefts)]
+
+
+def _starts(length: int, side: int, ratio: float) -> list[int]:
+    """Spread tiles evenly so that neighbours overlap by at least ``ratio`` of a tile."""
+    if length <= side:
+        return [0]
+    step = max(1.0, side * (1 - ratio))
+    count = math.ceil((length - side) / step) + 1
+    return [round(i * (length - side) / (count - 1)) for i in range(count)]
+
+
+def cut_off(boxes: NDArray[np.float32], crop: Crop, size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Tell which boxes (N, 4), as (x0, y0, x1, y1) in pixels of the frame, end at an edge of their crop.
+
+    An edge of the crop that is an edge of the frame cuts nothing off. Counterpart: ``is_box_near_crop_edge``.
+    """
+    height, width = size
+    at_crop = np.abs(boxes - np.asarray(crop.box, np.float32)) <= EDGE_PIXELS
+    at_frame = np.abs(boxes - np.asarray((0, 0, width, height), np.float32)) <= EDGE_PIXELS
+    return np.asarray((at_crop & ~at_frame).any(axis=1), bool)

@@ -1,0 +1,105 @@
+"""The part of a candidate's low-resolution logits in which its mask lies, as bytes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam2.automatic.crops import Crop
+from napari_sam2.automatic.enlarge import PIXELS_AT_ONCE, enlarged_part
+from napari_sam2.automatic.runs import Piece
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """Quantised logits of one candidate around its mask.
+
+    Parameters
+    ----------
+    levels : ndarray of uint8, shape (a, b)
+        See :class:`~napari_sam2.automatic.quantise.Quantiser`. Everything outside is at most level ``outside``.
+    row, column : int
+        Where the window starts on the low-resolution grid.
+    outside : int
+        Level that is assumed around the window.
+    """
+
+    levels: NDArray[np.uint8]
+    row: int
+    column: int
+    outside: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self.levels.nbytes
+
+    def pieces(
+        self, logits: NDArray[np.float32], grid: tuple[int, int], crop: Crop, threshold: float
+    ) -> Iterator[Piece]:
+        """Yield the mask above a threshold as bands (mask, x0, y0) in pixels of the frame.
+
+        Parameters
+        ----------
+        logits : ndarray of float32, shape (256,)
+            The logit of each level.
+        grid : tuple of int
+            (h, w) of the low-resolution grid.
+        crop : Crop
+            The part of the frame that the grid covers.
+        threshold : float
+            Logits above it belong to the mask.
+        """
+        above = logits[self.levels] > threshold
+        rows, columns = np.flatnonzero(above.any(1)), np.flatnonzero(above.any(0))
+        if not len(rows):
+            return
+        # A pixel can only be above the threshold when one of its sources is.
+        y0, y1 = _pixels(self.row + rows[0], self.row + rows[-1], crop.size[0], grid[0])
+        x0, x1 = _pixels(self.column + columns[0], self.column + columns[-1], crop.size[1], grid[1])
+        values, origin = self._framed(logits, grid)
+        step = max(1, PIXELS_AT_ONCE // 4 // max(1, y1 - y0))
+        for left in range(x0, x1, step):
+            right = min(left + step, x1)
+            part = enlarged_part(values, grid, origin, crop.size, (left, y0, right, y1))
+            yield part > threshold, crop.x0 + left, crop.y0 + y0
+
+    def _framed(
+        self, logits: NDArray[np.float32], grid: tuple[int, int]
+    ) -> tuple[NDArray[np.float32], tuple[int, int]]:
+        """Return the window's logits with one cell of outside around it where the grid goes on."""
+        rows, columns = self.levels.shape
+        top, left = min(self.row, 1), min(self.column, 1)
+        bottom, right = int(self.row + rows < grid[0]), int(self.column + columns < grid[1])
+        framed = np.full((rows + top + bottom, columns + left + right), logits[self.outside], np.float32)
+        framed[top : top + rows, left : left + columns] = logits[self.levels]
+        return framed, (self.row - top, self.column - left)
+
+
+def _pixels(first: int, last: int, length: int, cells: int) -> tuple[int, int]:
+    """Return the range of pixels of ``length`` that draw on cells first…last of ``cells``."""
+    scale = length / cells
+    low = 0 if first == 0 else int(np.ceil((first - 0.5) * scale - 0.5))
+    high = length if last == cells - 1 else int(np.floor((last + 1.5) * scale - 0.5)) + 1
+    return max(low, 0), min(high, length)
+
+
+def cut_windows(
+    levels: NDArray[np.uint8], row_peaks: NDArray[np.uint8], column_peaks: NDArray[np.uint8], outside: int
+) -> list[Window]:
+    """Cut each candidate's levels (N, h, w) down to where they exceed ``outside``.
+
+    ``row_peaks`` (N, h) and ``column_peaks`` (N, w) are the highest levels of each row and column.
+    """
+    out = []
+    for level, in_rows, in_columns in zip(levels, row_peaks > outside, column_peaks > outside):
+        rows, columns = np.flatnonzero(in_rows), np.flatnonzero(in_columns)
+        if not len(rows):
+            out.append(Window(np.zeros((0, 0), np.uint8), 0, 0, outside))
+            continue
+        part = level[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        out.append(Window(part.copy(), int(rows[0]), int(columns[0]), outside))
+    return out
