@@ -115,10 +115,11 @@ class Prompt:
         """Return plain lists and dicts for JSON; what is absent is left out."""
         out: dict[str, Any] = {}
         if self.points:
-            out["points"] = [[p.x, p.y] for p in self.points]
+            # float: a prompt that was read back must be told from one that was not by nothing.
+            out["points"] = [[float(p.x), float(p.y)] for p in self.points]
             out["labels"] = [int(p.positive) for p in self.points]
         if self.box is not None:
-            out["box"] = [self.box.x0, self.box.y0, self.box.x1, self.box.y1]
+            out["box"] = [float(v) for v in (self.box.x0, self.box.y0, self.box.x1, self.box.y1)]
         if self.mask is not None:
             out["mask"] = {"size": list(self.mask.size), "counts": self.mask.counts}
         return out
