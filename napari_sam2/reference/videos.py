@@ -85,8 +85,8 @@ class JpegFolder:
 def _video_file(path: Path) -> FrameSource:
     from napari_sam2.frames import open_source
 
-    source: FrameSource = open_source(str(path))
-    return source
+    stack: FrameSource = open_source(path).frames()
+    return stack
 
 
 def _stack(array: Any) -> FrameSource:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 import numpy as np
@@ -190,11 +190,14 @@ class Compute:
 
     @contextmanager
     def _precision(self) -> Iterator[None]:
-        cast = (
-            torch.autocast(self.device.type, dtype=self.autocast)
-            if self.autocast is not None
-            else nullcontext()
-        )
+        kind = self.device.type
+        if self.autocast is not None:
+            cast: AbstractContextManager[object] = torch.autocast(kind, dtype=self.autocast)
+        elif kind in ("cpu", "cuda"):
+            # Exact means exact, also inside somebody else's autocast.
+            cast = torch.autocast(kind, enabled=False)
+        else:
+            cast = nullcontext()
         with cast, fast_float32(self.device):
             yield
 

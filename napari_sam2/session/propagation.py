@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_sam2.session.committing import forget_around
 from napari_sam2.session.outcome import Outcome
 from napari_sam2.session.tracked import TrackedObject
 
@@ -69,7 +70,7 @@ def _kept(session: VideoSession, tracked: TrackedObject, frame: int, reverse: bo
             outcome = outcome.changed(tracked=True, reverse=reverse)
             session.write(frame, {tracked.object_id: outcome})
         if options.forget_around_prompts:
-            session.forget_around(tracked, frame)
+            forget_around(session, tracked, frame)
         return outcome
     looked_for = _is_looked_for(session, tracked, frame, reverse)
     if looked_for and not options.reuse_tracked:

@@ -113,6 +113,10 @@ class TrackedObject:
         self._committed[frame] = fingerprint(self.prompts[frame])
         self.bank.mark(frame, True)
 
+    def is_committed(self, frame: int, prompt: Prompt) -> bool:
+        """Tell whether this very prompt conditions already."""
+        return self.bank.is_conditioning(frame) and self._committed.get(frame) == fingerprint(prompt)
+
     def commit(self, frame: int, outcome: Outcome, spatial: Tensor) -> None:
         """Take the (stored) result of a prompted frame into memory."""
         if outcome.conditioning:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
@@ -13,18 +12,20 @@ from torch import Tensor
 from napari_sam2.masks import FrameMasks
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.prompts import Prompt
+from napari_sam2.session.checks import checked_frame_index, checked_object_id, travelled
+from napari_sam2.session.committing import commit_frame
 from napari_sam2.session.compute import Compute
 from napari_sam2.session.features import FeatureCache
 from napari_sam2.session.memory import MemoryBank, MemoryPolicy, RecencyPolicy
 from napari_sam2.session.options import SessionOptions
-from napari_sam2.session.outcome import FORGOTTEN, Alternatives, Outcome, fingerprint
+from napari_sam2.session.outcome import Alternatives, Outcome, fingerprint
 from napari_sam2.session.propagation import Step, visit
 from napari_sam2.session.records import FrameSource, RecordStore
 from napari_sam2.session.sources import checked_frame
 from napari_sam2.session.store import TemporaryStore
 from napari_sam2.session.tensors import fill_holes, non_overlapping
 from napari_sam2.session.tensors import frame_logits as enlarged
-from napari_sam2.session.tracked import Draft, TrackedObject
+from napari_sam2.session.tracked import TrackedObject
 from napari_sam2.session.video_prompts import answer, offered
 
 MEBIBYTE = 2**20
@@ -180,7 +181,7 @@ class VideoSession:
             raise ValueError(f"object {object_id} has no prompt on frame {frame}: alternatives need one")
         draft = tracked.drafts.get(frame)
         if draft is None or draft.decoded is None:
-            draft = answer(self, tracked, frame, tracked.prompts[frame])
+            draft = answer(self, tracked, frame, tracked.prompts[frame], redo=True)
         return offered(draft, self.size)
 
     # -- time --------------------------------------------------------------------------------------------
@@ -190,7 +191,7 @@ class VideoSession:
         self._settle()
         frames = sorted({frame for tracked in self._objects.values() for frame in tracked.drafts})
         for frame in frames:
-            self._commit_frame(frame)
+            commit_frame(self, self._objects, frame)
 
     def propagate(
         self,
@@ -244,7 +245,8 @@ class VideoSession:
         for tracked in wanted:
             if not tracked.bank.conditioning:
                 raise ValueError(f"object {tracked.object_id} has no prompt on any frame: set one first")
-        return visit(self, wanted, self._range(wanted, start, stop, reverse))
+        prompted = [frame for tracked in wanted for frame in tracked.bank.conditioning]
+        return visit(self, wanted, travelled(prompted, len(self.frames), start, stop, reverse))
 
     # -- results -----------------------------------------------------------------------------------------
 
@@ -306,15 +308,6 @@ class VideoSession:
         self.store.put_frame(frame, {i: (o.record(dtype), rows[i]) for i, o in outcomes.items()})
         return rows
 
-    def forget_around(self, tracked: TrackedObject, frame: int) -> None:
-        """Make tracked results within the memory window of a frame unfit for recall."""
-        reach = self.compute.model.config.num_maskmem * self.options.memory_stride
-        for other in range(max(0, frame - reach), min(len(self.frames), frame + reach + 1)):
-            outcome = None if tracked.bank.is_conditioning(other) else tracked.stored(other)
-            if outcome is not None and outcome.basis != FORGOTTEN:
-                self.write(other, {tracked.object_id: outcome.changed(basis=FORGOTTEN)})
-                tracked.bank.forget(other)
-
     # -- inside ------------------------------------------------------------------------------------------
 
     def _shown_logits(self, outcomes: Sequence[Outcome]) -> Tensor:
@@ -345,22 +338,6 @@ class VideoSession:
             np.array([o.prompted for o in outcomes.values()], bool),
         )
 
-    def _commit_frame(self, frame: int) -> None:
-        drafts: dict[int, Draft] = {}
-        for object_id, tracked in self._objects.items():
-            draft = tracked.drafts.get(frame)
-            # The reference loses a correction of a conditioning frame that does not condition itself.
-            if draft is not None and (draft.outcome.conditioning or not tracked.bank.is_conditioning(frame)):
-                drafts[object_id] = draft
-        outcomes = {object_id: draft.outcome for object_id, draft in drafts.items()}
-        memories = self.encode(frame, list(outcomes.values())) if outcomes else []
-        self.write(frame, outcomes)
-        for (object_id, outcome), spatial in zip(outcomes.items(), memories):
-            self._objects[object_id].commit(frame, outcome, spatial)
-        for tracked in self._objects.values():
-            if tracked.drafts.pop(frame, None) is not None and self.options.forget_around_prompts:
-                self.forget_around(tracked, frame)
-
     def _resume(self, prompts: Mapping[tuple[int, int], Prompt]) -> None:
         for (frame, object_id), prompt in prompts.items():
             frame, object_id = self._checked_frame(frame), self._checked_id(object_id)
@@ -389,22 +366,6 @@ class VideoSession:
             self.options.remember_stale,
         )
 
-    def _range(
-        self, wanted: Sequence[TrackedObject], start: int | None, stop: int | None, reverse: bool
-    ) -> range:
-        prompted = [frame for tracked in wanted for frame in tracked.bank.conditioning]
-        if start is None:
-            start = max(prompted) if reverse else min(prompted)
-        if stop is None:
-            stop = 0 if reverse else len(self.frames) - 1
-        start, stop = self._checked_frame(start), self._checked_frame(stop)
-        if (stop > start) if reverse else (stop < start):
-            raise ValueError(
-                f"cannot go {'backwards' if reverse else 'forwards'} from frame {start} to frame {stop}: "
-                "swap them or change the direction"
-            )
-        return range(start, stop - 1, -1) if reverse else range(start, stop + 1)
-
     def _offload_features(self) -> None:
         self.features.offload()
 
@@ -419,17 +380,10 @@ class VideoSession:
         return self._objects[object_id]
 
     def _checked_frame(self, frame: int) -> int:
-        index = _integer(frame, "a frame")
-        if not 0 <= index < len(self.frames):
-            raise ValueError(
-                f"frame {index} is out of range: this video has frames 0 to {len(self.frames) - 1}"
-            )
-        return index
+        return checked_frame_index(frame, len(self.frames))
 
     def _checked_id(self, object_id: int) -> int:
-        index = _integer(object_id, "an object id")
-        if index < 1:
-            raise ValueError(f"an object id must be positive (0 is the background), got {index}")
+        index = checked_object_id(object_id)
         if index in self._removed:
             raise ValueError(
                 f"object {index} was removed from this session: use a new id, or restore_object({index}) first"
@@ -443,12 +397,3 @@ def _recency(model: Sam2, options: SessionOptions) -> RecencyPolicy:
         raise ValueError(f"this network was trained with {trained} memories, not {options.max_memories}")
     memories = trained if options.max_memories == -1 else options.max_memories
     return RecencyPolicy(memories, model.config.max_pointers, options.max_conditioning, options.memory_stride)
-
-
-def _integer(value: int, what: str) -> int:
-    if isinstance(value, bool):
-        raise TypeError(f"{what} must be an integer, not {value!r}")
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise TypeError(f"{what} must be an integer, not {value!r}") from None

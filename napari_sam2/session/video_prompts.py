@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     from napari_sam2.session.video import VideoSession
 
 
-def answer(session: VideoSession, tracked: TrackedObject, frame: int, prompt: Prompt) -> Draft:
+def answer(
+    session: VideoSession, tracked: TrackedObject, frame: int, prompt: Prompt, redo: bool = False
+) -> Draft:
     """Decode a prompt of one object on one frame; nothing is changed.
+
+    A prompt that was answered and committed before is not decoded again, unless ``redo`` asks for its candidates.
 
     Memories are recalled only when propagation had reached the frame before it was prompted: the first prompt of
     a frame is about what is seen there (reference: ``is_init_cond_frame``).
@@ -30,6 +34,10 @@ def answer(session: VideoSession, tracked: TrackedObject, frame: int, prompt: Pr
     if one_by_one and draft is not None and draft.prompt == prompt and draft.decoded is not None:
         return draft
     stored = tracked.stored(frame)
+    unchanged = draft is None and stored is not None and stored.conditioning
+    if one_by_one and not redo and unchanged and tracked.is_committed(frame, prompt):
+        assert stored is not None
+        return Draft(prompt, stored, None)
     reached = stored is not None and stored.tracked
     reverse = stored is not None and stored.reverse
     features = session.features.get(frame)

@@ -20,6 +20,13 @@ CASES = {
     "box_point": BOX_POINT | SINGLE,
     "box_mm": BOX,
 }
+REFINED = SINGLE | {"point_coords": np.array([[60, 60], [64, 48]]), "point_labels": np.array([1, 1])}
+
+
+def best_of(golden):
+    """The mask that the first of two clicks gave, to be refined by the second."""
+    best = int(golden["point_mm_iou"].argmax())
+    return golden["point_mm_low"][best : best + 1]
 
 
 def check(predictor, golden, name, prompt):
@@ -50,6 +57,11 @@ def test_shipped_goldens(name, occluded):
     check(occluded, load(HERE / "occ_image.npz"), name, CASES[name])
 
 
+def test_shipped_golden_of_a_refinement(occluded):
+    golden = load(HERE / "occ_image.npz")
+    check(occluded, golden, "refine", REFINED | {"mask_input": best_of(golden)})
+
+
 @pytest.mark.shared
 @pytest.mark.skipif(not SHARED.is_dir(), reason="needs the development data beside the repository")
 @pytest.mark.parametrize("tag", ["nano256", "nano256_occ"])
@@ -60,3 +72,4 @@ def test_all_goldens(tag):
     np.testing.assert_allclose(predictor.get_image_embedding()[0].numpy(), golden["image_embed"], atol=1e-4)
     for name, prompt in CASES.items():
         check(predictor, golden, name, prompt)
+    check(predictor, golden, "refine", REFINED | {"mask_input": best_of(golden)})
