@@ -45,7 +45,7 @@ def percentile_limits(planes: Iterable[NDArray[Any]], percentiles: tuple[float, 
     """Contrast limits from the finite values of some planes.
 
     At most 262,144 evenly spaced pixels of each plane are looked at. A constant or an all-NaN sample gives limits that
-    are one apart.
+    are about one apart.
     """
     values = []
     for plane in planes:
@@ -60,7 +60,7 @@ def percentile_limits(planes: Iterable[NDArray[Any]], percentiles: tuple[float, 
         return low, high
     # Sparse bright objects on a constant background: its percentiles are equal, its extremes are not.
     low, high = float(finite.min()), float(finite.max())
-    return (low, high) if high > low else (low, low + 1.0)
+    return (low, high) if high > low else (low, low + max(1.0, abs(low) * 1e-6))
 
 
 def to_unit(plane: NDArray[Any], limits: Limits, gamma: float) -> NDArray[np.float32]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -57,26 +58,17 @@ def open_source(
         raise
     except PermissionError as error:
         raise SourceError(f"{name} can't be read: permission denied.") from error
-    except (OSError, ValueError, TypeError, KeyError, IndexError, EOFError, RuntimeError) as error:
-        # Readers of damaged files raise all of these.
+    except Exception as error:  # there is nothing that readers do not raise on a damaged file
         raise SourceError(
             f"{name} can't be read ({error or type(error).__name__}); is the file damaged?"
         ) from error
 
 
-def natural_key(name: str) -> list[tuple[int, int, str]]:
+def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
     """Sort key by which ``frame2`` comes before ``frame10``."""
-    key: list[tuple[int, int, str]] = []
-    digits = ""
-    for character in name + "\0":
-        if character.isascii() and character.isdigit():
-            digits += character
-            continue
-        if digits:
-            key.append((0, int(digits), digits))
-            digits = ""
-        key.append((1, 0, character.casefold()))
-    return key
+    parts = re.split(r"([0-9]+)", name.casefold())
+    # re.split puts the numbers on the odd places
+    return [(0, int(part), "") if i % 2 else (1, 0, part) for i, part in enumerate(parts) if part], name
 
 
 def _opener(name: str, video_backend: str) -> Callable[[tuple[str, ...] | None], Source]:

@@ -100,6 +100,9 @@ class FrameStackOptions:
             raise ValueError(f"sampled_frames must be at least 1, not {self.sampled_frames}.")
         if self.rgb and len(self.channels) > 1:
             raise ValueError("RGB data is seen as one channel; give at most one entry in channels.")
+        if self.plane is not None:
+            rows, columns = self.plane
+            object.__setattr__(self, "plane", (int(rows), int(columns)))
         object.__setattr__(self, "fixed", tuple((int(a), int(p)) for a, p in self.fixed))
         object.__setattr__(self, "channels", tuple(self.channels))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2.frames.colors import default_stops
+from napari_sam2.frames.errors import FrameReadError
 from napari_sam2.frames.intensity import (
     Limits,
     check_dtype,
@@ -181,10 +183,11 @@ class FrameStack:
         frames = np.unique(np.linspace(0, len(self) - 1, count).round().astype(int))
         planes: list[NDArray[Any]] = []
         for frame in frames:
-            if self._given.rgb:
-                planes.append(self._read(int(frame), None)[..., :3])
-            else:
-                planes.extend(self._planes(int(frame), [channel]))
+            with contextlib.suppress(FrameReadError):  # one damaged frame must not hide all others
+                if self._given.rgb:
+                    planes.append(self._read(int(frame), None)[..., :3])
+                else:
+                    planes.extend(self._planes(int(frame), [channel]))
         full = self._given.contrast == "full"
         return percentile_limits(planes, (0.0, 100.0) if full else self._given.percentiles)
 

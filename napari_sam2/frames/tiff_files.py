@@ -114,12 +114,12 @@ class TiffPlanes:
             return np.zeros(self.plane, self.dtype)
         try:
             pixels = page.asarray()
-        except ValueError as error:
-            if "imagecodecs" not in str(error):
+        except Exception as error:  # whatever a decoder raises on damage: this frame is lost, not the session
+            if "imagecodecs" not in str(error) and not isinstance(error, KeyError):
                 raise FrameReadError(
                     f"Page {place} of {self._path} can't be read ({error}).", place, self._path
                 ) from error
-            pixels = _read_with_pillow(self._path, page.index)  # for instance LZW
+            pixels = _read_with_pillow(self._path, page.index)  # LZW, or numbers stored as differences
         return np.asarray(pixels).reshape(self.plane).astype(self.dtype, copy=False)
 
 
