@@ -115,7 +115,7 @@ class _Spill:
         return self._path / f"{frame}.pt"
 
     def put(self, frame: int, features: ImageFeatures) -> None:
-        if features.nbytes > self._budget:
+        if features.nbytes > self._budget or frame in self._sizes:
             return
         planes = features.to(torch.device("cpu"))
         torch.save(
