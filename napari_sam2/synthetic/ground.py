@@ -75,7 +75,8 @@ def _grey(
         return slope + coarse_field(int(rng.integers(3, 9)), size, noise) * float(rng.uniform(0.02, 0.15))
     if kind == "textured":
         grain = _fractal(size, int(rng.integers(3, 40)), noise)
-        return slope + grain * float(rng.uniform(0.03, 0.2))
+        # faint objects on a strong texture could not be told from it
+        return slope + grain * float(rng.uniform(0.03, 0.2)) * min(1.0, options.contrast)
     if kind == "debris":
         return slope + _debris(size, rng, noise)
     if kind == "floor":

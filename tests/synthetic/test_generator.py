@@ -214,3 +214,42 @@ def test_an_easy_draw_is_calm() -> None:
 def test_a_wrong_draw_is_refused(change: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(change))):
         sample_scene(np.random.default_rng(0), **change)
+
+
+def test_pressing_costs_both_neighbours_and_stacking_only_the_lower_one() -> None:
+    losers: dict[str, list[int]] = {"press": [], "stack": []}
+    for contact in losers:
+        for seed in range(12):
+            options = replace(
+                CLEAN, objects=2, radius=(16.0, 16.0), clustering=1.0, contact=contact, frames=1, amodal=True
+            )
+            clip = generate_clip(options, seed)
+            assert clip.masks_full is not None
+            full = clip.masks_full[0]
+            if int((full[0] & full[1]).sum()) > 20:
+                losers[contact].append(
+                    sum(int((clip.labels[0] == k + 1).sum() < full[k].sum()) for k in (0, 1))
+                )
+    assert set(losers["press"]) == {2}
+    assert set(losers["stack"]) == {1}
+
+
+def test_relief_is_bright_on_one_side_and_dark_on_the_other() -> None:
+    def one_sided(look: str) -> float:
+        """Largest difference between opposite halves of an object, in units of the range."""
+        best = []
+        for seed in range(4):
+            clip = generate_clip(replace(CLEAN, objects=1, looks=(look,), radius=(14.0, 14.0)), seed)
+            image, (rows, columns) = grey(clip)[0], np.nonzero(clip.labels[0].numpy())
+            values = image[rows, columns]
+            angles = np.linspace(0, np.pi, 8, endpoint=False)
+            sides = [
+                (rows - rows.mean()) * np.sin(a) + (columns - columns.mean()) * np.cos(a) > 0 for a in angles
+            ]
+            best.append(
+                max(abs(values[side].mean() - values[~side].mean()) for side in sides) / np.ptp(image)
+            )
+        return float(np.median(best))
+
+    assert one_sided("relief") > 0.25
+    assert one_sided("relief") > 2 * one_sided("fluorescence")
