@@ -1,0 +1,106 @@
+"""How doubtful a tracked object is on each frame, from scores and from jumps in area and position (numpy only)."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+_SCORE_SCALE = 2.0  # logits of this size are a clear yes or no
+_SURE_IOU, _POOR_IOU = 0.85, 0.4
+_USUAL = 4.0  # a jump of so many times the object's usual change is noticed
+
+
+def doubts(
+    object_scores: NDArray[np.floating],
+    predicted_ious: NDArray[np.floating],
+    areas: NDArray[np.floating],
+    centers: NDArray[np.floating],
+    prompted: NDArray[np.bool_],
+) -> Floats:
+    """Return how doubtful one object is on each frame, 0 (sure) to 1.
+
+    The largest of four: the object score is near 0 (visible or not?), the predicted IoU is low, the area
+    jumps, the position jumps. A jump is judged against the object's own usual change from frame to frame and
+    belongs to the later frame. Where the user said something there is no doubt.
+
+    Parameters
+    ----------
+    object_scores, predicted_ious : ndarray of float, shape (T,)
+        As the model gave them; NaN: unknown (no result, or a mask made by hand).
+    areas : ndarray of float, shape (T,)
+        Pixels; NaN: no result.
+    centers : ndarray of float, shape (T, 2)
+        Centroids in pixels; NaN where the object is not seen.
+    prompted : ndarray of bool, shape (T,)
+        Where the user said something.
+    """
+    count = len(object_scores)
+    if centers.shape != (count, 2) or any(a.shape != (count,) for a in (predicted_ious, areas, prompted)):
+        raise ValueError(f"{count} scores need as many IoUs, areas, centers (T, 2) and flags")
+    known = np.isfinite(areas)
+    seen = known & (np.nan_to_num(areas) > 0)
+    unsure = 1.0 - np.tanh(np.abs(np.nan_to_num(object_scores, nan=np.inf)) / _SCORE_SCALE)
+    poor = (_SURE_IOU - np.nan_to_num(predicted_ious, nan=1.0)) / (_SURE_IOU - _POOR_IOU)
+    poor = np.where(seen, np.clip(poor, 0, 1), 0.0)
+    parts = [unsure, poor, area_jumps(areas), position_jumps(centers, areas)]
+    total: Floats = np.where(known & ~prompted, np.maximum.reduce(parts), 0.0)
+    return total
+
+
+def area_jumps(areas: NDArray[np.floating]) -> Floats:
+    """Return how much the area jumps into each frame, 0 to 1; appearing and vanishing count fully."""
+    out = np.zeros(len(areas))
+    known = np.flatnonzero(np.isfinite(areas))
+    if len(known) < 2:
+        return out
+    now = np.asarray(areas, float)[known]
+    follows = np.diff(known) == 1
+    both = follows & (now[1:] > 0) & (now[:-1] > 0)
+    changes = np.zeros(len(now) - 1)
+    changes[both] = np.abs(np.log(now[1:][both] / now[:-1][both]))
+    jumps = np.where(both, _beyond_usual(changes, both, 0.05, np.log(2.0)), 0.0)
+    jumps[follows & ((now[1:] > 0) != (now[:-1] > 0))] = 1.0
+    out[known[1:]] = jumps
+    return out
+
+
+def position_jumps(centers: NDArray[np.floating], areas: NDArray[np.floating]) -> Floats:
+    """Return how much the position jumps into each frame, 0 to 1, in diameters of the object."""
+    out = np.zeros(len(areas))
+    if len(areas) < 2:
+        return out
+    steps = np.hypot(*np.diff(np.asarray(centers, float), axis=0).T)
+    diameters = 2 * np.sqrt(np.maximum(np.nan_to_num(areas[:-1]), 1.0) / np.pi)
+    known = np.isfinite(steps)
+    relative = np.where(known, steps / diameters, 0.0)
+    out[1:] = np.where(known, _beyond_usual(relative, known, 0.05, 1.0), 0.0)
+    return out
+
+
+def _beyond_usual(changes: Floats, counted: NDArray[np.bool_], least: float, full: float) -> Floats:
+    """Return 0 up to some times the median change, rising to 1 at ``full`` beyond it."""
+    usual = max(float(np.median(changes[counted])) if counted.any() else 0.0, least)
+    return np.asarray(np.clip((changes - _USUAL * usual) / full, 0.0, 1.0), float)
+
+
+def next_doubtful(
+    doubt: NDArray[np.floating], frame: int, step: int = 1, threshold: float = 0.5
+) -> int | None:
+    """Return the next frame after ``frame`` (``step`` 1) or before it (-1) at which doubt begins or peaks.
+
+    Of a run of doubtful frames the most doubtful one is returned; None when there is no further one.
+    """
+    for peak in doubtful_peaks(doubt, threshold)[:: 1 if step > 0 else -1]:
+        if (peak - frame) * step > 0:
+            return peak
+    return None
+
+
+def doubtful_peaks(doubt: NDArray[np.floating], threshold: float = 0.5) -> list[int]:
+    """Return the most doubtful frame of each run of frames with a doubt of at least ``threshold``, in order."""
+    over = np.flatnonzero(np.asarray(doubt) >= threshold)
+    if not len(over):
+        return []
+    runs = np.split(over, np.flatnonzero(np.diff(over) > 1) + 1)
+    return [int(run[np.argmax(np.asarray(doubt)[run])]) for run in runs]

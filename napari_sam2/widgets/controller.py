@@ -1,0 +1,482 @@
+"""The controller: what the buttons do, what scripts do, and what everybody is told. No widgets inside."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from napari_sam2.widgets.bench_plan import BenchPlan, Opener
+from napari_sam2.widgets.controller_events import ControllerEvents, Desk
+from napari_sam2.widgets.controller_objects import Objects
+from napari_sam2.widgets.controller_progress import Progress
+from napari_sam2.widgets.controller_prompts import Prompts
+from napari_sam2.widgets.controller_replies import Replies
+from napari_sam2.widgets.controller_results import Results
+from napari_sam2.widgets.controller_timeline import Timeline
+from napari_sam2.widgets.layers import Connections, calibration_of, frames_of, geometry_of, plane_shown
+from napari_sam2.widgets.layers_geometry import Geometry
+from napari_sam2.widgets.mailbox import Mailbox
+from napari_sam2.widgets.requests import Leg, Open, Propagate, Reply, Travel
+from napari_sam2.widgets.states import (
+    Direction,
+    HistoryState,
+    ModelChoice,
+    ModelState,
+    Preferences,
+    ProjectState,
+    PropagationState,
+    Status,
+)
+from napari_sam2.widgets.worker import SessionWorker
+
+
+class Controller:
+    """Everything that can be done with one image, with or without a window.
+
+    Made by :func:`napari_sam2.open_tracker`, which gives every dock and script the same one for the same image.
+    The parts are ``objects``, ``prompts``, ``timeline`` and ``results``; what happens is told by ``events``
+    (:class:`ControllerEvents`), always in the thread that owns the controller. Verbs return at once: slow work
+    is done by a thread of its own, which owns the session. Nothing is ever to be saved by hand.
+
+    Parameters
+    ----------
+    viewer : Viewer or ViewerModel
+        Where the image is shown.
+    images : sequence of Image layers
+        One layer, or the channels of one picture.
+    opener : callable
+        Opens the session, in the worker's thread.
+    preferences : Preferences
+        Model, device, cache, autosave folder …
+    travel_axis : int, optional
+        Which axis of the layer is travelled; by default time, else the first.
+    project : path, optional
+        The project folder; by default one in the autosave folder that is found again by the image's content.
+
+    Raises
+    ------
+    ValueError, TypeError
+        The layers are no images, or do not fit together.
+    """
+
+    def __init__(
+        self,
+        viewer: Any,
+        images: Sequence[Any],
+        opener: Opener,
+        preferences: Preferences | None = None,
+        travel_axis: int | None = None,
+        project: Path | None = None,
+    ) -> None:
+        preferences = preferences or Preferences()
+        geometry = geometry_of(images, viewer.dims.point, travel_axis)
+        self.mailbox: Mailbox[Reply] = Mailbox()
+        self.events = ControllerEvents()
+        worker = SessionWorker(self.mailbox.post)
+        self._desk = Desk(viewer, tuple(images), geometry, self.events, worker, preferences)
+        self.timeline = Timeline(self._desk)
+        self.objects = Objects(self._desk, self.timeline)
+        self.results = Results(self._desk, self.objects)
+        self.prompts = Prompts(self._desk, self.objects, self.results.mask)
+        self.results.hold = self.prompts.hold
+        self._opener = opener
+        self._project = project
+        self._progress = Progress(self._desk)
+        self._replies = Replies(
+            self._desk, self.timeline, self.objects, self.prompts, self.results, self._progress
+        )
+        self._status = Status(n_frames=geometry.n_frames, frame=self._desk.frame)
+        self._closed = False
+        self._connections = Connections()
+        self.bridge: object = None  # what drives the mailbox, when there is a window
+        self._listen()
+        self.load_model(preferences.model.name, preferences.model.device, preferences.model.precision)
+
+    # -- what is known -----------------------------------------------------------------------------------
+
+    @property
+    def viewer(self) -> Any:
+        """Where the image is shown."""
+        return self._desk.viewer
+
+    @property
+    def image(self) -> Any:
+        """The Image layer (of several channels the first)."""
+        return self._desk.image
+
+    @property
+    def images(self) -> tuple[Any, ...]:
+        """All Image layers."""
+        return self._desk.images
+
+    @property
+    def geometry(self) -> Geometry:
+        """How the image is seen as frames: travelled axis, held positions, size."""
+        return self._desk.geometry
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames."""
+        return self._desk.geometry.n_frames
+
+    @property
+    def frame(self) -> int:
+        """The frame that the viewer shows. Can be set."""
+        return self._desk.frame
+
+    @frame.setter
+    def frame(self, frame: int) -> None:
+        if not 0 <= frame < self.n_frames:
+            raise ValueError(f"there is no frame {frame}: there are frames 0 to {self.n_frames - 1}")
+        self._desk.show(frame)
+
+    @property
+    def preferences(self) -> Preferences:
+        """What the user prefers. Can be set; model and folder count from the next opening on."""
+        return self._desk.preferences
+
+    @preferences.setter
+    def preferences(self, preferences: Preferences) -> None:
+        self._desk.preferences = preferences
+        self._look()
+
+    @property
+    def model(self) -> ModelState:
+        """Which network runs, or how far its loading is."""
+        return self._replies.model
+
+    @property
+    def propagation(self) -> PropagationState:
+        """How far a propagation is."""
+        return self._progress.state
+
+    @property
+    def history(self) -> HistoryState:
+        """What can be undone and redone."""
+        return self._replies.history
+
+    @property
+    def project(self) -> ProjectState:
+        """Where everything is saved."""
+        return self._replies.project
+
+    @property
+    def status(self) -> Status:
+        """One line about everything."""
+        return self._status
+
+    @property
+    def closed(self) -> bool:
+        """Whether the controller was closed; nothing can be done with it any more."""
+        return self._closed
+
+    # -- model and frames --------------------------------------------------------------------------------
+
+    def load_model(self, name: str, device: str = "auto", precision: str = "auto") -> None:
+        """Load a network (without blocking) and open a session with it.
+
+        Prompts stay; results made by another network stay in its own project and come back with it.
+
+        Parameters
+        ----------
+        name : str
+            "nano", a released model, a file, or a repository; see :func:`napari_sam2.load_model`.
+        device : str
+            "auto", "cpu", "cuda", "mps".
+        precision : str
+            "auto", "exact" (float32) or "fast" (bfloat16).
+        """
+        choice = ModelChoice(str(name), device, precision)
+        self._desk.preferences = replace(self._desk.preferences, model=choice)
+        self._replies.loading(choice)
+        self._open()
+
+    def cancel_loading(self) -> None:
+        """Give up a download or the loading of a model."""
+        self._desk.worker.cancel_opening()
+
+    def set_travel_axis(self, axis: int) -> None:
+        """Travel along another axis (time, z …): another project, because these are other frames."""
+        self._rebase(geometry_of(self.images, self.viewer.dims.point, axis))
+
+    def follow_plane(self) -> None:
+        """Work at the position on the other axes (z …) that the viewer shows now: another project."""
+        self._rebase(geometry_of(self.images, self.viewer.dims.point, self.geometry.travel_axis))
+
+    def refresh_contrast(self) -> None:
+        """Let the model see what the viewer shows now: contrast, gamma, colours. Results so far stay saved."""
+        self._replies.keep_contrast = False
+        self._open()
+
+    # -- verbs -------------------------------------------------------------------------------------------
+
+    def propagate(
+        self,
+        direction: Direction = "forward",
+        start: int | None = None,
+        stop: int | None = None,
+        count: int | None = None,
+        objects: Iterable[int] | None = None,
+    ) -> None:
+        """Carry objects through time. What still answers the prompts is passed over quickly.
+
+        Parameters
+        ----------
+        direction : {"forward", "backward", "both"}
+            Both: forward first, then backward.
+        start : int, optional
+            Where to begin; by default at the first prompt (backward: at the last one).
+        stop : int, optional
+            Last frame, included; by default the end of the video. For both: ``start`` and ``stop`` are the range.
+        count : int, optional
+            So many frames from the one that is shown, instead of ``start`` and ``stop``.
+        objects : iterable of int, optional
+            By default all that have prompts. Locked ones are left as they are.
+        """
+        if direction not in ("forward", "backward", "both"):
+            raise ValueError(f"direction must be 'forward', 'backward' or 'both', not {direction!r}")
+        if count is not None and count < 1:
+            raise ValueError(f"count must be at least 1, got {count}")
+        here, last = self.frame, self.n_frames - 1
+        legs = []
+        if direction in ("forward", "both"):
+            leg = Leg(start, stop, False)
+            legs.append(leg if count is None else Leg(here, min(here + count, last), False))
+        if direction == "backward":
+            legs.append(Leg(start, stop, True) if count is None else Leg(here, max(here - count, 0), True))
+        elif direction == "both":
+            # The range is the same; its lower end is where going backward stops.
+            legs.append(Leg(stop, start, True) if count is None else Leg(here, max(here - count, 0), True))
+        wanted = None if objects is None else tuple(dict.fromkeys(objects))
+        for object_id in wanted or ():
+            if object_id not in self.objects:
+                raise ValueError(f"object {object_id} does not exist; there are {list(self.objects.ids)}")
+        request = Propagate(tuple(legs), wanted, tuple(sorted(self.objects.locked)), direction)
+        self._require_session()
+        self.prompts.send()
+        self._progress.begin(direction)
+        self._desk.submit(request)
+
+    def stop(self) -> None:
+        """Stop a propagation between two frames; everything that is done stays."""
+        self._progress.stopping()
+        self._desk.worker.stop_propagation()
+
+    def undo(self) -> None:
+        """Take back the last change of prompts, objects or results; see ``history`` for what it is."""
+        self._require_session()
+        self._desk.submit(Travel(-1, self.frame))
+
+    def redo(self) -> None:
+        """Do the last change that was taken back again."""
+        self._require_session()
+        self._desk.submit(Travel(1, self.frame))
+
+    def go_to_doubt(
+        self, step: int = 1, objects: Iterable[int] | None = None, threshold: float = 0.5
+    ) -> bool:
+        """Show the next (1) or previous (-1) doubtful frame and make the object active; False: there is none."""
+        found = self.timeline.next_doubtful(objects, step, threshold)
+        if found is None:
+            return False
+        frame, object_id = found
+        self.objects.select([object_id])
+        self._desk.show(frame)
+        return True
+
+    # -- time --------------------------------------------------------------------------------------------
+
+    def process(self) -> None:
+        """Take over what the worker answered; called by the window whenever there is something new."""
+        while not self._closed:
+            reply = self.mailbox.take()
+            if reply is None:
+                break
+            self._replies.take(reply)
+        self._tell_status()
+
+    def wait(self, timeout: float = 300.0, until: Callable[[], bool] | Future[Any] | None = None) -> Any:
+        """Wait, for scripts and tests, until everything that was asked for is answered.
+
+        Parameters
+        ----------
+        timeout : float
+            Seconds.
+        until : callable or Future, optional
+            Wait until it returns True, or is done (then its result is returned), instead.
+
+        Raises
+        ------
+        TimeoutError
+            After ``timeout`` seconds.
+        RuntimeError
+            The controller was closed meanwhile.
+        """
+        done = until.done if isinstance(until, Future) else until or self._is_quiet
+        end = time.monotonic() + timeout
+        self.process()
+        while not done():
+            if self._closed:
+                raise RuntimeError("this controller is closed")
+            if time.monotonic() > end:
+                raise TimeoutError(
+                    f"no answer within {timeout:g} seconds: {self._status.message or self._status}"
+                )
+            self.mailbox.wait(0.02)
+            self.process()
+        return until.result() if isinstance(until, Future) else None
+
+    def close(self) -> None:
+        """End the session; everything is saved, layers stay. Nothing happens when it is closed already."""
+        if self._closed:
+            return
+        self._connections.close()
+        self._desk.ready = False
+        self._desk.worker.close()
+        self.process()
+        self._closed = True
+        self.prompts.close()
+        self.results.close()
+        self._replies.drop_futures()
+        self._status = replace(
+            self._status, phase="closed", message="The session is closed; everything is saved."
+        )
+        self.events.status.emit(self._status)
+        self.events.closed.emit()
+
+    # -- inside ------------------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        connect, viewer = self._connections.add, self._desk.viewer
+        connect(viewer.dims.events, "point", self._on_moved)
+        connect(viewer.layers.events, "removed", self._on_removed)
+        for image in self._desk.images:
+            connect(image.events, "data", self._on_data)
+        self.events.objects.connect(self._on_objects)
+        self.events.prompts.connect(self._on_prompts)
+
+    def _open(self) -> None:
+        desk = self._desk
+        desk.ready = False
+        plan = BenchPlan(
+            frames=frames_of(desk.images, desk.geometry),
+            name=str(desk.image.name),
+            path=_source_path(desk.image),
+            calibration=calibration_of(desk.image, desk.geometry),
+            choice=desk.preferences.model,
+            preferences=desk.preferences,
+            project=self._project,
+            keep_contrast=self._replies.keep_contrast,
+        )
+        opener = self._opener
+        self._replies.opening = desk.worker.submit(Open(lambda progress: opener(plan, progress), desk.frame))
+        self._tell_status()
+
+    def _rebase(self, geometry: Geometry) -> None:
+        if geometry == self._desk.geometry:
+            return
+        self._desk.geometry = geometry
+        self._desk.ready = False
+        self._project = None
+        self.objects.adopt({})
+        self.timeline.rebase()
+        self.results.rebase()
+        self.prompts.rebase()
+        self._open()
+
+    def _require_session(self) -> None:
+        if self._closed:
+            raise RuntimeError("this controller is closed: open the image again")
+        if not self._desk.ready:
+            raise RuntimeError("there is no session yet: wait until the model is loaded")
+
+    def _is_quiet(self) -> bool:
+        return (
+            self._desk.worker.pending == 0 and not len(self.mailbox) and self._progress.state.phase == "idle"
+        )
+
+    def _on_moved(self, event: Any = None) -> None:
+        self._progress.moved(self._desk.frame)
+        self._look()
+        self._tell_status()
+
+    def _look(self) -> None:
+        ahead, frame = self._desk.preferences.encode_ahead, self._desk.frame
+        around = [frame]
+        for distance in range(1, ahead + 1):
+            around += [frame + distance, frame - distance]
+        self._desk.worker.look_at(tuple(f for f in around if 0 <= f < self.n_frames))
+
+    def _on_removed(self, event: Any) -> None:
+        layer = event.value
+        if any(layer is image for image in self._desk.images):
+            self.close()
+        elif not self.results.layer_removed(layer):
+            self.prompts.layer_removed(layer)
+
+    def _on_data(self, event: Any = None) -> None:
+        """Open again when the pixels were replaced: other frames are another project."""
+        try:
+            geometry = geometry_of(self.images, self.viewer.dims.point)
+        except (ValueError, TypeError) as error:
+            self._desk.report("The image changed", str(error))
+            return
+        if geometry.shape != self._desk.geometry.shape:
+            self._rebase(geometry)
+        else:
+            self._project = None
+            self.results.open(None)
+            self.timeline.forget()
+            self._open()
+
+    def _on_objects(self, states: object) -> None:
+        self.prompts.set_defaults()
+        self.prompts.restyle()
+        self.prompts.send()  # of objects that were unlocked
+        self.results.restyle()
+
+    def _on_prompts(self, keys: object) -> None:
+        self.timeline.set_prompted(self.prompts.frames_by_object())
+        self.objects.tell()
+
+    def _tell_status(self) -> None:
+        if self._closed:
+            return
+        pending = self._desk.worker.pending
+        current = plane_shown(self.viewer, self.image, self.geometry)
+        phase = "opening" if not self._desk.ready else "working" if pending else "ready"
+        status = Status(
+            phase,  # type: ignore[arg-type]
+            self._message(current),
+            self.frame,
+            self.n_frames,
+            pending,
+            current,
+        )
+        if status != self._status:
+            self._status = status
+            self.events.status.emit(status)
+
+    def _message(self, current: bool) -> str:
+        """Return what goes on, or what to do next."""
+        model, progress = self._replies.model, self._progress.state
+        if model.phase == "failed":
+            return model.message
+        if not self._desk.ready:
+            return f"Loading {model.name} …"
+        if not current:
+            return "This session works on another plane: go back there, or follow to this one."
+        if progress.phase != "idle":
+            return f"Tracking: {progress.done} of {progress.total} frames"
+        if not self.prompts.all:
+            return "Click on an object, or draw a box around it."
+        return "Add or correct prompts on any frame, then propagate."
+
+
+def _source_path(image: Any) -> str | None:
+    path = getattr(getattr(image, "source", None), "path", None)
+    return None if path is None else str(path)

@@ -1,0 +1,92 @@
+"""How far a propagation is, how fast, and whether the viewer follows it."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import replace
+from typing import Literal
+
+from napari_sam2.widgets.controller_events import Desk
+from napari_sam2.widgets.requests import Marched, Stepped
+from napari_sam2.widgets.states import Direction, PropagationState
+
+_MEASURED_STEPS = 16
+_FOLLOW_SECONDS = 0.04
+
+
+class Progress:
+    """The progress of propagations; a part of a controller."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._times: deque[float] = deque(maxlen=_MEASURED_STEPS)
+        self._following = False
+        self._followed = -1
+        self._followed_at = 0.0
+        self.state = PropagationState()
+
+    def begin(self, direction: Direction) -> None:
+        """Say that a propagation was asked for."""
+        self._times.clear()
+        self._following, self._followed = self._desk.preferences.follow, -1
+        self._tell(PropagationState("running", direction))
+
+    def stopping(self) -> None:
+        """Say that it was asked to stop."""
+        if self.state.phase in ("running", "paused"):
+            self._tell(replace(self.state, phase="stopping"))
+
+    def stepped(self, step: Stepped) -> None:
+        """Take over one frame."""
+        self._times.append(time.monotonic())
+        fps = 0.0
+        if len(self._times) > 1:
+            fps = (len(self._times) - 1) / max(self._times[-1] - self._times[0], 1e-6)
+        left = max(step.total - step.done, 0)
+        state = replace(
+            self.state,
+            frame=step.shown.frame,
+            done=step.done,
+            total=step.total,
+            fps=fps,
+            eta=left / fps if fps else 0.0,
+        )
+        self._tell(state)
+        self._follow(step.shown.frame)
+
+    def marched(self, told: Marched) -> None:
+        """Take over that it started, paused, went on or ended."""
+        if told.phase in ("running", "paused"):
+            if told.phase == "running":
+                self._times.clear()  # a pause is no measure of speed
+            phase: Literal["running", "paused", "stopping"] = (
+                "running" if told.phase == "running" else "paused"
+            )
+            if self.state.phase == "stopping":
+                phase = "stopping"
+            self._tell(replace(self.state, phase=phase, total=told.total))
+            return
+        ended = replace(self.state, phase="idle", eta=0.0, done=told.done, total=max(told.total, told.done))
+        self._tell(replace(ended, outcome=told.phase))  # type: ignore[arg-type]
+
+    def failed(self) -> None:
+        """Say that it could not even start."""
+        if self.state.phase != "idle":
+            self._tell(replace(self.state, phase="idle", outcome="failed"))
+
+    def moved(self, frame: int) -> None:
+        """Stop following when the user goes elsewhere."""
+        if self._following and self._followed >= 0 and frame != self._followed:
+            self._following = False
+
+    def _follow(self, frame: int) -> None:
+        now = time.monotonic()
+        if self._following and now - self._followed_at >= _FOLLOW_SECONDS:
+            self._followed, self._followed_at = frame, now
+            self._desk.show(frame)
+
+    def _tell(self, state: PropagationState) -> None:
+        if state != self.state:
+            self.state = state
+            self._desk.events.propagation.emit(state)

@@ -1,0 +1,133 @@
+"""Where frames lie in a layer: the only (t, y, x) <-> (x, y) flip, and the way from layer to layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """How an image layer is seen as frames.
+
+    Parameters
+    ----------
+    shape : tuple of int
+        Of the layer at full resolution, without the axis of RGB samples; the last two axes are y and x.
+    travel_axis : int or None
+        The axis that is travelled (time, z …); None for a single image.
+    fixed : tuple of int
+        Position on every axis; counts only for axes that are neither travelled nor shown.
+    """
+
+    shape: tuple[int, ...]
+    travel_axis: int | None
+    fixed: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if len(self.shape) < 2 or min(self.shape) < 1:
+            raise ValueError(f"frames need at least two axes with pixels, this image has shape {self.shape}")
+        if self.travel_axis is not None and not 0 <= self.travel_axis < len(self.shape) - 2:
+            raise ValueError(
+                f"axis {self.travel_axis} cannot be travelled in an image with {len(self.shape)} axes: "
+                "choose one before the last two, which are y and x"
+            )
+        if len(self.fixed) != len(self.shape):
+            raise ValueError(
+                f"{len(self.shape)} axes need {len(self.shape)} positions, not {len(self.fixed)}"
+            )
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames."""
+        return 1 if self.travel_axis is None else self.shape[self.travel_axis]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of a frame."""
+        return self.shape[-2], self.shape[-1]
+
+    @property
+    def held(self) -> tuple[tuple[int, int], ...]:
+        """(axis, position) of the axes that are neither travelled nor shown."""
+        return tuple((a, self.fixed[a]) for a in range(self.ndim - 2) if a != self.travel_axis)
+
+    @property
+    def result_shape(self) -> tuple[int, ...]:
+        """Shape of a layer of results: held axes have length 1."""
+        held = {axis for axis, _ in self.held}
+        return tuple(1 if axis in held else n for axis, n in enumerate(self.shape))
+
+    def frames_of(self, coordinates: ArrayLike) -> NDArray[np.int64]:
+        """Return the frame of each point (N, ndim) in data coordinates; -1 where it lies elsewhere."""
+        points = np.asarray(coordinates, float).reshape(-1, self.ndim)
+        here = np.isfinite(points).all(axis=1)
+        whole = np.where(here[:, None], np.round(points), -1).astype(np.int64)
+        for axis, position in self.held:
+            here &= whole[:, axis] == position
+        if self.travel_axis is None:
+            return np.where(here, 0, -1)
+        frames = whole[:, self.travel_axis]
+        return np.where(here & (frames >= 0) & (frames < self.n_frames), frames, -1)
+
+    def to_xy(self, coordinates: ArrayLike) -> FloatArray:
+        """Return (x, y) of points (N, ndim) in data coordinates."""
+        points = np.asarray(coordinates, float).reshape(-1, self.ndim)
+        return points[:, [-1, -2]]
+
+    def to_data(self, frame: int, xy: ArrayLike) -> FloatArray:
+        """Return data coordinates (N, ndim) of points (N, 2) given as (x, y) on a frame."""
+        points = np.asarray(xy, float).reshape(-1, 2)
+        out = np.tile(np.asarray(self.fixed, float), (len(points), 1))
+        if self.travel_axis is not None:
+            out[:, self.travel_axis] = frame
+        out[:, -1], out[:, -2] = points[:, 0], points[:, 1]
+        return out
+
+
+def default_travel_axis(shape: Sequence[int], axis_labels: Sequence[str] = ()) -> int | None:
+    """Return the axis that users most likely want to travel: time by name, else the first with a length."""
+    leading = len(shape) - 2
+    for axis in range(leading):
+        if axis < len(axis_labels) and axis_labels[axis].strip().lower() in ("t", "time", "frame", "frames"):
+            return axis
+    for axis in range(leading):
+        if shape[axis] > 1:
+            return axis
+    return 0 if leading else None
+
+
+@dataclass(frozen=True, eq=False)
+class Way:
+    """The affine way from the data coordinates of one layer to those of another, through the world."""
+
+    matrix: FloatArray
+    offset: FloatArray
+
+    def __call__(self, coordinates: ArrayLike) -> FloatArray:
+        """Carry points (N, ndim of the source) over to (N, ndim of the target)."""
+        points = np.asarray(coordinates, float).reshape(-1, self.matrix.shape[1])
+        carried: FloatArray = points @ self.matrix.T + self.offset
+        return carried
+
+
+def way_between(source: Any, target: Any) -> Way:
+    """Find the way between two napari layers from public methods alone, by probing with unit vectors."""
+    origin = _carried(source, target, np.zeros(source.ndim))
+    columns = [_carried(source, target, unit) - origin for unit in np.eye(source.ndim)]
+    return Way(np.stack(columns, axis=1), origin)
+
+
+def _carried(source: Any, target: Any, point: FloatArray) -> FloatArray:
+    return np.asarray(target.world_to_data(source.data_to_world(point)), float)

@@ -1,0 +1,186 @@
+"""A Shapes layer as prompts: rectangles are boxes, everything else is a region."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from napari_sam2.storage.exports.results import Color
+from napari_sam2.widgets.layers import (
+    OBJECT_COLUMN,
+    SIGN_COLUMN,
+    Connections,
+    feature_column,
+    placed_like,
+    truths,
+    whole_numbers,
+)
+from napari_sam2.widgets.layers_geometry import Geometry, way_between
+from napari_sam2.widgets.layers_marks import Mark, Outline, PromptKey, ShapeKind
+from napari_sam2.widgets.layers_points import check_axes, empty_features
+
+_KINDS: dict[str, ShapeKind] = {"rectangle": "box", "line": "line"}
+# Positive shapes are veils of their object's colour, negative ones are dark with a thick rim.
+_VEIL, _SHADE = 0.15, (0.0, 0.0, 0.0, 0.45)
+
+
+class ShapesLink:
+    """Reads and writes the prompts of one Shapes layer; parameters as for :class:`PointsLink`."""
+
+    def __init__(self, layer: Any, image: Any, geometry: Geometry, on_change: Callable[[], None]) -> None:
+        check_axes(layer, geometry)
+        self.layer = layer
+        self._image = image
+        self._geometry = geometry
+        self._on_change = on_change
+        self._defaults = (1, True)
+        self._colors: Mapping[int, Color] = {}
+        self._width = max(1.0, min(geometry.size) / 250)
+        self._writing = False
+        self._count = len(layer.data)
+        self._connections = Connections()
+        self._connections.add(layer.events, "data", self._on_data)
+        self._connections.add(layer.events, "features", self._on_features)
+        self._connections.add(layer.events, "set_data", self._on_refresh)
+
+    @classmethod
+    def make(
+        cls, viewer: Any, image: Any, geometry: Geometry, on_change: Callable[[], None], name: str
+    ) -> ShapesLink:
+        """Add an empty layer for shapes, where the image is."""
+        layer = viewer.add_shapes(
+            ndim=geometry.ndim,
+            name=name,
+            features=empty_features(),
+            feature_defaults={OBJECT_COLUMN: 1, SIGN_COLUMN: True},
+            edge_width=max(1.0, min(geometry.size) / 250),
+            **placed_like(image),
+        )
+        return cls(layer, image, geometry, on_change)
+
+    def read(self) -> list[Mark]:
+        """Return all shapes that lie on one frame as marks, in the order of the layer."""
+        layer = self.layer
+        count = len(layer.data)
+        if not count:
+            return []
+        way = way_between(layer, self._image)
+        ids = whole_numbers(feature_column(layer, OBJECT_COLUMN), count, self._defaults[0])
+        signs = truths(feature_column(layer, SIGN_COLUMN), count)
+        marks = []
+        for row, (vertices, source, width) in enumerate(
+            zip(layer.data, layer.shape_type, np.atleast_1d(layer.edge_width))
+        ):
+            places = way(vertices)
+            frames = set(self._geometry.frames_of(places).tolist())
+            if len(frames) != 1 or -1 in frames or ids[row] == 0 or len(places) < 2:
+                continue
+            xy = tuple((float(x), float(y)) for x, y in self._geometry.to_xy(places))
+            kind = "line" if len(xy) == 2 else _KINDS.get(str(source), "region")
+            outline = Outline(kind, xy, bool(signs[row]), float(width), str(source))
+            marks.append(Mark(frames.pop(), int(ids[row]), outline))
+        return marks
+
+    def write(self, replaced: set[PromptKey], marks: list[Mark]) -> None:
+        """Take away the shapes of some frames and objects, and add marks (those that are shapes)."""
+        layer = self.layer
+        new = [m for m in marks if isinstance(m.what, Outline)]
+        gone = {i for i, key in enumerate(self._keys()) if key in replaced}
+        if not gone and not new:
+            return
+        kept = [i for i in range(len(layer.data)) if i not in gone]
+        ids = whole_numbers(feature_column(layer, OBJECT_COLUMN), len(layer.data), self._defaults[0])[kept]
+        signs = truths(feature_column(layer, SIGN_COLUMN), len(layer.data))[kept]
+        back = way_between(self._image, layer)
+        self._writing = True
+        try:
+            if gone:
+                layer.selected_data = gone
+                layer.remove_selected()
+            layer.selected_data = set()
+            for mark in new:
+                assert isinstance(mark.what, Outline)
+                places = back(self._geometry.to_data(mark.frame, mark.what.vertices))
+                layer.add([places], shape_type=mark.what.source, edge_width=mark.what.width)
+            layer.selected_data = set()
+            layer.features = {
+                OBJECT_COLUMN: np.concatenate([ids, np.array([m.object_id for m in new], int)]),
+                SIGN_COLUMN: np.concatenate([signs, np.array([m.what.positive for m in new], bool)]),
+            }
+        finally:
+            self._writing = False
+        self._count = len(layer.data)
+        self.set_defaults(*self._defaults)
+        self.restyle(self._colors)
+
+    def set_defaults(self, object_id: int, positive: bool) -> None:
+        """Say which object and sign new shapes get."""
+        self._defaults = (object_id, positive)
+        self._writing = True
+        try:
+            self.layer.feature_defaults = {OBJECT_COLUMN: object_id, SIGN_COLUMN: positive}
+        finally:
+            self._writing = False
+
+    def restyle(self, colors: Mapping[int, Color]) -> None:
+        """Give every shape its object's colour; negative ones are dark inside and have a thicker rim."""
+        self._colors = colors
+        layer = self.layer
+        count = len(layer.data)
+        if not count:
+            return
+        ids = whole_numbers(feature_column(layer, OBJECT_COLUMN), count, self._defaults[0])
+        signs = truths(feature_column(layer, SIGN_COLUMN), count)
+        rgb = [[c / 255 for c in colors.get(int(i), (128, 128, 128))] for i in ids]
+        self._writing = True
+        try:
+            layer.edge_color = np.array([[*c, 1.0] for c in rgb])
+            layer.face_color = np.array([[*c, _VEIL] if s else _SHADE for c, s in zip(rgb, signs)])
+            strokes = [str(kind) == "line" for kind in layer.shape_type]
+            widths = np.atleast_1d(layer.edge_width)
+            layer.edge_width = [  # the width of a stroke is what it says, not how it looks
+                float(width) if stroke else self._width * (1 if sign else 2)
+                for width, stroke, sign in zip(widths, strokes, signs)
+            ]
+        finally:
+            self._writing = False
+
+    def close(self) -> None:
+        """Stop listening; the layer stays."""
+        self._connections.close()
+
+    def _keys(self) -> list[PromptKey]:
+        layer = self.layer
+        way = way_between(layer, self._image)
+        ids = whole_numbers(feature_column(layer, OBJECT_COLUMN), len(layer.data), self._defaults[0])
+        keys = []
+        for vertices, object_id in zip(layer.data, ids):
+            frames = set(self._geometry.frames_of(way(vertices)).tolist())
+            keys.append((frames.pop() if len(frames) == 1 else -1, int(object_id)))
+        return keys
+
+    def _on_data(self, event: Any) -> None:
+        if self._writing:
+            return
+        action = str(getattr(event, "action", "changed")).rsplit(".", 1)[-1].lower()
+        if action == "adding":
+            self.set_defaults(*self._defaults)
+        if action.endswith("ing"):
+            return
+        self._changed()
+
+    def _on_features(self, event: Any = None) -> None:
+        if not self._writing and len(self.layer.data) == self._count:
+            self._changed()
+
+    def _on_refresh(self, event: Any = None) -> None:
+        # While a shape is drawn it is in the data already: the rest of the drawing comes as a data event.
+        if not self._writing and len(self.layer.data) < self._count:
+            self._changed()
+
+    def _changed(self) -> None:
+        self._count = len(self.layer.data)
+        self.restyle(self._colors)
+        self._on_change()

@@ -1,0 +1,144 @@
+"""One controller for each image: opened once, shared by every dock and script."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from napari_sam2.widgets.bench_plan import Opener
+from napari_sam2.widgets.controller import Controller
+from napari_sam2.widgets.preferences import load_preferences
+from napari_sam2.widgets.states import ModelChoice, Preferences
+
+_KEY = "napari_sam2"
+
+
+class _Holder:
+    """Keeps controllers in the metadata of their image; a copy of the layer gets an empty one."""
+
+    def __init__(self) -> None:
+        self.controllers: list[Controller] = []
+
+    def __copy__(self) -> _Holder:
+        return _Holder()
+
+    def __deepcopy__(self, memo: object) -> _Holder:
+        return _Holder()
+
+    def __reduce__(self) -> tuple[type[_Holder], tuple[()]]:
+        return _Holder, ()
+
+
+def open_tracker(
+    viewer: Any,
+    layer: Any,
+    model: str | None = None,
+    *,
+    device: str | None = None,
+    travel_axis: int | None = None,
+    project: str | Path | None = None,
+    preferences: Preferences | None = None,
+    opener: Opener | None = None,
+) -> Controller:
+    """Open the tracker on an image, or return the one that is open on it.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer or napari.components.ViewerModel
+        Shows the image.
+    layer : Image layer, or sequence of Image layers
+        The recording; several layers are the channels of one.
+    model : str, optional
+        "nano", a released model, or a file; by default what the plugin's preferences say.
+    device : str, optional
+        "auto", "cpu", "cuda", "mps".
+    travel_axis : int, optional
+        Which axis is travelled; by default time, else the first.
+    project : path, optional
+        The project folder; by default one in the autosave folder that is found again by the image's content.
+    preferences : Preferences, optional
+        By default the plugin's.
+    opener : callable, optional
+        Opens the session; by default a recorded one.
+
+    Returns
+    -------
+    Controller
+        Its model may still be loading; :meth:`Controller.wait` waits for it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        This is no Image layer, or the layers do not fit together.
+
+    Examples
+    --------
+    >>> controller = open_tracker(viewer, viewer.layers["movie"])  # doctest: +SKIP
+    >>> controller.prompts.add_point(120, 80)  # doctest: +SKIP
+    >>> controller.propagate("both")  # doctest: +SKIP
+    >>> controller.wait()  # doctest: +SKIP
+    """
+    images = tuple(layer) if isinstance(layer, Sequence) else (layer,)
+    found = find_controller(viewer, images)
+    if found is not None:
+        if model is not None and model != found.model.name:
+            found.load_model(
+                model, device or found.preferences.model.device, found.preferences.model.precision
+            )
+        if travel_axis is not None and travel_axis != found.geometry.travel_axis:
+            found.set_travel_axis(travel_axis)
+        return found
+    preferences = preferences or load_preferences()
+    chosen = preferences.model
+    choice = ModelChoice(model or chosen.name, device or chosen.device, chosen.precision)
+    controller = Controller(
+        viewer,
+        images,
+        opener or _default_opener(),
+        replace(preferences, model=choice),
+        travel_axis,
+        None if project is None else Path(project),
+    )
+    holder = images[0].metadata.setdefault(_KEY, _Holder())
+    holder.controllers.append(controller)
+    controller.events.closed.connect(lambda: _forget(holder, controller))
+    _connect_to_window(controller)
+    return controller
+
+
+def find_controller(viewer: Any, images: Sequence[Any]) -> Controller | None:
+    """Return the controller that is open on images in a viewer; None when there is none."""
+    if not images:
+        return None
+    holder = getattr(images[0], "metadata", {}).get(_KEY)
+    for controller in getattr(holder, "controllers", ()):
+        same = len(controller.images) == len(images) and all(
+            a is b for a, b in zip(controller.images, images)
+        )
+        if same and controller.viewer is viewer and not controller.closed:
+            found: Controller = controller
+            return found
+    return None
+
+
+def _forget(holder: _Holder, controller: Controller) -> None:
+    if controller in holder.controllers:
+        holder.controllers.remove(controller)
+
+
+def _default_opener() -> Opener:
+    from napari_sam2.widgets.project_bench import BenchOpener  # brings torch: only when a session is opened
+
+    return BenchOpener()
+
+
+def _connect_to_window(controller: Controller) -> None:
+    """Let Qt's event loop drive the controller, when there is one; scripts without a window call ``wait``."""
+    core = sys.modules.get("qtpy.QtCore")
+    if core is not None and core.QCoreApplication.instance() is not None:
+        from napari_sam2.widgets.qt_bridge import QtBridge
+
+        controller.bridge = QtBridge(controller)

@@ -1,0 +1,49 @@
+"""Empties a controller's mailbox in Qt's thread, and shows its errors as napari notifications."""
+
+from __future__ import annotations
+
+from napari.utils.notifications import show_error
+from qtpy.QtCore import QCoreApplication, QObject, Qt, Signal  # type: ignore[attr-defined]
+
+from napari_sam2.widgets.controller import Controller
+from napari_sam2.widgets.states import ErrorReport
+
+
+class QtBridge(QObject):
+    """Connects a controller to the event loop; lives as long as the controller.
+
+    Parameters
+    ----------
+    controller : Controller
+        Owned by Qt's thread.
+    """
+
+    _arrived = Signal()
+
+    def __init__(self, controller: Controller) -> None:
+        super().__init__()
+        self._controller = controller
+        # Queued: the worker's thread only leaves a note, the work is done in the window's thread.
+        self._arrived.connect(self._process, Qt.ConnectionType.QueuedConnection)
+        controller.mailbox.wake = self._arrived.emit
+        controller.events.error.connect(self._show_error)
+        controller.events.closed.connect(self._release)
+        application = QCoreApplication.instance()
+        if application is not None:
+            application.aboutToQuit.connect(self._controller.close)
+        if len(controller.mailbox):
+            self._arrived.emit()
+
+    def _process(self) -> None:
+        if not self._controller.closed:
+            self._controller.process()
+
+    def _show_error(self, report: ErrorReport) -> None:
+        show_error(f"{report.title}: {report.message}")
+
+    def _release(self) -> None:
+        self._controller.mailbox.wake = None
+        application = QCoreApplication.instance()
+        if application is not None:
+            application.aboutToQuit.disconnect(self._controller.close)
+        self.deleteLater()

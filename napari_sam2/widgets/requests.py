@@ -1,0 +1,362 @@
+"""What the worker is asked for, and what it answers: frozen, numbered by generation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam2.masks import FrameMasks, compose_labels
+from napari_sam2.prompts import Prompt
+from napari_sam2.session import Alternatives
+from napari_sam2.storage.exports.results import ObjectInfo
+from napari_sam2.widgets.states import Direction, FrameFact, HistoryState
+from napari_sam2.widgets.workbench import PromptKey, Workbench, facts_of
+
+# -- answers ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, eq=False)
+class FrameAnswer:
+    """Results of one frame, ready to be shown.
+
+    Parameters
+    ----------
+    frame : int
+        Which frame.
+    labels : ndarray of uint16, shape (H, W)
+        All objects, composed.
+    facts : tuple of FrameFact
+        What is known of each object.
+    """
+
+    frame: int
+    labels: NDArray[np.uint16]
+    facts: tuple[FrameFact, ...]
+
+    @classmethod
+    def of(cls, found: FrameMasks) -> FrameAnswer:
+        """Compose and measure."""
+        return cls(found.frame, compose_labels(found), facts_of(found))
+
+
+@dataclass(frozen=True, eq=False)
+class PromptAnswered:
+    """The answer to one prompt (None: it was taken back)."""
+
+    key: PromptKey
+    prompt: Prompt | None
+    shown: FrameAnswer
+    history: HistoryState
+
+
+@dataclass(frozen=True, eq=False)
+class Restated:
+    """Everything the user said, after it changed as a whole: opening, undo, redo, removal of objects.
+
+    Parameters
+    ----------
+    action : str
+        What happened.
+    prompts, objects : mapping
+        All of them.
+    history : HistoryState
+        What can be undone now.
+    shown : FrameAnswer
+        The frame that the viewer shows.
+    """
+
+    action: str
+    prompts: Mapping[PromptKey, Prompt]
+    objects: Mapping[int, ObjectInfo]
+    history: HistoryState
+    shown: FrameAnswer
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """The session is there; ``read(frame)`` gives its saved labels and may be called from any thread."""
+
+    read: Callable[[int], NDArray[np.uint16]]
+    path: Path | None
+    resumed: bool
+    temporary: bool
+    message: str
+    runs_on: tuple[str, str]
+    restated: Restated
+
+
+@dataclass(frozen=True)
+class Loading:
+    """Bytes of a download; 0 in total when unknown."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True, eq=False)
+class Surveyed:
+    """Facts about frames whose results are older than this window; ``first``: all earlier facts are void."""
+
+    facts: tuple[FrameFact, ...]
+    first: bool
+    finished: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Stepped:
+    """One frame of a propagation."""
+
+    shown: FrameAnswer
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Marched:
+    """A propagation started, paused, went on or ended: "running", "paused", "finished", "stopped", "failed"."""
+
+    phase: str
+    done: int
+    total: int
+    history: HistoryState
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a :class:`Call` returned."""
+
+    value: Any
+
+
+@dataclass(frozen=True)
+class Failed:
+    """An exception of the worker's thread."""
+
+    title: str
+    message: str
+    details: str
+
+
+@dataclass(frozen=True, eq=False)
+class Reply:
+    """An answer with the request that it belongs to.
+
+    Parameters
+    ----------
+    request : Request or None
+        None: nobody asked (the worker itself failed).
+    generation : int
+        Number of the request; higher is newer.
+    answer : object
+        One of the answers of this file.
+    """
+
+    request: Request | None
+    generation: int
+    answer: object
+
+
+# -- requests --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Request:
+    """Something for the worker to do."""
+
+    @property
+    def key(self) -> Hashable | None:
+        """A newer request of the same key supersedes a queued one; None: never superseded."""
+        return None
+
+    @property
+    def title(self) -> str:
+        """What is tried, for error messages."""
+        return "Working"
+
+
+@dataclass(frozen=True)
+class SetPrompt(Request):
+    """Say (or, with None, take back) all there is to say about one object on one frame."""
+
+    frame: int
+    object_id: int
+    prompt: Prompt | None
+
+    @property
+    def key(self) -> Hashable | None:
+        """Of a frame and object only the newest prompt matters."""
+        return ("prompt", self.frame, self.object_id)
+
+    @property
+    def title(self) -> str:
+        """What is tried."""
+        return f"Prompting object {self.object_id} on frame {self.frame}"
+
+    def perform(self, bench: Workbench) -> PromptAnswered:
+        """Answer it."""
+        if self.prompt is None:
+            known = (
+                self.frame,
+                self.object_id,
+            ) in bench.prompts  # it may have been superseded before it was asked
+            found = bench.clear_prompt(self.frame, self.object_id) if known else bench.masks(self.frame)
+        else:
+            found = bench.set_prompt(self.frame, self.object_id, self.prompt)
+        return PromptAnswered((self.frame, self.object_id), self.prompt, FrameAnswer.of(found), bench.history)
+
+
+@dataclass(frozen=True)
+class PutObject(Request):
+    """Add an object, or change its name and colour."""
+
+    info: ObjectInfo
+
+    @property
+    def title(self) -> str:
+        """What is tried."""
+        return f"Changing {self.info.title}"
+
+    def perform(self, bench: Workbench) -> HistoryState:
+        """Do it."""
+        bench.put_object(self.info)
+        return bench.history
+
+
+@dataclass(frozen=True)
+class RemoveObjects(Request):
+    """Remove objects with all they have."""
+
+    object_ids: tuple[int, ...]
+    frame: int
+
+    @property
+    def title(self) -> str:
+        """What is tried."""
+        return f"Removing {len(self.object_ids)} object{'s' * (len(self.object_ids) != 1)}"
+
+    def perform(self, bench: Workbench) -> Restated:
+        """Do it; objects that the session has never heard of are passed over."""
+        bench.remove_objects([i for i in self.object_ids if i in bench.objects])
+        return restated(bench, "removed", self.frame)
+
+
+@dataclass(frozen=True)
+class Travel(Request):
+    """Undo (``step`` -1) or redo (+1)."""
+
+    step: int
+    frame: int
+
+    @property
+    def title(self) -> str:
+        """What is tried."""
+        return "Undo" if self.step < 0 else "Redo"
+
+    def perform(self, bench: Workbench) -> Restated:
+        """Do it."""
+        label = bench.undo() if self.step < 0 else bench.redo()
+        return restated(bench, label, self.frame)
+
+
+@dataclass(frozen=True)
+class LookUp(Request):
+    """Ask for the masks that the network offered for a prompt."""
+
+    frame: int
+    object_id: int
+
+    @property
+    def title(self) -> str:
+        """What is tried."""
+        return "Looking for alternative masks"
+
+    def perform(self, bench: Workbench) -> Alternatives:
+        """Answer it."""
+        return bench.alternatives(self.frame, self.object_id)
+
+
+@dataclass(frozen=True)
+class Call(Request):
+    """Run a function with the session, in the worker's thread: exports, tracks, measurements."""
+
+    name: str
+    function: Callable[[Workbench], Any]
+
+    @property
+    def title(self) -> str:
+        """What is tried."""
+        return self.name
+
+    def perform(self, bench: Workbench) -> Answer:
+        """Run it."""
+        return Answer(self.function(bench))
+
+
+@dataclass(frozen=True)
+class Open(Request):
+    """Open a session; the one before is closed first."""
+
+    opener: Callable[[Callable[[int, int], None]], Workbench]
+    frame: int
+
+    @property
+    def key(self) -> Hashable | None:
+        """Only the newest counts."""
+        return "open"
+
+    @property
+    def title(self) -> str:
+        """What is tried."""
+        return "Opening the session"
+
+
+@dataclass(frozen=True)
+class Leg:
+    """A way to go: both ends included, None for the first prompt and for the end."""
+
+    start: int | None
+    stop: int | None
+    reverse: bool
+
+
+@dataclass(frozen=True)
+class Propagate(Request):
+    """Carry objects through time.
+
+    Parameters
+    ----------
+    legs : tuple of Leg
+        One after the other.
+    objects : tuple of int or None
+        None: all that have prompts.
+    excluded : tuple of int
+        Not these (they are locked).
+    direction : str
+        As asked for, to be shown.
+    """
+
+    legs: tuple[Leg, ...]
+    objects: tuple[int, ...] | None
+    excluded: tuple[int, ...]
+    direction: Direction
+
+    @property
+    def key(self) -> Hashable | None:
+        """Only one at a time."""
+        return "propagate"
+
+    @property
+    def title(self) -> str:
+        """What is tried."""
+        return "Propagating"
+
+
+def restated(bench: Workbench, action: str, frame: int) -> Restated:
+    """Say everything again."""
+    shown = FrameAnswer.of(bench.masks(frame))
+    return Restated(action, dict(bench.prompts), dict(bench.objects), bench.history, shown)

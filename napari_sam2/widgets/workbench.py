@@ -1,0 +1,165 @@
+"""What the worker's thread owns: a session with its undo and its project, behind one small interface."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam2.masks import FrameMasks, mask_box
+from napari_sam2.prompts import Prompt
+from napari_sam2.session import Alternatives
+from napari_sam2.storage.exports.results import ObjectInfo, Results
+from napari_sam2.widgets.states import FrameFact, HistoryState
+
+PromptKey = tuple[int, int]  # (frame, object id)
+
+
+class Workbench(Protocol):
+    """A session that saves as it goes and can undo. Used by one thread; results are on disk before they return."""
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames."""
+        ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the frames."""
+        ...
+
+    @property
+    def path(self) -> Path | None:
+        """Where the project is; None when nothing is saved."""
+        ...
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the project was there before."""
+        ...
+
+    @property
+    def temporary(self) -> bool:
+        """Whether the project is deleted when the session ends."""
+        ...
+
+    @property
+    def message(self) -> str:
+        """One sentence when autosave is not what the user expects, else empty."""
+        ...
+
+    @property
+    def runs_on(self) -> tuple[str, str]:
+        """Device and precision that are used."""
+        ...
+
+    @property
+    def prompts(self) -> Mapping[PromptKey, Prompt]:
+        """All prompts by (frame, object id)."""
+        ...
+
+    @property
+    def objects(self) -> Mapping[int, ObjectInfo]:
+        """All objects with names and colours."""
+        ...
+
+    @property
+    def history(self) -> HistoryState:
+        """What can be undone and redone."""
+        ...
+
+    def set_prompt(self, frame: int, object_id: int, prompt: Prompt) -> FrameMasks:
+        """Say all there is to say about one object on one frame; returns all masks of this frame."""
+        ...
+
+    def clear_prompt(self, frame: int, object_id: int) -> FrameMasks:
+        """Take back what was said; returns all masks of this frame."""
+        ...
+
+    def put_object(self, info: ObjectInfo) -> None:
+        """Add an object, or change its name and colour."""
+        ...
+
+    def remove_objects(self, object_ids: Iterable[int]) -> None:
+        """Remove objects with all they have, as one step of undo."""
+        ...
+
+    def propagate(
+        self, start: int | None, stop: int | None, reverse: bool, objects: Iterable[int] | None
+    ) -> Iterator[FrameMasks]:
+        """Carry objects through time, as one step of undo; closing the generator keeps what is done.
+
+        Yields all masks of each visited frame, also those of other objects.
+        """
+        ...
+
+    def masks(self, frame: int) -> FrameMasks:
+        """Return all masks of a frame."""
+        ...
+
+    def labels(self, frame: int) -> NDArray[np.uint16]:
+        """Return the label image (H, W) of a frame; the only method that any thread may call at any time."""
+        ...
+
+    def tracked_frames(self) -> Iterable[int]:
+        """Return the frames with any result, in order."""
+        ...
+
+    def alternatives(self, frame: int, object_id: int) -> Alternatives:
+        """Return the masks that the network offered for a prompt."""
+        ...
+
+    def warm(self, frame: int) -> None:
+        """Compute the image features of a frame ahead of time."""
+        ...
+
+    def undo(self) -> str:
+        """Take back the last step; returns its label."""
+        ...
+
+    def redo(self) -> str:
+        """Do the last undone step again; returns its label."""
+        ...
+
+    def results(self) -> Results:
+        """Return what the exports read."""
+        ...
+
+    def close(self) -> None:
+        """Write what is left, and let go of files and memory."""
+        ...
+
+
+def facts_of(found: FrameMasks) -> tuple[FrameFact, ...]:
+    """Measure what the timeline shows of every mask of a frame."""
+    facts = []
+    for row, object_id in enumerate(found.object_ids):
+        area, center = _area_and_center(found.masks[row])
+        facts.append(
+            FrameFact(
+                object_id,
+                found.frame,
+                bool(found.prompted[row]),
+                float(found.object_scores[row]),
+                float(found.predicted_ious[row]),
+                area,
+                center,
+            )
+        )
+    return tuple(facts)
+
+
+def _area_and_center(mask: NDArray[np.bool_]) -> tuple[int, tuple[float, float] | None]:
+    box = mask_box(mask)
+    if box is None:
+        return 0, None
+    x0, y0, x1, y1 = box
+    crop = mask[y0:y1, x0:x1]
+    columns, rows = crop.sum(0), crop.sum(1)
+    area = int(columns.sum())
+    x = float((columns * np.arange(len(columns))).sum() / area) + x0
+    y = float((rows * np.arange(len(rows))).sum() / area) + y0
+    return area, (x, y)
