@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 
 from .options import SceneOptions
 
@@ -48,15 +49,24 @@ class Tracks:
 
 def _push_apart(centre: Floats, radius: Floats, spacing: float, rounds: int) -> Floats:
     """Move overlapping disks away from each other; `spacing` 1 leaves them just touching."""
-    wanted = spacing * (radius[:, None] + radius[None, :])
+    reach = 2 * spacing * float(radius.max())
+    count = len(centre)
     for _ in range(rounds):
-        between = centre[:, None] - centre[None, :]  # (K, K, 2)
-        distance = np.sqrt((between**2).sum(-1)) + 1e-6
-        lack = np.clip(wanted - distance, 0, None)
-        np.fill_diagonal(lack, 0)
+        pairs = cKDTree(centre).query_pairs(reach, output_type="ndarray")
+        if not len(pairs):
+            break
+        first, second = pairs[np.lexsort(pairs.T)].T  # the tree's own order is not promised
+        between = centre[first] - centre[second]
+        distance = np.linalg.norm(between, axis=1) + 1e-6
+        lack = np.clip(spacing * (radius[first] + radius[second]) - distance, 0, None)
         if not lack.any():
             break
-        centre = centre + 0.35 * (between / distance[..., None] * lack[..., None]).sum(1)
+        push = 0.35 * between * (lack / distance)[:, None]
+        moved = [
+            np.bincount(first, push[:, axis], count) - np.bincount(second, push[:, axis], count)
+            for axis in (0, 1)
+        ]
+        centre = centre + np.stack(moved, 1)
     return centre
 
 
