@@ -28,14 +28,19 @@ _KINDS: tuple[tuple[str, float], ...] = (
 )
 
 
-def _kind_fields(kind: str, rng: np.random.Generator) -> dict[str, object]:
-    """Looks, shapes, contact and background that make a kind of scene recognisable."""
+class _Picker:
+    """Picks one of several values; the same generator state gives the same picks."""
 
-    def pick(*values: object) -> object:
-        return values[int(rng.integers(len(values)))]
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
 
-    contact = pick("stack", "stack", "press", "apart")
-    fields: dict[str, dict[str, object]] = {
+    def __call__(self, *values: object) -> object:
+        return values[int(self._rng.integers(len(values)))]
+
+
+def _cells(pick: _Picker, contact: object) -> dict[str, dict[str, object]]:
+    """Fields of the kinds of scenes that show single cells."""
+    return {
         "nuclei": {
             "looks": pick(("fluorescence",), ("fluorescence",), ("fluorescence", "granular")),
             "shapes": pick(("ellipse",), ("blob",), ("ellipse", "blob")),
@@ -61,6 +66,12 @@ def _kind_fields(kind: str, rng: np.random.Generator) -> dict[str, object]:
             "shapes": pick(("blob",), ("ellipse",)),
             "contact": contact,
         },
+    }
+
+
+def _others(pick: _Picker, contact: object) -> dict[str, dict[str, object]]:
+    """Fields of all other kinds of scenes."""
+    return {
         "rods": {
             "looks": pick(("fluorescence",), ("phase",), ("brightfield",), ("membrane",)),
             "shapes": ("rod",),
@@ -107,7 +118,13 @@ def _kind_fields(kind: str, rng: np.random.Generator) -> dict[str, object]:
             "background": pick("floor", "textured", "patches", "patches", "uneven"),
         },
     }
-    return fields[kind]
+
+
+def _kind_fields(kind: str, rng: np.random.Generator) -> dict[str, object]:
+    """Looks, shapes, contact and background that make a kind of scene recognisable."""
+    pick = _Picker(rng)
+    contact = pick("stack", "stack", "press", "apart")
+    return (_cells(pick, contact) | _others(pick, contact))[kind]
 
 
 def _count_and_radius(kind: str, size: tuple[int, int], rng: np.random.Generator) -> dict[str, object]:
