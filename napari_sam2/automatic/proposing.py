@@ -130,7 +130,8 @@ def _points_on(
         )
     columns = np.minimum(points[:, 0].astype(int) + crop.x0, size[1] - 1)
     rows = np.minimum(points[:, 1].astype(int) + crop.y0, size[0] - 1)
-    return points[region[rows, columns]]
+    inside: NDArray[np.float32] = points[region[rows, columns]]
+    return inside
 
 
 def _points_per_batch(session: ImageSession, options: AutomaticOptions) -> int:
