@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import subprocess
 import sys
-import threading
 import weakref
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
 from typing import IO, Any, Protocol
 
 import numpy as np
@@ -94,14 +93,9 @@ class FramePipe:
         assert self._process.stderr is not None
         self._stdout = self._process.stdout
         _widen(self._stdout)
-        self._times: SimpleQueue[tuple[int, int] | None] = SimpleQueue()
+        self._times = io.BufferedReader(self._process.stderr)  # type: ignore[type-var]
         self._count = 0
-        # The thread holds no reference to this object, or it would never be collected.
-        listener = threading.Thread(
-            target=_listen, args=(self._process.stderr, self._times), name="ffmpeg-times", daemon=True
-        )
-        listener.start()
-        self._finalizer = weakref.finalize(self, _end, self._process, listener)
+        self._finalizer = weakref.finalize(self, _end, self._process, self._times)
 
     def read(self) -> Decoded | None:
         """The next frame as (presentation time, pixels of its own), or None at the end."""
@@ -116,14 +110,12 @@ class FramePipe:
             if not count:
                 return None
             filled += count
-        try:
-            said = self._times.get(timeout=60)
-        except Empty:  # pragma: no cover - ffmpeg writes the time before the frame
-            return None
-        if said is None or said[0] != self._count:
+        # ffmpeg writes a frame's line before its pixels, so it is there by now, and the two pipes never fill up.
+        said = self._times.readline().split()
+        if len(said) != 2 or int(said[0]) != self._count:
             return None  # a time was lost: better no frame than one under a wrong number
         self._count += 1
-        return (self._first + said[0] if self._by_order else said[1]), frame
+        return (self._first + int(said[0]) if self._by_order else int(said[1])), frame
 
     def close(self) -> None:
         """End ffmpeg."""
@@ -147,25 +139,12 @@ def _command(path: str, table: FrameTable, pixels: PixelFormat, first: int, earl
     # fmt: on
 
 
-def _listen(stderr: IO[bytes], times: SimpleQueue[tuple[int, int] | None]) -> None:
-    # Must run all the time: with nobody reading, ffmpeg stops as soon as the pipe is full.
-    with contextlib.suppress(ValueError, OSError):
-        for line in stderr:
-            words = line.split()
-            if len(words) == 2:
-                times.put((int(words[0]), int(words[1])))
-    times.put(None)
-
-
-def _end(process: subprocess.Popen[bytes], listener: threading.Thread) -> None:
+def _end(process: subprocess.Popen[bytes], times: IO[bytes]) -> None:
     process.kill()
     process.wait()
     if process.stdout is not None:
         process.stdout.close()
-    if listener is not threading.current_thread():
-        listener.join(timeout=10)
-    if process.stderr is not None:
-        process.stderr.close()
+    times.close()
 
 
 def _widen(pipe: IO[bytes]) -> None:
