@@ -204,13 +204,7 @@ def _add_track(commands: Any) -> None:
         help="in time from the prompts (%(default)s)",
     )
     work.add_argument("--objects", type=id_list, metavar="1,2", help="only these objects")
-    work.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="option of the session, for example fill_hole_area=8 or precision=fast; repeatable",
-    )
+    _add_settings(work, "of the session, for example fill_hole_area=8 or precision=fast")
     out = parser.add_argument_group("results")
     out.add_argument("--out", type=Path, metavar="NAME.sam2", help="project folder (SOURCE.sam2 beside you)")
     out.add_argument("--overwrite", action="store_true", help="replace an existing project")
@@ -285,26 +279,40 @@ def _add_weights(commands: Any) -> None:
 
 
 def _add_auto(commands: Any) -> None:
-    parser = _command(commands, "auto", "late:auto", "find every object on one frame without prompts")
+    parser = _command(commands, "auto", "auto:run", "find every object on one frame without prompts")
     parser.add_argument("source", help="video, TIFF, zarr, npy, image, image folder or pattern")
     parser.add_argument("--frame", type=int, default=0, help="frame to look at (%(default)s)")
     parser.add_argument(
-        "--out", type=Path, metavar="labels.tif", help="label image (SOURCE.labels.tif beside you)"
+        "--out",
+        type=Path,
+        metavar="NAME.tif|NAME.json",
+        help="label image or COCO (SOURCE.labels.tif beside you)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+    _add_settings(parser, "of the search, for example points_per_side=16 or min_area=50")
     _add_reading(parser)
     _add_model(parser)
 
 
 def _add_train(commands: Any) -> None:
-    parser = _command(commands, "train", "late:train", "fine-tune a model on your own corrected masks")
-    parser.add_argument("options", nargs="?", type=Path, metavar="OPTIONS.json", help="training options")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where checkpoints go")
-    _add_device(parser)
+    parser = _command(commands, "train", "train:run", "fine-tune a model on projects with corrected masks")
+    parser.add_argument("project", nargs="*", type=Path, help="folders NAME.sam2 to learn from")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where checkpoints go")
+    parser.add_argument(
+        "--preset",
+        choices=("finetune", "nano", "nano-continue"),
+        default="finetune",
+        help="finetune learns from projects; the others are how nano was made (%(default)s)",
+    )
+    parser.add_argument(
+        "--images", nargs="*", type=Path, default=[], metavar="FOLDER", help="labelled stills, for nano"
+    )
+    parser.add_argument("--minutes", type=float, help="stop after so long; the same command goes on")
+    _add_model(parser)
 
 
 def _add_gui(commands: Any) -> None:
-    parser = _command(commands, "gui", "late:gui", "open napari with the tracker")
+    parser = _command(commands, "gui", "gui:run", "open napari with the tracker")
     parser.add_argument("path", nargs="?", help="source or NAME.sam2 to open")
 
 
@@ -337,6 +345,11 @@ def _add_model(parser: Any) -> None:
         help=f"{', '.join(MODELS)}, a checkpoint file, or owner/name on the hub (%(default)s, no download)",
     )
     _add_device(parser)
+
+
+def _add_settings(parser: Any, what: str) -> None:
+    text = f"option {what}; repeatable"
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=text)
 
 
 def _add_device(parser: Any) -> None:

@@ -79,14 +79,11 @@ def write_sample(sample: Sample, folder: Path) -> dict[str, Path]:
         "PhysicalSizeX": x,
         "PhysicalSizeY": y,
     }
+    grey = {"photometric": "minisblack", "compression": "zlib"}
     tifffile.imwrite(
-        files["recording"],
-        sample.image,
-        ome=True,
-        compression="zlib",
-        metadata={"axes": sample.axes, **micrometres},
+        files["recording"], sample.image, ome=True, metadata={"axes": sample.axes, **micrometres}, **grey
     )
-    tifffile.imwrite(files["truth"], sample.labels, compression="zlib", metadata={"axes": "TYX"})
+    tifffile.imwrite(files["truth"], sample.labels, metadata={"axes": "TYX"}, **grey)
     entries = [
         {"frame": sight.frame, "object_id": object_id, "box": list(sight.box)}
         for object_id, sight in sample.first_sight.items()

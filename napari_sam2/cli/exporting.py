@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from napari_sam2.cli.console import Console
@@ -17,6 +18,7 @@ from napari_sam2.storage.exports.results import Results
 from napari_sam2.storage.project import Project
 
 OverlayOptions = Mapping[str, Any]
+LABEL_SUFFIXES = MappingProxyType({".tif": "tiff", ".tiff": "tiff", ".json": "coco"})
 
 
 def project_results(project: Project, recording: Recording | None) -> Results:
@@ -90,6 +92,11 @@ def write_exports(
                 FORMATS[name].write(results.watched(count), path, overwrite=overwrite, **options)
             finally:
                 progress.finish()
+
+
+def write_still(results: Results, path: Path, overwrite: bool = False) -> None:
+    """Write masks of one frame in the format that the file's name asks for."""
+    FORMATS[LABEL_SUFFIXES[path.suffix.lower()]].write(results, path, overwrite=overwrite)
 
 
 def listing(paths: Mapping[str, Path]) -> str:

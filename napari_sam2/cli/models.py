@@ -1,18 +1,14 @@
-"""Loading networks for commands, and the options of a session from the command line."""
+"""Loading networks for commands."""
 
 from __future__ import annotations
 
-from argparse import Namespace
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 from napari_sam2.cli.console import Console
-from napari_sam2.cli.errors import CommandError, UsageError
+from napari_sam2.cli.errors import CommandError
 from napari_sam2.cli.progress import Progress
 from napari_sam2.model.checkpoints import load_model
 from napari_sam2.model.sam2 import Sam2
-from napari_sam2.session.options import SessionOptions
 from napari_sam2.storage.project import Project
 from napari_sam2.storage.schema import ModelDescription
 from napari_sam2.storage.session_opening import describe_model
@@ -38,21 +34,6 @@ def load_for(project: Project, device: str, console: Console) -> Sam2:
 def describe(model: Sam2, name: str) -> ModelDescription:
     """Return what a project keeps of a network; the path of a file is made absolute."""
     return describe_model(model, _lasting_name(name))
-
-
-def session_options(args: Namespace) -> SessionOptions:
-    """Make session options of ``--set NAME=VALUE``."""
-    types = {f.name: f.type for f in fields(SessionOptions)}
-    values: dict[str, Any] = {}
-    for text in args.set:
-        name, equals, value = text.partition("=")
-        if not equals or name not in types:
-            raise UsageError(f"--set {text!r}: write NAME=VALUE with one of {', '.join(types)}")
-        values[name] = _value(str(types[name]), value, text)
-    try:
-        return SessionOptions(**values)
-    except ValueError as error:
-        raise UsageError(f"--set: {error}") from error
 
 
 class DownloadProgress:
@@ -86,18 +67,3 @@ class DownloadProgress:
 def _lasting_name(name: str) -> str:
     path = Path(name).expanduser()
     return str(path.absolute()) if path.is_file() else name
-
-
-def _value(kind: str, value: str, text: str) -> Any:
-    try:
-        if kind == "int":
-            return int(value)
-        if kind == "bool":
-            return {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}[
-                value.lower()
-            ]
-    except (ValueError, KeyError):
-        raise UsageError(
-            f"--set {text!r}: {'a whole number' if kind == 'int' else 'true or false'} is needed"
-        ) from None
-    return value

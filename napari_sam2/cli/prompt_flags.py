@@ -16,6 +16,8 @@ from napari_sam2.storage.schema import checked_object_id, objects_from_json, who
 
 Prompts = dict[tuple[int, int], Prompt]  # (frame, object id)
 _MAX_FILE_BYTES = 2**30
+_POINT = "write FRAME:OBJ:X,Y or FRAME:OBJ:X,Y:-, for example 0:1:320,240"
+_BOX = "write FRAME:OBJ:X0,Y0,X1,Y1, for example 0:1:40,50,120,160"
 
 
 class PromptFileError(CommandError):
@@ -60,18 +62,18 @@ def point_flag(text: str) -> tuple[tuple[int, int], PointPrompt]:
     fields = text.split(":")
     sign = fields[3] if len(fields) == 4 else "+"
     if len(fields) not in (3, 4) or sign not in ("+", "-"):
-        raise UsageError(f"--point {text!r}: write FRAME:OBJ:X,Y or FRAME:OBJ:X,Y:-, for example 0:1:320,240")
-    key = _key(fields, "--point", text)
-    x, y = _numbers(fields[2], 2, "--point", text)
-    return key, PointPrompt(x, y, sign == "+")
+        raise UsageError(f"--point {text!r}: {_POINT}")
+    x, y = _numbers(fields[2], 2, f"--point {text!r}: {_POINT}")
+    return _key(fields, f"--point {text!r}: {_POINT}"), PointPrompt(x, y, sign == "+")
 
 
 def box_flag(text: str) -> tuple[tuple[int, int], BoxPrompt]:
     """Read ``FRAME:OBJ:X0,Y0,X1,Y1``."""
     fields = text.split(":")
     if len(fields) != 3:
-        raise UsageError(f"--box {text!r}: write FRAME:OBJ:X0,Y0,X1,Y1, for example 0:1:40,50,120,160")
-    return _key(fields, "--box", text), BoxPrompt(*_numbers(fields[2], 4, "--box", text))
+        raise UsageError(f"--box {text!r}: {_BOX}")
+    corners = _numbers(fields[2], 4, f"--box {text!r}: {_BOX}")
+    return _key(fields, f"--box {text!r}: {_BOX}"), BoxPrompt(*corners)
 
 
 def read_prompts_file(path: Path, n_frames: int, size: tuple[int, int]) -> Prompts:
@@ -180,23 +182,21 @@ def _masks(path: Path, on: str, n_frames: int, size: tuple[int, int], first_fram
     return found.prompts("first" if on == "first" else "all", shift)
 
 
-def _key(fields: list[str], flag: str, text: str) -> tuple[int, int]:
+def _key(fields: list[str], complaint: str) -> tuple[int, int]:
     try:
         frame, object_id = int(fields[0]), int(fields[1])
     except ValueError:
-        raise UsageError(f"{flag} {text!r}: frame and object are whole numbers, as in 0:1:...") from None
+        raise UsageError(complaint) from None
     if frame < 0 or not 1 <= object_id <= 65535:
-        raise UsageError(f"{flag} {text!r}: frames count from 0 and object ids from 1 to 65535")
+        raise UsageError(f"{complaint}; frames count from 0, object ids from 1 to 65535")
     return frame, object_id
 
 
-def _numbers(text: str, count: int, flag: str, whole: str) -> tuple[float, ...]:
+def _numbers(text: str, count: int, complaint: str) -> tuple[float, ...]:
     try:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
         numbers = ()
     if len(numbers) != count or not all(math.isfinite(n) for n in numbers):
-        raise UsageError(
-            f"{flag} {whole!r}: {count} numbers with commas between them are needed, not {text!r}"
-        )
+        raise UsageError(complaint)
     return numbers

@@ -11,7 +11,8 @@ from types import MappingProxyType
 from napari_sam2.cli.console import Console
 from napari_sam2.cli.errors import CommandError, UsageError
 from napari_sam2.cli.exporting import listing, project_results, targets, write_exports
-from napari_sam2.cli.models import describe, load, session_options
+from napari_sam2.cli.models import describe, load
+from napari_sam2.cli.option_values import options_from
 from napari_sam2.cli.plan import Direction, Plan
 from napari_sam2.cli.progress import duration, rate_text
 from napari_sam2.cli.prompt_flags import Prompts, collect_prompts, read_objects
@@ -44,7 +45,7 @@ def run(args: Namespace, console: Console) -> None:
     check_prompts(prompts, first, last, args.objects)
     plan = Plan(PASSES[args.direction], first, last, args.objects)
     named = {} if args.prompts is None else read_objects(args.prompts)
-    options = session_options(args)
+    options = options_from(SessionOptions, args.set)
     model = load(args.model, args.device, console)
     description = describe(model, args.model)
     with make_project(folder, recording, description, options, prompts, named, args.overwrite) as project:

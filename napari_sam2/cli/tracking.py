@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 
 from napari_sam2.cli.console import Console
@@ -77,7 +77,8 @@ def _run_pass(
                 break
     finally:
         # Closing the generator ends the action in the project's history; what was done stays.
-        steps.close()  # type: ignore[attr-defined]
+        if isinstance(steps, Generator):
+            steps.close()
         progress.finish()
         summary.frames += progress.done
         summary.seconds += progress.seconds

@@ -97,6 +97,17 @@ def test_ids_are_written_above_the_object_and_inside_the_frame() -> None:
     assert extra.any()
 
 
+def test_the_id_of_scattered_pieces_is_at_the_largest() -> None:
+    run = moving()
+    grey = np.full((121, 161, 3), 90, np.uint8)
+    mask = disc(121, 161, 90, 130, 15) | disc(121, 161, 40, 20, 5)
+    found = FrameMasks(0, (12,), mask[None], *(np.ones(1, np.float32),) * 2, np.zeros(1, bool))
+    extra = (draw(grey, found, run, ids=True) != draw(grey, found, run, ids=False)).any(-1)
+    _, columns = np.nonzero(extra)
+    assert columns.min() > 115
+    assert columns.max() < 145
+
+
 def test_small_objects_are_drawn_over_large_ones() -> None:
     large, small = disc(60, 60, 30, 30, 25), disc(60, 60, 30, 30, 8)
     two = np.ones(2, np.float32)

@@ -125,6 +125,13 @@ def test_stacks_of_other_programs(labels: np.ndarray, tmp_path: Path) -> None:
         np.testing.assert_array_equal(as_labels(read_masks(tmp_path / name)), labels, err_msg=name)
 
 
+@pytest.mark.filterwarnings("ignore:<tifffile")
+@pytest.mark.parametrize("n_frames", [3, 4])
+def test_three_frames_are_not_colours(labels: np.ndarray, tmp_path: Path, n_frames: int) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", labels[:n_frames])  # tifffile takes them for colour planes
+    np.testing.assert_array_equal(as_labels(read_masks(tmp_path / "a.tif")), labels[:n_frames])
+
+
 def test_labels_inside_an_ome_zarr_image(labels: np.ndarray, tmp_path: Path) -> None:
     root = zarr.create_group(str(tmp_path / "image.zarr"))
     root.create_array("0", data=np.zeros_like(labels))

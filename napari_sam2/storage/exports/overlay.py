@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import binary_erosion
+from scipy.ndimage import label as connected_pieces
 
 from napari_sam2.masks import BoolArray, FrameMasks, mask_box
 from napari_sam2.storage.exports.results import Results
@@ -112,7 +113,7 @@ def _with_ids(out: NDArray[np.uint8], found: FrameMasks, results: Results) -> ND
     points = max(9, round(max(results.size) / 50))
     font = ImageFont.load_default(size=points)
     for object_id, mask in zip(found.object_ids, found.masks):
-        box = mask_box(mask)
+        box = _largest_piece(mask)
         if box is None:
             continue
         text = str(object_id)
@@ -120,10 +121,24 @@ def _with_ids(out: NDArray[np.uint8], found: FrameMasks, results: Results) -> ND
         # Above the object where there is room, otherwise inside the frame.
         x = min(max((box[0] + box[2] - text_width) / 2, 1), max(width - text_width - 1, 1))
         y = min(max(box[1] - points * 1.25, 1), max(height - points * 1.25, 1))
-        pen.text(
-            (x, y), text, fill=results.info(object_id).rgb, font=font, stroke_width=1, stroke_fill=(0, 0, 0)
-        )
+        # Halfway to white: dark colours can't be read on dark frames.
+        ink = tuple((255 + c) // 2 for c in results.info(object_id).rgb)
+        pen.text((x, y), text, fill=ink, font=font, stroke_width=1, stroke_fill=(0, 0, 0))
     return np.asarray(image)
+
+
+def _largest_piece(mask: BoolArray) -> tuple[int, int, int, int] | None:
+    """Return the box of the largest connected piece of a mask; None when it is empty."""
+    box = mask_box(mask)
+    if box is None:
+        return None
+    x0, y0, x1, y1 = box
+    pieces, count = connected_pieces(mask[y0:y1, x0:x1])
+    if count > 1:
+        inner = mask_box(pieces == np.bincount(pieces.ravel())[1:].argmax() + 1)
+        assert inner is not None  # every piece has pixels
+        return inner[0] + x0, inner[1] + y0, inner[2] + x0, inner[3] + y0
+    return box
 
 
 def _even(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:

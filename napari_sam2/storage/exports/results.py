@@ -111,7 +111,9 @@ class Results:
                     f"masks of frame {frame} are {found.size[0]} × {found.size[1]} pixels, "
                     f"the frames are {self.size[0]} × {self.size[1]}"
                 )
-            yield found.select(sorted(known.intersection(found.object_ids)))
+            wanted = tuple(sorted(known.intersection(found.object_ids)))
+            # Selecting copies the masks; mostly there is nothing to leave out.
+            yield found if wanted == found.object_ids else found.select(wanted)
 
     def select(self, object_ids: Iterable[int]) -> Results:
         """Return the same run with only some objects; KeyError for an id that is not there."""

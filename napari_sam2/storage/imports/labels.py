@@ -92,7 +92,8 @@ def _read_folder(path: Path) -> ImportedMasks:
 def _read_tiff(path: Path) -> ImportedMasks:
     with tifffile.TiffFile(path) as file:
         series = file.series[0]
-        if "S" in series.axes:
+        # Samples last are colours; samples first are what tifffile makes of three or four frames.
+        if series.axes.endswith("S"):
             raise ImportProblem(f"{path} is a colour image: colours are not labels, save it as a label image")
         # Rows and columns are those of the pages: axes of length 1 are missing in the series' shape.
         height, width = int(series.keyframe.imagelength), int(series.keyframe.imagewidth)

@@ -1,0 +1,130 @@
+"""``napari-sam2 train``: fine-tune a model on corrected projects, or repeat how nano was made."""
+
+from __future__ import annotations
+
+import math
+from argparse import Namespace
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam2.cli.console import Console
+from napari_sam2.cli.errors import CommandError, UsageError
+from napari_sam2.cli.progress import Progress
+from napari_sam2.cli.recordings import Recording
+from napari_sam2.cli.resume import frames_of
+from napari_sam2.storage.project import Project
+from napari_sam2.training.clips import ClipSource, MaskletClips
+from napari_sam2.training.recipe import TrainOptions
+from napari_sam2.training.sources import default_sources
+from napari_sam2.training.trainer import train
+
+Sources = list[tuple[ClipSource, float]]
+_HELD_OUT = 0.2
+
+
+def run(args: Namespace, console: Console) -> None:
+    """Run the command; an interrupted training goes on when the same command is given again."""
+    if args.preset == "finetune" and not args.project:
+        raise UsageError("say what to learn from: napari-sam2 train PROJECT.sam2 --out FOLDER")
+    if args.preset != "finetune" and args.project:
+        raise UsageError(
+            f"--preset {args.preset} learns from synthetic clips and --images, not from projects"
+        )
+    options = TrainOptions.preset(args.preset)
+    if args.preset == "finetune":
+        options = replace(options, start=args.model)
+    with ExitStack() as stack:
+        sources, held_out = _sources(args, options, stack)
+        progress = Progress(console, "training", options.total_steps, unit="steps")
+
+        def count(steps: int, loss: float) -> None:
+            progress.advance_to(steps)
+
+        saved = f"saved every {options.checkpoint_minutes:g} minutes"
+        console.note(f"training in {args.out}, {saved}; after Ctrl-C the same command goes on from there")
+        try:
+            best = train(
+                options,
+                args.out,
+                sources=sources,
+                held_out=held_out,
+                device=args.device,
+                minutes=args.minutes,
+                progress=count,
+            )
+        finally:
+            progress.finish()
+    data = {"checkpoint": best, "steps": progress.done, "steps_in_total": options.total_steps}
+    text = f"{progress.done} of {options.total_steps} steps done; best checkpoint: {best}"
+    console.result(data, f"{text}\nuse it with: napari-sam2 track SOURCE --model {best}")
+
+
+class FrameArray:
+    """Frames as an array that is read frame by frame, (T, H, W, 3) uint8; a part of a recording.
+
+    Parameters
+    ----------
+    recording : Recording
+        What is read.
+    first, end : int
+        The part, ``end`` not included.
+    """
+
+    def __init__(self, recording: Recording, first: int, end: int) -> None:
+        self._frames = recording.frames
+        self._first = first
+        self.shape = (end - first, *recording.frames.size, 3)
+
+    def __getitem__(self, index: int) -> NDArray[np.uint8]:
+        return self._frames.frame(self._first + int(index))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+
+class LabelArray:
+    """Labels of a part of a project, read frame by frame, (T, H, W) uint16."""
+
+    def __init__(self, project: Project, first: int, end: int) -> None:
+        self._labels = project.labels
+        self._first = first
+        self.shape = (end - first, *project.size)
+
+    def __getitem__(self, index: int) -> NDArray[Any]:
+        return self._labels.frame(self._first + int(index))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+
+def _sources(args: Namespace, options: TrainOptions, stack: ExitStack) -> tuple[Sources, Sources]:
+    """Return what to train on and what to choose the best checkpoint by."""
+    if args.preset != "finetune":
+        share = options.synthetic_share
+        return default_sources(share, args.images), default_sources(share, args.images, held_out=True)
+    train_parts, held_parts = [], []
+    for path in args.project:
+        project = stack.enter_context(Project.open(path))
+        recording = frames_of(project, None)
+        tracked = project.frames()
+        if len(tracked) < 5:
+            raise CommandError(
+                f"{path} has masks on {len(tracked)} frames only: track at least 5 to learn from"
+            )
+        first, end = tracked[0], tracked[-1] + 1
+        # The last part of the time is examined on: neighbouring frames are too alike to be split at random.
+        middle = end - max(2, math.ceil(_HELD_OUT * (end - first)))
+        train_parts.append((FrameArray(recording, first, middle), LabelArray(project, first, middle)))
+        held_parts.append((FrameArray(recording, middle, end), LabelArray(project, middle, end)))
+    try:
+        return [(_clips(train_parts), 1.0)], [(_clips(held_parts), 1.0)]
+    except ValueError as error:
+        raise CommandError(f"these projects can't be learned from: {error}") from error
+
+
+def _clips(parts: list[Any]) -> MaskletClips:
+    return MaskletClips(parts)
