@@ -83,6 +83,7 @@ class Controller:
         self.results = Results(self._desk, self.objects)
         self.prompts = Prompts(self._desk, self.objects, self.results.mask)
         self.results.hold = self.prompts.hold
+        self.objects.on_delete = self.prompts.forget_objects
         self._opener = opener
         self._project = project
         self._progress = Progress(self._desk)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -28,6 +28,8 @@ class Objects:
         self._locked: frozenset[int] = frozenset()
         self._solo: frozenset[int] = frozenset()
         self._highest = 0
+        # What else has to forget deleted objects; given by the controller.
+        self.on_delete: Callable[[tuple[int, ...]], None] = lambda object_ids: None
 
     # -- what there is -----------------------------------------------------------------------------------
 
@@ -158,6 +160,7 @@ class Objects:
         for object_id in ids:
             del self._infos[object_id]
         self._timeline.forget(ids)
+        self.on_delete(ids)
         self._desk.submit(RemoveObjects(ids, self._desk.frame))
         self._tidy()
         self.tell()

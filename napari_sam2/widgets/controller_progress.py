@@ -67,6 +67,8 @@ class Progress:
                 phase = "stopping"
             self._tell(replace(self.state, phase=phase, total=told.total))
             return
+        if self._following and self.state.frame >= 0:
+            self._show(self.state.frame)
         ended = replace(self.state, phase="idle", eta=0.0, done=told.done, total=max(told.total, told.done))
         self._tell(replace(ended, outcome=told.phase))  # type: ignore[arg-type]
 
@@ -83,8 +85,12 @@ class Progress:
     def _follow(self, frame: int) -> None:
         now = time.monotonic()
         if self._following and now - self._followed_at >= _FOLLOW_SECONDS:
-            self._followed, self._followed_at = frame, now
-            self._desk.show(frame)
+            self._followed_at = now
+            self._show(frame)
+
+    def _show(self, frame: int) -> None:
+        self._followed = frame
+        self._desk.show(frame)
 
     def _tell(self, state: PropagationState) -> None:
         if state != self.state:

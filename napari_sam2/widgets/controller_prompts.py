@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -195,7 +195,7 @@ class Prompts:
         finally:
             self._syncing = False
 
-    def restate(self, prompts: Mapping[PromptKey, Prompt], overwrite: bool) -> None:
+    def restate(self, prompts: Mapping[PromptKey, Prompt], overwrite: bool, generation: int) -> None:
         """Take over the prompts of the session.
 
         Parameters
@@ -204,15 +204,26 @@ class Prompts:
             All that the session has.
         overwrite : bool
             True (undo, redo): layers are made to say exactly this. False (opening): what layers say already stays.
+        generation : int
+            Of the request that this answers; what was asked for after it stays.
         """
+        later = {key for key, number in self._generations.items() if number > generation}
+        kept = {key: prompt for key, prompt in self._asked.items() if key in later}
+        prompts = {**{k: p for k, p in prompts.items() if k not in later}, **kept}
         self._asked = dict(prompts)
         change: dict[PromptKey, Said] = {}
         for key, prompt in prompts.items():
             if self._wanted.get(key) != prompt and (overwrite or key not in self._wanted):
                 change[key] = self._memory.get((key, prompt)) or said_by(prompt)
         if overwrite:
-            change |= {key: Said() for key in self._wanted if key not in prompts}
+            change |= {key: Said() for key in self._wanted if key not in prompts and key not in later}
         self._put(change)
+
+    def forget_objects(self, object_ids: Iterable[int]) -> None:
+        """Take all marks of deleted objects off the layers, without asking for anything: the session knows."""
+        ids = set(object_ids)
+        self._asked = {key: prompt for key, prompt in self._asked.items() if key[1] not in ids}
+        self._put({key: Said() for key in self._said if key[1] in ids})
 
     def is_stale(self, key: PromptKey, generation: int) -> bool:
         """Whether a newer prompt for the same frame and object is under way."""

@@ -24,6 +24,7 @@ from napari_sam2.widgets.requests import (
     Opened,
     PromptAnswered,
     Propagate,
+    RemoveObjects,
     Reply,
     Restated,
     Stepped,
@@ -81,7 +82,7 @@ class Replies:
             case Loading():
                 self._tell_model(replace(self.model, bytes_done=answer.done, bytes_total=answer.total))
             case Opened():
-                self._opened(answer)
+                self._opened(answer, reply.generation)
             case PromptAnswered():
                 self._tell_history(answer.history)
                 if not self._prompts.is_stale(answer.key, reply.generation):
@@ -95,7 +96,7 @@ class Replies:
                 if answer.phase not in ("running", "paused"):
                     self._objects.tell()
             case Restated():
-                self._restated(answer, overwrite=isinstance(reply.request, Travel))
+                self._restated(answer, isinstance(reply.request, (Travel, RemoveObjects)), reply.generation)
             case Surveyed():
                 self._surveyed(answer)
             case HistoryState():
@@ -115,7 +116,7 @@ class Replies:
 
     # -- inside ------------------------------------------------------------------------------------------
 
-    def _opened(self, opened: Opened) -> None:
+    def _opened(self, opened: Opened, generation: int) -> None:
         desk = self._desk
         device, precision = opened.runs_on
         self._tell_model(replace(self.model, phase="ready", device=device, precision=precision, message=""))
@@ -129,12 +130,12 @@ class Replies:
         for object_id, info in self._objects.infos.items():
             if object_id not in known and (info.name or info.color):
                 self._objects.announce(object_id)
-        self._restated(replace(opened.restated, objects=infos), overwrite=False)
+        self._restated(replace(opened.restated, objects=infos), False, generation)
         desk.worker.survey()
 
-    def _restated(self, told: Restated, overwrite: bool) -> None:
+    def _restated(self, told: Restated, overwrite: bool, generation: int) -> None:
         self._objects.adopt(told.objects)
-        self._prompts.restate(told.prompts, overwrite)
+        self._prompts.restate(told.prompts, overwrite, generation)
         self._results.forget()
         self._show(told.shown)
         self._tell_history(told.history)

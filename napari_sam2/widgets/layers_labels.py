@@ -20,6 +20,46 @@ _SCANNED_BYTES = 2**28  # a Labels layer of the user's own is read whole only up
 Labels = NDArray[np.uint16]
 
 
+class PaintWatch:
+    """Tells when a stroke, a fill or its undo is complete.
+
+    napari says ``paint`` after the last touch of a stroke, but before it writes what a fill or a call changes;
+    then ``labels_update`` follows. Undo and redo say nothing but ``set_data``, which scrubbing says as well.
+
+    Parameters
+    ----------
+    layer : Labels
+        What is painted on.
+    on_done : callable
+        Called when something may have changed; may be called when nothing did.
+    """
+
+    def __init__(self, layer: Any, on_done: Callable[[], None]) -> None:
+        self._on_done = on_done
+        self._told = False
+        self._connections = Connections()
+        self._connections.add(layer.events, "paint", self._on_paint)
+        self._connections.add(layer.events, "labels_update", self._on_update)
+        self._connections.add(layer.events, "set_data", self._on_refresh)
+
+    def close(self) -> None:
+        """Stop listening."""
+        self._connections.close()
+
+    def _on_paint(self, event: Any = None) -> None:
+        self._told = True
+        self._on_done()
+
+    def _on_update(self, event: Any = None) -> None:
+        # While a stroke goes on this comes as well, but no ``paint`` came before.
+        if self._told:
+            self._on_refresh()
+
+    def _on_refresh(self, event: Any = None) -> None:
+        self._told = False
+        self._on_done()
+
+
 class PaintLink:
     """A Labels layer whose painted ids are mask prompts.
 
@@ -57,14 +97,12 @@ class PaintLink:
         self._geometry = geometry
         self._on_change = on_change
         self._shown = shown
-        self._array = sparse or _adapted(layer, geometry)
+        self._array = _adapted(layer, geometry) if sparse is None else sparse
         self._dirty: set[int] = set()
         self._writing = False
         self._connections = Connections()
-        self._connections.add(layer.events, "paint", self._on_paint)
         self._connections.add(layer.events, "data", self._on_replaced)
-        # Undo and redo of painting emit nothing but a refresh.
-        self._connections.add(layer.events, "set_data", self._on_paint)
+        self._watch = PaintWatch(layer, self._on_painted)
         if sparse is None and layer.data.size * layer.data.dtype.itemsize <= _SCANNED_BYTES:
             for frame in range(geometry.n_frames):
                 self._read(frame)
@@ -129,6 +167,7 @@ class PaintLink:
     def close(self) -> None:
         """Stop listening; the layer stays."""
         self._connections.close()
+        self._watch.close()
 
     def _put(self, frame: int, labels: Labels) -> None:
         where: list[Any] = list(self._geometry.fixed)
@@ -154,7 +193,7 @@ class PaintLink:
         self.painted.update(now)
         return now != before
 
-    def _on_paint(self, event: Any = None) -> None:
+    def _on_painted(self) -> None:
         if self._writing:
             return
         frames, self_read = set(self._dirty), self._array is not self.layer.data
@@ -208,9 +247,7 @@ class ResultsLink:
         self._writing = False
         self.array = FrameArray(geometry.result_shape, geometry.travel_axis, read, self._edited.__setitem__)
         self.layer = viewer.add_labels(self.array, name=name, opacity=0.5, **placed_on_plane(image, geometry))
-        self._connections = Connections()
-        self._connections.add(self.layer.events, "paint", self._on_paint)
-        self._connections.add(self.layer.events, "set_data", self._on_paint)
+        self._watch = PaintWatch(self.layer, self._on_painted)
 
     def show(self, frame: int, labels: Labels, visible: bool) -> None:
         """Take over new labels of a frame, and draw them when the frame is the one that is shown."""
@@ -242,9 +279,9 @@ class ResultsLink:
 
     def close(self) -> None:
         """Stop listening; the layer stays as it is."""
-        self._connections.close()
+        self._watch.close()
 
-    def _on_paint(self, event: Any = None) -> None:
+    def _on_painted(self) -> None:
         if self._writing or not self._edited:
             return
         edited = dict(self._edited)
