@@ -24,7 +24,6 @@ _PUBLIC = {
     "ProjectVersionError": "errors",
     "RecordedSession": "recorded",
     "SourceDescription": "schema",
-    "fingerprint": "fingerprint",
     "is_project": "opening",
     "open_session": "session_opening",
     "describe_model": "session_opening",

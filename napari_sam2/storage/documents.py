@@ -7,9 +7,18 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from napari_sam2.storage.errors import ProjectDamagedError
-from napari_sam2.storage.files import METADATA, group_document, make_folder, read_json, write_json
+from napari_sam2.storage.files import (
+    METADATA,
+    group_document,
+    make_folder,
+    read_json,
+    signed,
+    verified,
+    write_json,
+)
 
 WRITER = "writer"
+_EDITABLE = ("prompts", "objects")  # people may change these by hand, so they have no checksum
 Parsed = TypeVar("Parsed")
 
 
@@ -28,7 +37,7 @@ class Documents:
     def write(self, name: str, attributes: Mapping[str, Any]) -> None:
         """Write the attributes of a group; ``name`` "" is the root."""
         make_folder(self._folder / name)
-        document = group_document(dict(attributes))
+        document = group_document(dict(attributes) if name in _EDITABLE else signed(dict(attributes)))
         write_json(self._folder / name / METADATA, document)
         write_json(self._backup(name), document)
 
@@ -59,7 +68,9 @@ class Documents:
         if document is None:
             raise ProjectDamagedError(f"{path} is missing")
         try:
-            return parse(document["attributes"])
+            return parse(verified(document["attributes"], path))
+        except ProjectDamagedError:
+            raise
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
             reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             raise ProjectDamagedError(f"{path} is damaged: {reason}") from error

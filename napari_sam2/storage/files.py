@@ -14,6 +14,7 @@ from napari_sam2.storage.errors import ProjectDamagedError, file_errors
 
 METADATA = "zarr.json"
 _PARTIAL = ".partial"
+_CHECKSUM = "checksum"
 _WINDOWS_ATTEMPTS = 20
 
 
@@ -47,8 +48,10 @@ def read_file(path: Path) -> bytes | None:
     with file_errors(path):
         try:
             return path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        except (FileNotFoundError, NotADirectoryError):
             return None
+        except IsADirectoryError as error:
+            raise ProjectDamagedError(f"{path} is damaged: it is a folder and should be a file") from error
 
 
 def remove_file(path: Path) -> None:
@@ -98,6 +101,27 @@ def parsed_json(data: bytes, path: Path) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise ProjectDamagedError(f"{path} is damaged: it should hold a JSON object")
     return document
+
+
+def signed(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Return attributes with their checksum, for documents that only software writes."""
+    plain = {k: v for k, v in attributes.items() if k != _CHECKSUM}
+    return plain | {_CHECKSUM: _checksum(plain)}
+
+
+def verified(attributes: Any, path: Path) -> dict[str, Any]:
+    """Check and remove the checksum of attributes; whoever edits them by hand deletes it first."""
+    if not isinstance(attributes, dict):
+        raise ProjectDamagedError(f"{path} is damaged: it should hold attributes")
+    plain = {k: v for k, v in attributes.items() if k != _CHECKSUM}
+    if attributes.get(_CHECKSUM, _checksum(plain)) != _checksum(plain):
+        raise ProjectDamagedError(f"{path} is damaged (its checksum does not fit its content)")
+    return plain
+
+
+def _checksum(attributes: dict[str, Any]) -> str:
+    text = json.dumps(attributes, sort_keys=True, separators=(",", ":"))
+    return f"crc32c:{int(google_crc32c.value(text.encode())):08x}"
 
 
 def group_document(attributes: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,8 @@ from napari_sam2.storage.files import (
     read_json,
     remove_file,
     replace_file,
+    signed,
+    verified,
     write_json,
 )
 
@@ -84,11 +86,11 @@ class LabelStack:
             path = self.path(frame)
             try:
                 data = read_file(path)
-                if data is None:
-                    return np.zeros(self.shape[1:], np.uint16)
-                return decode_labels(data, self.shape[1:], path)
+                if data is not None:
+                    return decode_labels(data, self.shape[1:], path)
             except ProjectDamagedError:
-                pass  # labels follow from the masks, nothing is lost
+                pass
+        # Not there, damaged or stale: labels follow from the masks, nothing is lost.
         return self.refresh(frame)
 
     def refresh(self, frame: int) -> Labels:
@@ -142,7 +144,7 @@ class LabelStack:
             "uint16",
             ZSTD,
             ("frame", "y", "x"),
-            {"stale": _ranges(self._stale)},
+            signed({"stale": _ranges(self._stale)}),
         )
         write_json(self._folder / METADATA, document)
 
@@ -153,7 +155,7 @@ class LabelStack:
         if document is None:
             raise ProjectDamagedError(f"{path} is missing")
         try:
-            ranges = [(int(a), int(b)) for a, b in document["attributes"]["stale"]]
+            ranges = [(int(a), int(b)) for a, b in verified(document.get("attributes"), path)["stale"]]
         except (KeyError, TypeError, ValueError) as error:
             raise ProjectDamagedError(f"{path} is damaged") from error
         last = len(self) - 1

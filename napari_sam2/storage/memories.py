@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2.storage.codecs import blosc, decode_floats, encode_floats
+from napari_sam2.storage.documents import Documents
 from napari_sam2.storage.errors import ProjectDamagedError, ProjectMismatchError
 from napari_sam2.storage.files import (
     METADATA,
     array_document,
-    group_document,
     make_folder,
     read_file,
-    read_json,
     remove_file,
     replace_file,
     write_json,
@@ -90,6 +89,7 @@ class Memories:
 
     def __init__(self, folder: Path, frames: int) -> None:
         self._folder = folder
+        self._documents = Documents(folder.parent)
         self._frames = frames
         self._layout: MemoryLayout | None = None
         self._rows = ROWS
@@ -104,22 +104,19 @@ class Memories:
     def write_metadata(self) -> None:
         """Write what plain zarr needs to open the group and its arrays."""
         attributes = {} if self._layout is None else self._layout.to_json() | {"rows": self._rows}
-        write_json(self._folder / METADATA, group_document(attributes))
+        self._documents.write(self._folder.name, attributes)
         if self._layout is not None:
             self._write_array_metadata(self._layout)
 
-    def load(self) -> None:
+    def load(self, report: Callable[[str], None]) -> None:
         """Read the layout; ProjectDamagedError when it cannot be read."""
-        path = self._folder / METADATA
-        document = read_json(path) or group_document({})
         self._cache.clear()
-        try:
-            attributes = document["attributes"]
-            if attributes:
-                self._layout = MemoryLayout.from_json(attributes)
-                self._rows = whole_number(attributes["rows"], "rows", ROWS)
-        except (ValueError, KeyError, TypeError) as error:
-            raise ProjectDamagedError(f"{path} is damaged: {error}") from error
+        found = self._documents.read(self._folder.name, _layout_and_rows, report)
+        if found is not None:
+            self._layout, self._rows = found
+            # Until something is written: as if nothing could be compressed.
+            layout = self._layout
+            self.bytes_per_row = float(layout.height * layout.width * np.dtype(layout.dtype).itemsize)
 
     def read(self, frame: int, row: int) -> Memory:
         """Return one memory; ProjectDamagedError when it cannot be read."""
@@ -244,6 +241,12 @@ class Memories:
     def _path(self, name: str, frame: int, block: int) -> Path:
         tail = ".0.0" if name == "logits" else ".0"
         return self._folder / name / f"c.{frame}.{block}{tail}"
+
+
+def _layout_and_rows(attributes: Mapping[str, Any]) -> tuple[MemoryLayout, int] | None:
+    if not attributes:
+        return None
+    return MemoryLayout.from_json(attributes), whole_number(attributes["rows"], "rows", ROWS)
 
 
 def _code(dtype: str) -> str:

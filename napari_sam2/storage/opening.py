@@ -22,7 +22,7 @@ from napari_sam2.storage.lock import WriterLock
 from napari_sam2.storage.migrate import migrate, version_of
 from napari_sam2.storage.schema import ProjectHeader
 from napari_sam2.storage.state_files import State
-from napari_sam2.storage.versions import Versions
+from napari_sam2.storage.versions import Action, Versions
 from napari_sam2.storage.workspace import Workspace
 
 _FOLDERS = ("masks", "labels", "memories", "prompts", "objects", "run", "history", WRITER)
@@ -59,16 +59,17 @@ def load(workspace: Workspace) -> None:
             remove_partial_files(workspace.folder / name)
     _load_memories(workspace)
     _load_labels(workspace)
-    versions = _versions(workspace)
-    workspace.adopt(_state(workspace, versions))
-    workspace.versions = versions
+    workspace.versions = _versions(workspace)
+    workspace.adopt(_state(workspace, workspace.versions))
+    unfinished = workspace.versions.opened
+    _take_stock(workspace)
     if workspace.writable:
-        _repair(workspace, versions)
+        _repair(workspace, unfinished)
 
 
 def _load_memories(workspace: Workspace) -> None:
     try:
-        workspace.memories.load()
+        workspace.memories.load(workspace.report)
     except ProjectDamagedError as error:
         workspace.report(str(error))
 
@@ -96,28 +97,38 @@ def _state(workspace: Workspace, versions: Versions) -> State:
     return workspace.states.read(versions.settled, workspace.report)
 
 
-def _repair(workspace: Workspace, versions: Versions) -> None:
+def _take_stock(workspace: Workspace) -> None:
+    """Decide, in memory, what an interrupted process leaves: the frame and the action it was busy with."""
     interrupted = workspace.interrupted_frame()
     if interrupted is not None:
-        workspace.labels.mark_stale([interrupted])
-    opened = versions.opened
-    if opened is not None:
-        if opened.whole:
-            workspace.labels.mark_stale(workspace.index.touched(opened.first, opened.last))
-            for object_id, serial in versions.removals:
-                if opened.first <= serial <= opened.last:
-                    workspace.labels.mark_stale(workspace.index.frames_of(object_id))
-            versions = versions.abandoned()
-        else:
-            workspace.states.save(opened.last, workspace.state)
-            versions = versions.committed()
-    workspace.save_versions(versions)
-    workspace.states.save(versions.settled, workspace.state)
-    workspace.states.publish(versions.settled, workspace.state)
+        workspace.labels.forget(interrupted)
+    opened = workspace.versions.opened
+    if opened is None:
+        return
+    if opened.whole:
+        frames = workspace.index.touched(opened.first, opened.last)
+        for object_id, serial in workspace.versions.removals:
+            if opened.first <= serial <= opened.last:
+                frames |= workspace.index.frames_of(object_id)
+        for frame in frames:
+            workspace.labels.forget(frame)
+        workspace.versions = workspace.versions.abandoned()
+    else:
+        workspace.versions = workspace.versions.committed()
+
+
+def _repair(workspace: Workspace, unfinished: Action | None) -> None:
+    """Write what was decided, and everything that follows from something else and may be damaged."""
+    workspace.labels.write_metadata()
+    if unfinished is not None and not unfinished.whole:
+        workspace.states.save(unfinished.last, workspace.state)
+    workspace.save_versions(workspace.versions)
+    workspace.states.save(workspace.versions.settled, workspace.state)
+    workspace.states.publish(workspace.versions.settled, workspace.state)
     workspace.documents.write("", workspace.header.to_json())
     workspace.table.write_metadata()
-    workspace.memories.write_metadata()
-    workspace.labels.write_metadata()
+    if workspace.memories.layout is not None:
+        workspace.memories.write_metadata()
 
 
 def is_project(path: str | os.PathLike[str]) -> bool:

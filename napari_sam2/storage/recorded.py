@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -304,7 +305,8 @@ class RecordedSession:
             for masks in steps:
                 yield self._shown(masks)
         finally:
-            self.history.commit()
+            if not sys.is_finalizing():  # else the next one who opens the project does it
+                self.history.commit()
         self._end_run()
 
     def _end_run(self) -> None:

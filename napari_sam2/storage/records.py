@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
+import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +20,7 @@ from napari_sam2.storage.schema import checked_object_id
 from napari_sam2.storage.workspace import BoolMask, Workspace
 
 _ARRAYS = ("logits", "pointer")
+_CHECKSUM = "checksum"
 _BUDGET_CHECKED_EVERY = 64  # frames
 
 
@@ -93,6 +95,8 @@ class ProjectRecords:
                 return None
             try:
                 logits, pointer = workspace.memories.read(frame, entry.row)
+                if entry.record.get(_CHECKSUM) != memory_checksum(logits, pointer):
+                    raise ProjectDamagedError(f"the memory of object {object_id} is not that of its mask")
             except ProjectDamagedError as error:
                 workspace.report(str(error), frame)
                 return None
@@ -182,7 +186,8 @@ class ProjectRecords:
 def _facts(record: FrameRecord) -> dict[str, Any]:
     # numpy numbers are no JSON
     plain = {f.name: getattr(record, f.name) for f in fields(record) if f.name not in _ARRAYS}
-    return {k: v.item() if isinstance(v, np.generic) else v for k, v in plain.items()}
+    facts = {k: v.item() if isinstance(v, np.generic) else v for k, v in plain.items()}
+    return facts | {_CHECKSUM: memory_checksum(record.logits, record.pointer)}
 
 
 def _free_rows(taken: Iterable[int], object_ids: list[int]) -> dict[int, int]:
@@ -206,3 +211,9 @@ def _entry(object_id: int, serial: int, mask: Rle, row: int | None, record: Fram
         row,
         facts,
     )
+
+
+def memory_checksum(logits: NDArray[Any], pointer: NDArray[np.float32]) -> int:
+    """Return the crc32c of a memory: a file that belongs to another frame or time is told by it."""
+    first = google_crc32c.value(np.ascontiguousarray(logits).tobytes())
+    return int(google_crc32c.extend(first, np.ascontiguousarray(pointer, np.float32).tobytes()))

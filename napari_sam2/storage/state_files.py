@@ -22,6 +22,8 @@ from napari_sam2.storage.files import (
     read_json,
     remove_file,
     replace_file,
+    signed,
+    verified,
     write_json,
 )
 from napari_sam2.storage.schema import (
@@ -73,7 +75,7 @@ class StateFiles:
         """Write which versions count: the moment from which undo, redo and actions are done."""
         make_folder(self._folder)
         shape = (versions.next_serial,)
-        document = array_document(shape, (1,), "string", ZSTD, ("serial",), versions.to_json())
+        document = array_document(shape, (1,), "string", ZSTD, ("serial",), signed(versions.to_json()))
         write_json(self._folder / METADATA, document)
         write_json(self._copy, document)
 
@@ -85,7 +87,7 @@ class StateFiles:
                 document = read_json(path)
                 if document is None:
                     raise ProjectDamagedError(f"{path} is missing")
-                versions = Versions.from_json(document["attributes"])
+                versions = Versions.from_json(verified(document.get("attributes"), path))
             except ProjectDamagedError as error:
                 problem = problem or str(error)
             except (ValueError, KeyError, TypeError) as error:
