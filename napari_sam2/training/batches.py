@@ -130,8 +130,8 @@ def draw_batch(
     images: list[torch.Tensor] = []
     masks: list[torch.Tensor] = []
     owners: list[int] = []
-    # single images are cheap: twice the objects
-    per_clip = max(1, stage.objects * (2 if plan.frames == 1 else 1) // plan.clips)
+    # a single image costs little beyond its encoding: more objects of it
+    per_clip = max(1, stage.objects * (3 if plan.frames == 1 else 1) // plan.clips)
     while len(images) < plan.clips:
         source = sources[rng.choice(len(sources), p=weights / weights.sum())][0]
         clip = source.draw(rng, plan.size, plan.frames, plan.motion)

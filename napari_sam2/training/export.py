@@ -11,23 +11,9 @@ import torch
 from safetensors.torch import save_file
 
 from napari_sam2.model.config import ModelConfig
+from napari_sam2.model.key_layouts import to_meta
 
-__all__ = ["export_checkpoint", "reference_names"]
-
-# the only two parts that this project names differently from the reference's checkpoints
-_PREFIXES = (("prompt_encoder.", "sam_prompt_encoder."), ("mask_decoder.", "sam_mask_decoder."))
-
-
-def reference_names(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Return the weights under the key names of the reference's checkpoints."""
-    renamed = {}
-    for name, tensor in state.items():
-        for ours, theirs in _PREFIXES:
-            if name.startswith(ours):
-                name = theirs + name[len(ours) :]
-                break
-        renamed[name] = tensor
-    return renamed
+__all__ = ["export_checkpoint"]
 
 
 def export_checkpoint(
@@ -59,9 +45,7 @@ def export_checkpoint(
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    named = {
-        name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in reference_names(state).items()
-    }
+    named = {name: tensor.detach().to("cpu", dtype).contiguous() for name, tensor in to_meta(state).items()}
     metadata = {"format": "pt", "config": json.dumps(config.to_dict()), "training": json.dumps(summary or {})}
     partial = target.with_name(target.name + ".partial")
     save_file(named, str(partial), metadata=metadata)

@@ -62,7 +62,7 @@ def held_out_batches(
     size, images, clips, frames : int
         Extent; the defaults take a few seconds on two cores.
     """
-    stage = Stage("held out", 1, 1e-3, objects=12)
+    stage = Stage("held out", 1, 1e-3, objects=8)
     base = StepPlan(
         step=0, prompt="click", size=size, frames=1, clips=4, motion=0.6, corrections=2, corrected_frame=None
     )

@@ -5,14 +5,16 @@ Coordinates are (x, y) in pixels of the masks that are passed in (the model's in
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import distance_transform_cdt
 
 __all__ = ["correction_clicks", "depth_inside", "first_clicks", "jittered_boxes", "worn_masks"]
 
 
 def depth_inside(masks: torch.Tensor) -> torch.Tensor:
-    """Return how many 3x3 erosions each pixel survives, a chessboard distance to the border.
+    """Return the chessboard distance of each pixel to the outside: how many 3x3 erosions it survives.
 
     Parameters
     ----------
@@ -24,13 +26,13 @@ def depth_inside(masks: torch.Tensor) -> torch.Tensor:
     Tensor, (B, H, W) float32
         0 outside, 1 at the border, more inside.
     """
-    alive = masks.float()
-    depth = alive.clone()
-    while bool(alive.any()):
-        # zero padding makes the image's edge a border as well
-        alive = -F.max_pool2d(-F.pad(alive, (1, 1, 1, 1)), 3, stride=1)
-        depth += alive
-    return depth
+    # one thin border of background makes the image's edge a border as well
+    padded = np.pad(masks.cpu().numpy(), ((0, 0), (1, 1), (1, 1)))
+    depth = np.zeros(masks.shape, np.float32)
+    for index, mask in enumerate(padded):
+        if mask.any():
+            depth[index] = distance_transform_cdt(mask, metric="chessboard")[1:-1, 1:-1]
+    return torch.from_numpy(depth).to(masks.device)
 
 
 def _random_pixels(regions: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -38,11 +40,6 @@ def _random_pixels(regions: torch.Tensor, generator: torch.Generator) -> torch.T
     noise = torch.rand(regions.shape, generator=generator)
     best = (noise + regions.cpu()).flatten(1).argmax(1)
     return _from_index(best, regions.shape[-1]).to(regions.device)
-
-
-def _central_pixels(regions: torch.Tensor) -> torch.Tensor:
-    """A deepest pixel of each region, as (B, 2) of (x, y)."""
-    return _from_index(depth_inside(regions).flatten(1).argmax(1), regions.shape[-1])
 
 
 def _from_index(index: torch.Tensor, width: int) -> torch.Tensor:
@@ -111,9 +108,11 @@ def correction_clicks(
     if bool(at_centre.any()):
         chosen = region[at_centre]
         # false positives and misses must not merge into one region with a middle between them
-        missed, taken = chosen & truth[at_centre], chosen & ~truth[at_centre]
-        deeper = depth_inside(missed).flatten(1).amax(1) >= depth_inside(taken).flatten(1).amax(1)
-        points[at_centre] = _central_pixels(torch.where(deeper[:, None, None], missed, taken))
+        missed = depth_inside(chosen & truth[at_centre])
+        taken = depth_inside(chosen & ~truth[at_centre])
+        deeper = missed.flatten(1).amax(1) >= taken.flatten(1).amax(1)
+        depth = torch.where(deeper[:, None, None], missed, taken)
+        points[at_centre] = _from_index(depth.flatten(1).argmax(1), truth.shape[-1])
     rows = torch.arange(len(truth), device=truth.device)
     column, row = points[:, 0].long(), points[:, 1].long()
     labels = truth[rows, row, column].long()

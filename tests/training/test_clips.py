@@ -1,0 +1,80 @@
+"""Clips of the generator and of a user's own masklets."""
+
+import numpy as np
+import pytest
+import torch
+
+from napari_sam2.training.augment import flipped, photometric
+from napari_sam2.training.clips import MaskletClips, SyntheticClips, TrainingClip
+
+
+def marching_square(length=7, side=40):
+    """A square that steps 2 px to the right per frame; its grey is its frame number times 10."""
+    frames = np.zeros((length, side, side, 3), np.uint8)
+    labels = np.zeros((length, side, side), np.uint16)
+    for t in range(length):
+        labels[t, 15:25, 4 + 2 * t : 14 + 2 * t] = 300
+        frames[t, 15:25, 4 + 2 * t : 14 + 2 * t] = 100 + 10 * t
+    return frames, labels
+
+
+def test_masklet_clips_keep_labels_on_their_pixels():
+    source = MaskletClips([marching_square()], crop=(1.0, 1.0))
+    for seed in range(6):
+        clip = source.draw(np.random.default_rng(seed), 40, 4, motion=1.0)
+        assert (clip.labels[0] == 300).any()
+        assert torch.equal(clip.frames[:, 0] > 0.2, clip.labels == 300)
+
+
+def test_short_videos_are_played_to_and_fro():
+    source = MaskletClips([marching_square(length=3)], crop=(1.0, 1.0))
+    clip = source.draw(np.random.default_rng(0), 40, 9, motion=0.0)
+    greys = clip.frames.amax((1, 2, 3)).mul(255).round()
+    assert set(greys.tolist()) == {100.0, 110.0, 120.0}
+    assert (greys.diff().abs() == 10).all()
+
+
+def test_masklet_clips_refuse_what_cannot_be_trained_on():
+    frames, labels = marching_square()
+    with pytest.raises(ValueError, match="no video"):
+        MaskletClips([])
+    with pytest.raises(ValueError, match="differ in size"):
+        MaskletClips([(frames, labels[:, :20])])
+    with pytest.raises(ValueError, match="labelled"):
+        MaskletClips([(frames, np.zeros_like(labels))])
+
+
+def test_synthetic_clips_have_the_asked_size_and_objects():
+    clip = SyntheticClips().draw(np.random.default_rng(0), 96, 3, 0.5)
+    assert clip.frames.shape == (3, 3, 96, 96)
+    assert clip.labels.shape == (3, 96, 96)
+    assert clip.frames.min() >= 0
+    assert clip.frames.max() <= 1
+    assert clip.labels.max() > 0
+
+
+def test_frames_and_labels_of_a_clip_must_fit():
+    with pytest.raises(ValueError, match="do not fit"):
+        TrainingClip(torch.zeros(2, 3, 8, 8), torch.zeros(2, 8, 9, dtype=torch.int32))
+
+
+def test_flips_move_pixels_and_labels_together():
+    labels = torch.randint(0, 9, (2, 16, 16))
+    frames = (labels[:, None] / 10).expand(2, 3, 16, 16)
+    turned = set()
+    for seed in range(30):
+        moved, moved_labels = flipped(frames, labels, np.random.default_rng(seed))
+        assert torch.equal(moved[:, 0], moved_labels / 10)
+        turned.add(tuple(moved_labels.flatten().tolist()))
+    assert len(turned) == 8
+
+
+def test_looks_change_but_stay_in_range_and_follow_the_seed():
+    frames = torch.rand(3, 3, 48, 48)
+    for seed in range(25):
+        changed = photometric(frames, np.random.default_rng(seed))
+        assert changed.shape == frames.shape
+        assert torch.isfinite(changed).all()
+        assert changed.min() >= 0
+        assert changed.max() <= 1
+        assert torch.equal(changed, photometric(frames, np.random.default_rng(seed)))

@@ -1,0 +1,205 @@
+"""The loop on a tiny network: it learns, resumes without a trace, and what it exports loads."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+
+from napari_sam2.model.checkpoints import load_model
+from napari_sam2.model.config import ModelConfig
+from napari_sam2.model.sam2 import Sam2
+from napari_sam2.training.batches import StepPlan, draw_batch
+from napari_sam2.training.clips import TrainingClip
+from napari_sam2.training.export import export_checkpoint
+from napari_sam2.training.losses import LossOptions
+from napari_sam2.training.recipe import Stage, TrainOptions
+from napari_sam2.training.tracker import follow_clip
+from napari_sam2.training.trainer import Trainer, train
+
+TINY = ModelConfig(
+    image_size=64,
+    trunk_width=16,
+    stages=(1, 1, 1, 1),
+    global_blocks=(2,),
+    embed_dim=64,
+    memory_dim=16,
+    memory_layers=1,
+    memory_feedforward=64,
+    decoder_heads=2,
+    decoder_feedforward=64,
+    iou_hidden=32,
+)
+
+
+class Discs:
+    """A bright and a grey disc that drift over a dark ground; the grey one leaves the frame in long clips."""
+
+    def draw(self, rng, size, frames, motion):
+        yy, xx = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
+        labels = torch.zeros(frames, size, size, dtype=torch.int32)
+        start = rng.uniform(0.3, 0.7, 2) * size
+        for t in range(frames):
+            labels[t][(xx - start[0] + 2 * t) ** 2 + (yy - 16) ** 2 < 169] = 1
+            labels[t][(xx - 40 - 13 * t) ** 2 + (yy - 48) ** 2 < 169] = 2
+        pixels = torch.tensor([0.1, 0.9, 0.5])[labels.long()][:, None].expand(frames, 3, size, size)
+        return TrainingClip(pixels.contiguous(), labels)
+
+
+SOURCES = [(Discs(), 1.0)]
+
+
+@pytest.fixture
+def start(tmp_path):
+    """A random tiny network as a checkpoint file that carries its own configuration."""
+    torch.manual_seed(0)
+    return export_checkpoint(
+        Sam2(TINY).state_dict(), TINY, tmp_path / "tiny.safetensors", dtype=torch.float32
+    )
+
+
+def options(start, **changes):
+    stage = Stage(
+        "tiny",
+        changes.pop("steps", 6),
+        1e-3,
+        sizes=((64, 1.0),),
+        frames=(3, 4),
+        clips=1,
+        objects=2,
+        pixels=64 * 64 * 4,
+    )
+    return TrainOptions(**{"stages": (stage,), "start": str(start), "warmup": 2, **changes})
+
+
+def weights(folder):
+    with safe_open(folder / "last.safetensors", framework="pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+
+
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, start):
+    recipe = options(start)
+    whole = Trainer(recipe, tmp_path / "whole", SOURCES, SOURCES, torch.device("cpu"))
+    whole.run()
+    first = Trainer(recipe, tmp_path / "parts", SOURCES, SOURCES, torch.device("cpu"))
+    first.run(minutes=0)  # stops after the first step
+    assert first.step == 1
+    second = Trainer(recipe, tmp_path / "parts", SOURCES, SOURCES, torch.device("cpu"))
+    assert second.resume()
+    second.run()
+    assert second.step == whole.step == 6
+    one, two = weights(tmp_path / "whole"), weights(tmp_path / "parts")
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    before = load_model(start, device="cpu").state_dict()
+    assert any(not torch.equal(before[key], value) for key, value in whole.model.state_dict().items())
+
+
+def test_a_tiny_network_overfits_one_clip():
+    torch.manual_seed(0)
+    model = Sam2(TINY).train()
+    plan = StepPlan(0, "mask", 64, 4, 1, 0.0, 0, 2)
+    stage = Stage("one", 1, 1e-3, objects=2)
+    batch = draw_batch(SOURCES, plan, stage, seed=3, augment=False)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=7e-4)
+    losses = []
+    for step in range(90):
+        outcome = follow_clip(model, batch, torch.Generator().manual_seed(step), LossOptions())
+        optimizer.zero_grad()
+        outcome.loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 5)
+        optimizer.step()
+        losses.append(float(outcome.loss.detach()))
+    assert np.mean(losses[-5:]) < 0.4 * losses[0]
+    tracked = torch.cat(
+        [iou[seen] for iou, seen in zip(outcome.tracked_iou, outcome.tracked_visible, strict=True)]
+    )
+    assert tracked.mean() > 0.6
+    # the second disc leaves the frame: absence is learnt as well
+    assert not batch.truth[1].flatten(1).any(1).all()
+    assert torch.cat(outcome.presence).all()
+
+
+def test_gradients_reach_every_part_that_tracking_uses():
+    torch.manual_seed(1)
+    model = Sam2(TINY).train()
+    # an untrained score may call everything hidden, which would cut pointers off
+    torch.nn.init.constant_(model.mask_decoder.pred_obj_score_head.layers[-1].bias, 4.0)
+    stage = Stage("one", 1, 1e-3, objects=2)
+    used = set()
+    for prompt, corrections in (("click", 1), ("box", 0), ("mask", 0)):
+        plan = StepPlan(0, prompt, 64, 4, 1, 0.0, corrections, 2)
+        batch = draw_batch(SOURCES, plan, stage, seed=0, augment=False)
+        model.zero_grad()
+        outcome = follow_clip(model, batch, torch.Generator().manual_seed(0), LossOptions())
+        outcome.loss.backward()
+        used |= {name for name, p in model.named_parameters() if p.grad is not None and p.grad.any()}
+    parts = {name.split(".")[0] for name, _ in model.named_parameters()}
+    # in every released checkpoint, and used by none
+    assert {name.split(".")[0] for name in used} == parts - {"no_mem_pos_enc"} - absent_only(used)
+
+
+def absent_only(used):
+    """Parameters that only matter once the network believes that an object is hidden."""
+    return {"no_obj_ptr", "no_obj_embed_spatial"} - used
+
+
+def test_the_export_loads_and_computes_the_same(tmp_path):
+    torch.manual_seed(2)
+    model = Sam2(TINY).eval()
+    path = export_checkpoint(model.state_dict(), TINY, tmp_path / "x.safetensors", {"steps": 3})
+    loaded = load_model(path, device="cpu")
+    assert loaded.config == TINY
+    image = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        one, two = model.encode_image(image).stride16, loaded.encode_image(image).stride16
+    assert (one - two).abs().max() < 0.02 * one.std()
+    with safe_open(path, framework="pt") as file:
+        assert json.loads(file.metadata()["training"]) == {"steps": 3}
+        assert any(key.startswith("sam_mask_decoder.") for key in file.keys())  # noqa: SIM118
+
+
+def test_training_writes_a_log_a_best_checkpoint_and_can_be_continued(tmp_path, start, monkeypatch):
+    monkeypatch.setattr("napari_sam2.training.trainer.held_out_batches", small_exam)
+    seen = []
+    recipe = options(start, steps=3, threads=1)
+    best = train(
+        recipe,
+        tmp_path / "run",
+        sources=SOURCES,
+        held_out=SOURCES,
+        device="cpu",
+        progress=lambda step, _: seen.append(step),
+    )
+    assert seen == [1, 2, 3]
+    assert load_model(best, device="cpu").config == TINY
+    log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in log] == [1, 2, 3, 3]
+    assert 0 <= log[-1]["held_out"]["click"] <= 1
+    with pytest.raises(ValueError, match="already holds a run"):
+        train(recipe, tmp_path / "run", sources=SOURCES, held_out=SOURCES, resume=False)
+    longer = replace(recipe, stages=(replace(recipe.stages[0], steps=4),))
+    train(longer, tmp_path / "run", sources=SOURCES, held_out=SOURCES, device="cpu")
+    assert json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[4])["step"] == 4
+
+
+def small_exam(sources):
+    stage = Stage("exam", 1, 1e-3, objects=2)
+    plans = [
+        StepPlan(0, "click", 64, 1, 1, 0.0, 2, None),
+        StepPlan(1, "box", 64, 1, 1, 0.0, 0, None),
+        StepPlan(2, "mask", 64, 3, 1, 0.0, 0, None),
+    ]
+    return [draw_batch(sources, plan, stage, 1, augment=False) for plan in plans]
+
+
+def test_a_step_with_an_infinite_loss_changes_nothing(tmp_path, start):
+    trainer = Trainer(options(start), tmp_path / "run", SOURCES, SOURCES, torch.device("cpu"))
+    before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    plan = StepPlan(0, "click", 64, 1, 1, 0.0, 0, None)
+    batch = draw_batch(SOURCES, plan, Stage("x", 1, 1e-3, objects=2), 0)
+    batch.images.fill_(float("inf"))
+    trainer.train_step(batch)
+    after = trainer.model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
