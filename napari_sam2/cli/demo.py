@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import tifffile
+from numpy.typing import NDArray
 
 from napari_sam2.cli.console import Console
 from napari_sam2.cli.evaluate import evaluate, score_data
@@ -79,14 +80,18 @@ def write_sample(sample: Sample, folder: Path) -> dict[str, Path]:
         "PhysicalSizeX": x,
         "PhysicalSizeY": y,
     }
-    grey = {"photometric": "minisblack", "compression": "zlib"}
-    tifffile.imwrite(
-        files["recording"], sample.image, ome=True, metadata={"axes": sample.axes, **micrometres}, **grey
-    )
-    tifffile.imwrite(files["truth"], sample.labels, metadata={"axes": "TYX"}, **grey)
+    recording = {"axes": sample.axes, **micrometres}
+    _write_tiff(files["recording"], sample.image, recording)
+    _write_tiff(files["truth"], sample.labels, {"axes": "TYX"})
     entries = [
         {"frame": sight.frame, "object_id": object_id, "box": list(sight.box)}
         for object_id, sight in sample.first_sight.items()
     ]
     files["prompts"].write_text(json.dumps({"prompts": entries}, indent=1) + "\n", encoding="utf-8")
     return files
+
+
+def _write_tiff(path: Path, stack: NDArray[Any], metadata: dict[str, Any]) -> None:
+    # Said outright, because tifffile takes three or four frames for colours.
+    ome = path.name.endswith(".ome.tif")
+    tifffile.imwrite(path, stack, ome=ome, photometric="minisblack", compression="zlib", metadata=metadata)
