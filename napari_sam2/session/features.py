@@ -44,6 +44,7 @@ class FeatureCache:
         self._encode = encode
         self.budget_bytes = budget_bytes
         self._entries: OrderedDict[int, ImageFeatures] = OrderedDict()
+        self._held = 0
         self._spill = _Spill(spill_bytes, folder) if spill_bytes > 0 else None
         self._device: torch.device | None = None
         self._offloaded = False
@@ -52,7 +53,7 @@ class FeatureCache:
     @property
     def nbytes(self) -> int:
         """Bytes held in memory."""
-        return sum(features.nbytes for features in self._entries.values())
+        return self._held
 
     @property
     def frames(self) -> list[int]:
@@ -64,9 +65,11 @@ class FeatureCache:
         features = self._entries.pop(frame, None)
         if features is not None:
             self.hits += 1
+            self._held -= features.nbytes
         else:
             features = self._load(frame)
         self._entries[frame] = features if not self._offloaded else features.to(torch.device("cpu"))
+        self._held += features.nbytes
         self._shrink()
         return features if self._device is None else features.to(self._device)
 
@@ -80,6 +83,7 @@ class FeatureCache:
     def clear(self) -> None:
         """Drop everything, on disk, too (used when the frames look different from now on)."""
         self._entries.clear()
+        self._held = 0
         if self._spill is not None:
             self._spill.clear()
 
@@ -94,10 +98,9 @@ class FeatureCache:
         return features
 
     def _shrink(self) -> None:
-        held = self.nbytes
-        while held > self.budget_bytes and len(self._entries) > 1:
+        while self._held > self.budget_bytes and len(self._entries) > 1:
             frame, features = self._entries.popitem(last=False)
-            held -= features.nbytes
+            self._held -= features.nbytes
             if self._spill is not None:
                 self._spill.put(frame, features)
 

@@ -2,17 +2,15 @@
 
 import gc
 import tracemalloc
-from dataclasses import replace
 
 import numpy as np
-import pytest
 import torch
 
 from napari_sam2.session import ArrayFrames, RecencyPolicy, SessionOptions, VideoSession
 from napari_sam2.session.memory import MemoryBank
 from tests.session.conftest import HEIGHT, WIDTH, click, moving_discs, painted
 
-LENGTH = 560
+LENGTH = 545
 
 
 class Loop:
@@ -34,7 +32,7 @@ def tensor_bytes():
     gc.collect()
     seen = {}
     for thing in gc.get_objects():
-        if isinstance(thing, torch.Tensor):
+        if issubclass(type(thing), torch.Tensor):
             storage = thing.untyped_storage()
             seen[storage.data_ptr()] = storage.nbytes()
     return sum(seen.values())
@@ -77,36 +75,29 @@ class KeepEverything(MemoryBank):
         return []
 
 
-@pytest.mark.parametrize("reverse", [False, True])
-def test_a_correction_after_500_frames_equals_a_session_that_kept_everything(model, monkeypatch, reverse):
-    results = []
-    rebuilt = []
-    # One memory for each slot of the window is kept, however long ago.
-    far = replace(RecencyPolicy())
+def test_a_correction_after_500_frames_equals_a_session_that_kept_everything(model, monkeypatch):
+    forward, backward = [], []
     for keep in (False, True):
         with monkeypatch.context() as patch:
             if keep:
                 patch.setattr("napari_sam2.session.video.MemoryBank", KeepEverything)
                 patch.setattr(RecencyPolicy, "spatial_reach", property(lambda self: 10**6))
-            session = VideoSession(model, Loop(LENGTH), policy=far)
+            session = VideoSession(model, Loop(LENGTH))
             session.set_prompt(0, 1, click(15, 12))
-            session.set_prompt(3, 2, click(45, 30))
             for _ in session.propagate():
                 pass
             assert len(session._objects[1].bank.frames) == (LENGTH if keep else 17)
-            encode = session.encode
-            made = []
-            patch.setattr(session, "encode", lambda f, o, e=encode, m=made: m.append(f) or e(f, o))
             mask = np.zeros((HEIGHT, WIDTH), bool)
             mask[8:20, 10:30] = True
             session.set_prompt(40, 1, painted(mask))
-            stop = 20 if reverse else 60
-            results.append(list(session.propagate(start=40, stop=stop, reverse=reverse, objects=[1])))
-            rebuilt.append([f for f in made if f < 35 and not reverse])
-    for ours, theirs in zip(*results):
+            forward.append(list(session.propagate(start=40, stop=60)))
+            backward.append(list(session.propagate(start=40, stop=20, reverse=True)))
+    for ours, theirs in [*zip(*forward), *zip(*backward)]:
         union = (ours.of(1) | theirs.of(1)).sum()
         assert union == 0 or (ours.of(1) & theirs.of(1)).sum() / union >= 0.999
         assert np.allclose(ours.predicted_ious, theirs.predicted_ious, atol=1e-3)
+    # The masks differ from frame to frame, so the comparison is not one of constants.
+    assert len({m.of(1).tobytes() for m in forward[0]}) > 5
 
 
 def test_a_click_far_back_rebuilds_the_memories_around_it(model, monkeypatch):
