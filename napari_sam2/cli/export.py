@@ -9,8 +9,7 @@ from argparse import Namespace
 from napari_sam2.cli.console import Console
 from napari_sam2.cli.errors import CommandError, UsageError
 from napari_sam2.cli.exporting import listing, project_results, targets, write_exports
-from napari_sam2.cli.recordings import Recording
-from napari_sam2.cli.resume import frames_of
+from napari_sam2.cli.recordings import Recording, frames_of
 from napari_sam2.storage.errors import ProjectMismatchError
 from napari_sam2.storage.exports.formats import FORMATS
 from napari_sam2.storage.project import Project

@@ -16,7 +16,10 @@ from napari_sam2.frames.opening import open_source
 from napari_sam2.frames.options import FrameStackOptions
 from napari_sam2.frames.source import Source
 from napari_sam2.frames.stack import FrameStack
+from napari_sam2.storage.errors import ProjectMismatchError
 from napari_sam2.storage.exports.calibration import Calibration, unit_symbol
+from napari_sam2.storage.fingerprint import fingerprint
+from napari_sam2.storage.project import Project
 from napari_sam2.storage.schema import SourceDescription
 
 # Times of frames are kept one by one only where they are further from even than this part of a step.
@@ -63,15 +66,15 @@ class Recording:
         planes = [self.frames.intensities(frame, c) for c in range(self._channel_count)]
         return np.stack(planes, axis=-1)
 
-    def describe(self, fingerprint: str | None) -> SourceDescription:
-        """Return what a project keeps, enough to open exactly these frames again."""
+    def describe(self) -> SourceDescription:
+        """Return what a project keeps, enough to open exactly these frames again; reads a few of them."""
         cal = self.calibration
         saved: dict[str, Any] = {"axis": cal.axis, "scale": list(cal.scale), "units": list(cal.units)}
         saved["frame_rate"] = cal.frame_rate
         saved["frame_times"] = None if cal.frame_times is None else list(cal.frame_times)
         reading = {"axes": self.axes, "options": self.frames.options.to_dict()}
         path = str(Path(self.source.path).expanduser().absolute())
-        return SourceDescription(path, fingerprint, self.source.kind, reading, saved)
+        return SourceDescription(path, fingerprint(self.frames), self.source.kind, reading, saved)
 
     @property
     def _channel_count(self) -> int:
@@ -119,6 +122,27 @@ def reopen(description: SourceDescription, moved_to: str | None = None) -> Recor
     except (ValueError, TypeError, OSError) as error:
         hint = "" if moved_to else ": if the file was moved, say where it is with --source PATH"
         raise CommandError(f"the project's frames can't be read ({str(error).rstrip('.')}){hint}") from error
+
+
+def frames_of(project: Project, moved_to: str | None = None) -> Recording:
+    """Open a project's frames and make sure that they are the ones it was made with.
+
+    Raises
+    ------
+    CommandError
+        They can't be opened.
+    ProjectMismatchError
+        They are others.
+    """
+    recording = reopen(project.source, moved_to)
+    frames = recording.frames
+    known = project.source.fingerprint
+    if (len(frames), *frames.size) != project.shape or (known and fingerprint(frames) != known):
+        raise ProjectMismatchError(
+            f"{recording.source.path} does not hold the frames that {project.path} was made with: "
+            "say where they are with --source PATH"
+        )
+    return recording
 
 
 def saved_calibration(description: SourceDescription) -> Calibration:

@@ -13,7 +13,7 @@ from napari_sam2.cli.errors import CommandError
 from napari_sam2.cli.models import describe, load_for
 from napari_sam2.cli.plan import Plan
 from napari_sam2.cli.progress import rate_text
-from napari_sam2.cli.resume import frames_of
+from napari_sam2.cli.recordings import frames_of
 from napari_sam2.cli.track import check_free, make_project, track
 from napari_sam2.storage.project import Project
 from napari_sam2.storage.session_opening import options_of

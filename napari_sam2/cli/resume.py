@@ -11,11 +11,9 @@ from napari_sam2.cli.errors import CommandError
 from napari_sam2.cli.exporting import project_results, targets, write_exports
 from napari_sam2.cli.models import load_for
 from napari_sam2.cli.plan import Plan
-from napari_sam2.cli.recordings import Recording, reopen
+from napari_sam2.cli.recordings import frames_of
 from napari_sam2.cli.track import report, track
 from napari_sam2.cli.tracking import Summary
-from napari_sam2.storage.errors import ProjectMismatchError
-from napari_sam2.storage.fingerprint import fingerprint
 from napari_sam2.storage.project import Project
 
 
@@ -48,24 +46,3 @@ def unfinished_plan(project: Project) -> Plan | None:
         return None
     # Begun by another program than `track`, for example in napari.
     return Plan(("backward",) if pending.reverse else ("forward",), objects=pending.objects)
-
-
-def frames_of(project: Project, moved_to: str | None = None) -> Recording:
-    """Open a project's frames and make sure that they are the ones it was made with.
-
-    Raises
-    ------
-    CommandError
-        They can't be opened.
-    ProjectMismatchError
-        They are others.
-    """
-    recording = reopen(project.source, moved_to)
-    frames = recording.frames
-    known = project.source.fingerprint
-    if (len(frames), *frames.size) != project.shape or (known and fingerprint(frames) != known):
-        raise ProjectMismatchError(
-            f"{recording.source.path} does not hold the frames that {project.path} was made with: "
-            "say where they are with --source PATH"
-        )
-    return recording

@@ -21,7 +21,6 @@ from napari_sam2.cli.tracking import Summary, run_plan
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.session.options import SessionOptions
 from napari_sam2.storage.exports.results import ObjectInfo
-from napari_sam2.storage.fingerprint import fingerprint
 from napari_sam2.storage.opening import is_project
 from napari_sam2.storage.project import Project
 from napari_sam2.storage.schema import ModelDescription
@@ -86,7 +85,7 @@ def make_project(
     project = Project.create(
         folder,
         (len(frames), *frames.size),
-        source=recording.describe(fingerprint(frames)),
+        source=recording.describe(),
         model=model,
         options=asdict(options),
         objects=named.values(),

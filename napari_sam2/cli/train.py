@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from napari_sam2.cli.console import Console
 from napari_sam2.cli.errors import CommandError, UsageError
 from napari_sam2.cli.progress import Progress
-from napari_sam2.cli.recordings import Recording
-from napari_sam2.cli.resume import frames_of
+from napari_sam2.cli.recordings import Recording, frames_of
 from napari_sam2.storage.project import Project
 from napari_sam2.training.clips import ClipSource, MaskletClips
 from napari_sam2.training.recipe import TrainOptions
