@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from napari_sam2.training.clips import ClipSource, SyntheticClips
+import numpy as np
+
+from napari_sam2.training.clips import ClipSource, MaskletClips, SyntheticClips
 from napari_sam2.training.stills import StillImages
 
 __all__ = ["default_sources"]
@@ -15,22 +17,31 @@ REAL_WEIGHTS = {"train_dsb2018": 0.6, "train_usiigaci": 0.4}
 
 
 def default_sources(
-    synthetic_share: float, folders: Sequence[Path | str] = (), held_out: bool = False
+    synthetic_share: float,
+    folders: Sequence[Path | str] = (),
+    videos: Sequence[tuple[np.ndarray, np.ndarray]] = (),
+    held_out: bool = False,
 ) -> list[tuple[ClipSource, float]]:
-    """Return synthetic clips and clips out of folders of labelled still images, with their weights.
+    """Return synthetic clips, clips out of labelled still images, and clips of labelled videos, with weights.
 
     Parameters
     ----------
     synthetic_share : float
-        Share of synthetic clips; 1 where there are no folders.
+        Share of synthetic clips; 1 where nothing else is given.
     folders : sequence of Path
         Each holds ``images/*.png`` and ``masks/*.tif``, see `StillImages`.
+    videos : sequence of (frames, labels)
+        A user's own masklets, see `MaskletClips`; they weigh as much as all folders together. No frame of them
+        is held out: a user's few corrected frames are worth more in training than in an exam.
     held_out : bool
-        Take the images that training leaves out instead of the others.
+        Take the still images that training leaves out instead of the others.
     """
-    share = synthetic_share if folders else 1.0
+    share = synthetic_share if folders or videos else 1.0
     sources: list[tuple[ClipSource, float]] = [(SyntheticClips(), share)]
+    part = (1 - share) / (bool(folders) + bool(videos) or 1)
     weights = [REAL_WEIGHTS.get(Path(folder).name, 0.5) for folder in folders]
     for folder, weight in zip(folders, weights, strict=True):
-        sources.append((StillImages(folder, held_out=held_out), (1 - share) * weight / sum(weights)))
+        sources.append((StillImages(folder, held_out=held_out), part * weight / sum(weights)))
+    if videos:
+        sources.append((MaskletClips(videos), part))
     return [(source, weight) for source, weight in sources if weight > 0]

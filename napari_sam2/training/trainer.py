@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -23,6 +24,7 @@ from napari_sam2.training.clips import ClipSource
 from napari_sam2.training.export import export_checkpoint
 from napari_sam2.training.heldout import HeldOutScores, held_out_batches, score_held_out
 from napari_sam2.training.recipe import TrainOptions
+from napari_sam2.training.sources import default_sources
 from napari_sam2.training.tracker import ClipOutcome, follow_clip
 
 __all__ = ["Trainer", "learning_rate", "train"]
@@ -43,10 +45,16 @@ def build_network(options: TrainOptions) -> Sam2:
     if options.start is not None:
         return load_model(options.start, device="cpu", dtype=torch.float32).requires_grad_(True)
     torch.manual_seed(options.seed)
-    model = Sam2(ModelConfig.preset(options.model))
-    for name, parameter in model.named_parameters():
-        # at the reference's 1e-6 the memory fuser passes nothing on for thousands of steps
-        if name.startswith("memory_encoder.fuser") and name.endswith("gamma"):
+    return open_memory(Sam2(ModelConfig.preset(options.model)))
+
+
+def open_memory(model: Sam2) -> Sam2:
+    """Start the memory fuser's layer scale at 0.1.
+
+    At the reference's 1e-6 the fuser passes nothing on for thousands of steps, and no tracking is learnt.
+    """
+    for name, parameter in model.memory_encoder.named_parameters():
+        if name.startswith("fuser.") and name.endswith(".gamma"):
             nn.init.constant_(parameter, 0.1)
     return model
 
@@ -249,8 +257,10 @@ def train(
     options: TrainOptions,
     out: Path | str,
     *,
-    sources: Sequence[tuple[ClipSource, float]],
-    held_out: Sequence[tuple[ClipSource, float]],
+    folders: Sequence[Path | str] = (),
+    videos: Sequence[tuple[np.ndarray, np.ndarray]] = (),
+    sources: Sequence[tuple[ClipSource, float]] | None = None,
+    held_out: Sequence[tuple[ClipSource, float]] | None = None,
     resume: bool = True,
     device: str = "auto",
     minutes: float | None = None,
@@ -264,8 +274,12 @@ def train(
         The recipe; see `TrainOptions.preset`.
     out : Path or str
         Folder of the run. An interrupted run continues where it was saved.
-    sources, held_out : sequence of (source, weight)
-        Clips to train on, and clips to choose the best checkpoint by; see `default_sources`.
+    folders : sequence of Path
+        Labelled still images to train on beside the synthetic clips; see `default_sources`.
+    videos : sequence of (frames, labels)
+        Labelled videos to train on; see `default_sources`.
+    sources, held_out : sequence of (source, weight), optional
+        Clips to train on, and clips to choose the best checkpoint by, in place of what folders and videos give.
     resume : bool
         Continue what is in the folder; False refuses a folder that already holds a run.
     device : str
@@ -289,8 +303,11 @@ def train(
         torch.set_num_threads(options.threads)
     if chosen.type == "cuda":
         torch.set_float32_matmul_precision("high")  # TF32; on a CPU the default was the fastest
+    share = options.synthetic_share
+    taught = default_sources(share, folders, videos) if sources is None else sources
+    exam = default_sources(share, folders, videos, held_out=True) if held_out is None else held_out
     try:
-        trainer = Trainer(options, folder, sources, held_out, chosen)
+        trainer = Trainer(options, folder, taught, exam, chosen)
         if resume:
             trainer.resume()
         trainer.run(minutes, progress)
