@@ -1,5 +1,7 @@
 """Any sequence of operations: never an error that is not ours, never a changed mask of an untouched object."""
 
+import traceback
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,8 +13,9 @@ from tests.session.test_video_session import stored
 
 LENGTH = 9
 SOURCE = ArrayFrames(moving_discs(LENGTH))
-frame_index = st.integers(-1, LENGTH)
-object_id = st.integers(0, 4)
+# Mostly possible values, so that sequences get somewhere, and now and then an impossible one.
+frame_index = st.sampled_from([*range(LENGTH), *range(LENGTH), -1, LENGTH])
+object_id = st.sampled_from([1, 2, 3, 1, 2, 3, 1, 2, 0])
 discs = [np.zeros((HEIGHT, WIDTH), bool), np.tri(HEIGHT, WIDTH, dtype=bool)]
 prompt = st.one_of(
     st.builds(click, st.integers(-2, WIDTH + 1), st.integers(0, HEIGHT - 1), st.booleans()),
@@ -31,6 +34,13 @@ operation = st.one_of(
         st.none() | st.lists(object_id, max_size=2, unique=True),
         st.integers(1, LENGTH),
     ),
+)
+# Begins with two prompts, so that most of the rest has something to work on.
+sequence = st.builds(
+    lambda first, second, rest: [first, second, *rest],
+    st.tuples(st.just("prompt"), st.integers(0, LENGTH - 1), st.just(1), st.just(click(15, 12))),
+    st.tuples(st.just("prompt"), st.integers(0, LENGTH - 1), st.just(2), prompt),
+    st.lists(operation, min_size=3, max_size=10),
 )
 
 
@@ -66,6 +76,12 @@ def apply(session, op):
         generator.close()
 
 
+def is_ours(error):
+    """An error that our own code raised on purpose, not one that came up from a library."""
+    innermost = traceback.extract_tb(error.__traceback__)[-1]
+    return "napari_sam2" in innermost.filename and (innermost.line or "raise").startswith(("raise", ")"))
+
+
 def check_invariants(session):
     for (frame, i), said in session.prompts.items():
         assert i in session.object_ids
@@ -89,7 +105,7 @@ def test_any_sequence_of_operations(model, reference):
             try:
                 apply(session, op)
             except (ValueError, TypeError) as error:
-                assert "object" in str(error) or "frame" in str(error) or "point" in str(error) or str(error)
+                assert is_ours(error)
                 if op[0] != "propagate":
                     assert session.prompts == prompts
             after = {i: stored(session, i) for i in session.object_ids}
@@ -102,8 +118,8 @@ def test_any_sequence_of_operations(model, reference):
     run()
 
 
-@given(st.lists(operation, min_size=4, max_size=12), st.integers(0, 11))
-@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(sequence, st.integers(1, 10))
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 def test_a_resumed_session_is_the_session(model, operations, cut):
     """Making the session again from its store and prompts, at any point, changes nothing of what comes after."""
     results = []
@@ -123,8 +139,8 @@ def test_a_resumed_session_is_the_session(model, operations, cut):
                 session.commit()
             try:
                 apply(session, op)
-            except (ValueError, TypeError):
-                continue
+            except (ValueError, TypeError) as error:
+                assert is_ours(error)
         session.commit()
         results.append({i: stored(session, i) for i in sorted(session.object_ids)})
         session.close()
