@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+import warnings
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2.frames.cache_folder import file_key
-from napari_sam2.frames.errors import FrameReadError, SourceError
+from napari_sam2.frames.errors import DamagedSourceWarning, FrameReadError, SourceError
 from napari_sam2.frames.intensity import check_dtype
 from napari_sam2.frames.lazy import lazy_array
 from napari_sam2.frames.plain_axes import checked_axes
@@ -18,6 +20,9 @@ from napari_sam2.frames.tiff_metadata import tiff_calibration
 
 # tifffile's letters of axes that have no meaning of their own.
 _NAMELESS = "IQ"
+# Deflate packs at most 1,032 bytes into one; what claims more is a damaged header. Small claims are not worth a look.
+_MOST_COMPRESSED = 1100
+_ALWAYS_POSSIBLE = 256 * 2**20
 
 
 class TiffPlanes:
@@ -69,16 +74,32 @@ class TiffPlanes:
         with self._lock:
             return self._opened().dataoffset is not None
 
-    def read(self, index: tuple[int, ...]) -> NDArray[Any]:
-        """One plane, in native byte order."""
+    @property
+    def readable(self) -> int:
+        """How many planes lie within the file, as far as that is known without decompressing them."""
+        count = int(np.prod(self.leading, dtype=np.int64))
         with self._lock:
             series = self._opened()
-            if series.dataoffset is not None:
-                return np.array(self._memory_map(series)[index], self.dtype)
-            place = int(np.ravel_multi_index(index, self.leading)) if self.leading else 0
-            if len(series.pages) == int(np.prod(self.leading, dtype=np.int64)):
-                return self._page(series, place)
-            return np.asarray(series.asarray()[index]).astype(self.dtype, copy=False)
+            if series.dataoffset is None:
+                return count
+            there = self._file.filehandle.size - int(series.dataoffset)
+            return int(min(count, max(0, there // self._plane_bytes())))
+
+    def read(self, index: tuple[int, ...]) -> NDArray[Any]:
+        """One plane, in native byte order."""
+        place = int(np.ravel_multi_index(index, self.leading)) if self.leading else 0
+        with self._lock:
+            try:
+                return np.asarray(self._plane(self._opened(), place), self.dtype)
+            except FrameReadError:
+                raise
+            except (
+                Exception
+            ) as error:  # whatever a decoder raises on damage: this plane is lost, not the session
+                reason = str(error) or type(error).__name__
+                raise FrameReadError(
+                    f"Page {place} of {self._path} can't be read ({reason}).", place, self._path
+                ) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -102,25 +123,57 @@ class TiffPlanes:
             )
         return self._series
 
-    def _memory_map(self, series: Any) -> NDArray[Any]:
-        if self._map is None:
-            dtype = np.dtype(series.dtype).newbyteorder(self._file.byteorder)
-            self._map = np.memmap(self._path, dtype, "r", int(series.dataoffset), tuple(series.shape))
-        return self._map
-
-    def _page(self, series: Any, place: int) -> NDArray[Any]:
+    def _plane(self, series: Any, place: int) -> NDArray[Any]:
+        if series.dataoffset is not None:
+            return self._mapped_plane(series, place)
+        count = int(np.prod(self.leading, dtype=np.int64))
+        if len(series.pages) != count:  # several planes in one page
+            planes: NDArray[Any] = np.asarray(series.asarray()).reshape(count, *self.plane)
+            return np.asarray(planes[place])
         page = series.pages[place]
         if page is None:  # OME-TIFF: a plane that was never acquired
             return np.zeros(self.plane, self.dtype)
         try:
             pixels = page.asarray()
-        except Exception as error:  # whatever a decoder raises on damage: this frame is lost, not the session
+        except (ValueError, KeyError) as error:
             if "imagecodecs" not in str(error) and not isinstance(error, KeyError):
-                raise FrameReadError(
-                    f"Page {place} of {self._path} can't be read ({error}).", place, self._path
-                ) from error
+                raise
             pixels = _read_with_pillow(self._path, page.index)  # LZW, or numbers stored as differences
-        return np.asarray(pixels).reshape(self.plane).astype(self.dtype, copy=False)
+        return np.asarray(pixels).reshape(self.plane)
+
+    def _mapped_plane(self, series: Any, place: int) -> NDArray[Any]:
+        count = self.readable
+        if place >= count:
+            raise FrameReadError(
+                f"Page {place} of {self._path} is missing: the file ends after {count} pages.",
+                place,
+                self._path,
+            )
+        if self._map is None:
+            dtype = np.dtype(series.dtype).newbyteorder(self._file.byteorder)
+            self._map = np.memmap(self._path, dtype, "r", int(series.dataoffset), (count, *self.plane))
+        plane: NDArray[Any] = np.array(self._map[place])
+        return plane
+
+    def _plane_bytes(self) -> int:
+        return max(1, int(np.prod(self.plane, dtype=np.int64)) * self.dtype.itemsize)
+
+    def check_size(self) -> None:
+        """Refuse a file whose header claims more pixels than any compression could pack into it.
+
+        Raises
+        ------
+        SourceError
+            If it does.
+        """
+        with self._lock:
+            series = self._opened()
+            claimed = self._plane_bytes() * int(np.prod(self.leading, dtype=np.int64))
+            possible = self._file.filehandle.size * _MOST_COMPRESSED
+            if claimed > max(possible, _ALWAYS_POSSIBLE) and not series.is_multifile:
+                raise SourceError(
+                    f"{self._path} is damaged: it claims {claimed >> 20} MiB of pixels and can't hold them."
+                )
 
 
 def open_tiff(path: str, axes: tuple[str, ...] | None = None) -> Source:
@@ -128,7 +181,23 @@ def open_tiff(path: str, axes: tuple[str, ...] | None = None) -> Source:
 
     Axes of which the file does not say what they are become time.
     """
-    planes = TiffPlanes(path)
+    complaints = _Complaints(logging.ERROR)
+    logger = logging.getLogger("tifffile")
+    logger.addHandler(complaints)
+    try:
+        planes = TiffPlanes(path)
+    finally:
+        logger.removeHandler(complaints)
+    planes.check_size()
+    count, readable = int(np.prod(planes.leading, dtype=np.int64)), planes.readable
+    if readable < count or complaints.said:
+        of = f" of {count}" if readable < count else ""
+        why = f" ({complaints.said[0]})" if complaints.said else ""
+        warnings.warn(
+            f"{path} is damaged or cut off: {readable}{of} planes are readable{why}.",
+            DamagedSourceWarning,
+            stacklevel=4,
+        )
     shape = (*planes.leading, *planes.plane)
     names = checked_axes(axes, planes.axes, shape)
     calibration = tiff_calibration(planes.file)
@@ -145,6 +214,18 @@ def open_tiff(path: str, axes: tuple[str, ...] | None = None) -> Source:
         channel_names=calibration.channel_names if channels is not None else (),
         reader=planes,
     )
+
+
+class _Complaints(logging.Handler):
+    """What tifffile logs instead of raising: signs of damage."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the message."""
+        self.said.append(record.getMessage())
 
 
 def _letters(axes: str) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ import tifffile
 import zarr
 from PIL import Image
 
-from napari_sam2.frames import FrameReadError, FrameStack, SourceError, open_source
+from napari_sam2.frames import DamagedSourceWarning, FrameReadError, FrameStack, SourceError, open_source
 from napari_sam2.frames.opening import natural_key
 
 STACK = np.random.default_rng(0).integers(0, 60000, (4, 3, 2, 20, 30)).astype(np.uint16)  # TZCYX
@@ -231,6 +231,45 @@ def test_a_truncated_tiff(tmp_path):
         (tmp_path / "cut.tif").write_bytes(content[:keep])
         with pytest.raises(SourceError, match=r"cut\.tif"):
             open_source(tmp_path / "cut.tif")
+
+
+def test_a_truncated_memory_mapped_tiff_says_what_is_left(tmp_path):
+    description = '{"shape": [12, 20, 30], "truncated": true}'  # one page stands for twelve
+    with tifffile.TiffWriter(tmp_path / "a.tif", byteorder=">") as writer:
+        writer.write(STACK[0, 0, 0], description=description, metadata=None, photometric="minisblack")
+    content = (tmp_path / "a.tif").read_bytes() + STACK[:, :, 0].reshape(12, 20, 30)[1:].astype(
+        ">u2"
+    ).tobytes()
+    (tmp_path / "a.tif").write_bytes(content)
+    check(open_source(tmp_path / "a.tif"), STACK[:, :, 0].reshape(12, 20, 30), "tyx")
+    (tmp_path / "a.tif").write_bytes(content[: -4 * 1200 + 600])
+    with pytest.warns(DamagedSourceWarning, match="8 of 12 planes are readable"):
+        source = open_source(tmp_path / "a.tif")
+    np.testing.assert_array_equal(source.array[7].compute(), STACK[2, 1, 0])
+    with pytest.raises(FrameReadError, match="ends after 8 pages"):
+        source.array[8].compute()
+    source.close()
+
+
+def test_a_tiff_that_lost_its_later_pages_says_so(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", STACK[:, :, 0], imagej=True, metadata={"axes": "TZYX"})
+    content = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "a.tif").write_bytes(content[: int(len(content) * 0.7)])
+    with pytest.warns(DamagedSourceWarning, match="planes are readable .*invalid"):
+        open_source(tmp_path / "a.tif").close()
+
+
+def test_a_header_that_claims_the_impossible_is_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", STACK[0, 0, 0], compression="zlib", metadata=None)
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        tags = file.pages[0].tags
+        places = [tags[name].valueoffset for name in ("ImageWidth", "ImageLength")]
+    for place in places:
+        content[place : place + 2] = b"\xff\xff"
+    (tmp_path / "a.tif").write_bytes(bytes(content))
+    with pytest.raises(SourceError, match="can't hold them"):
+        open_source(tmp_path / "a.tif")
 
 
 def test_a_damaged_page_is_named_and_the_others_go_on(tmp_path):
