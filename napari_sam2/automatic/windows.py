@@ -20,17 +20,14 @@ class Window:
     Parameters
     ----------
     levels : ndarray of uint8, shape (a, b)
-        See :class:`~napari_sam2.automatic.quantise.Quantiser`. Everything outside is at most level ``outside``.
+        See :class:`~napari_sam2.automatic.quantise.Quantiser`.
     row, column : int
         Where the window starts on the low-resolution grid.
-    outside : int
-        Level that is assumed around the window.
     """
 
     levels: NDArray[np.uint8]
     row: int
     column: int
-    outside: int
 
     @property
     def nbytes(self) -> int:
@@ -53,30 +50,19 @@ class Window:
         threshold : float
             Logits above it belong to the mask.
         """
-        above = logits[self.levels] > threshold
+        values = logits[self.levels]
+        above = values > threshold
         rows, columns = np.flatnonzero(above.any(1)), np.flatnonzero(above.any(0))
         if not len(rows):
             return
-        # A pixel can only be above the threshold when one of its sources is.
+        # A pixel can only be above the threshold when one of its sources is, and those next to it are in the window.
         y0, y1 = _pixels(self.row + rows[0], self.row + rows[-1], crop.size[0], grid[0])
         x0, x1 = _pixels(self.column + columns[0], self.column + columns[-1], crop.size[1], grid[1])
-        values, origin = self._framed(logits, grid)
         step = max(1, PIXELS_AT_ONCE // 4 // max(1, y1 - y0))
         for left in range(x0, x1, step):
             right = min(left + step, x1)
-            part = enlarged_part(values, grid, origin, crop.size, (left, y0, right, y1))
+            part = enlarged_part(values, grid, (self.row, self.column), crop.size, (left, y0, right, y1))
             yield part > threshold, crop.x0 + left, crop.y0 + y0
-
-    def _framed(
-        self, logits: NDArray[np.float32], grid: tuple[int, int]
-    ) -> tuple[NDArray[np.float32], tuple[int, int]]:
-        """Return the window's logits with one cell of outside around it where the grid goes on."""
-        rows, columns = self.levels.shape
-        top, left = min(self.row, 1), min(self.column, 1)
-        bottom, right = int(self.row + rows < grid[0]), int(self.column + columns < grid[1])
-        framed = np.full((rows + top + bottom, columns + left + right), logits[self.outside], np.float32)
-        framed[top : top + rows, left : left + columns] = logits[self.levels]
-        return framed, (self.row - top, self.column - left)
 
 
 def _pixels(first: int, last: int, length: int, cells: int) -> tuple[int, int]:
@@ -90,7 +76,7 @@ def _pixels(first: int, last: int, length: int, cells: int) -> tuple[int, int]:
 def cut_windows(
     levels: NDArray[np.uint8], row_peaks: NDArray[np.uint8], column_peaks: NDArray[np.uint8], outside: int
 ) -> list[Window]:
-    """Cut each candidate's levels (N, h, w) down to where they exceed ``outside``.
+    """Cut each candidate's levels (N, h, w) down to where they exceed ``outside``, and one cell around it.
 
     ``row_peaks`` (N, h) and ``column_peaks`` (N, w) are the highest levels of each row and column.
     """
@@ -98,8 +84,9 @@ def cut_windows(
     for level, in_rows, in_columns in zip(levels, row_peaks > outside, column_peaks > outside):
         rows, columns = np.flatnonzero(in_rows), np.flatnonzero(in_columns)
         if not len(rows):
-            out.append(Window(np.zeros((0, 0), np.uint8), 0, 0, outside))
+            out.append(Window(np.zeros((0, 0), np.uint8), 0, 0))
             continue
-        part = level[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        out.append(Window(part.copy(), int(rows[0]), int(columns[0]), outside))
+        top, left = max(int(rows[0]) - 1, 0), max(int(columns[0]) - 1, 0)
+        part = level[top : rows[-1] + 2, left : columns[-1] + 2]
+        out.append(Window(part.copy(), top, left))
     return out
