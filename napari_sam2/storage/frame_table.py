@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from napari_sam2.storage.files import (
 from napari_sam2.storage.schema import checked_object_id, number_from_json, number_to_json, whole_number
 
 ORIGINS = ("tracked", "draft", "painted", "imported")
+_CACHED_FRAMES = 32
 _FLOATS = ("object_score", "predicted_iou")
 
 
@@ -127,11 +129,15 @@ class FrameTable:
         Folder of the array.
     shape : tuple of int
         (number of frames, height, width).
+    cached : bool
+        Keep the entries of a few frames in memory; right when nobody else writes.
     """
 
-    def __init__(self, folder: Path, shape: tuple[int, int, int]) -> None:
+    def __init__(self, folder: Path, shape: tuple[int, int, int], cached: bool = False) -> None:
         self._folder = folder
         self._frames, self._size = shape[0], shape[1:]
+        self._cached = cached
+        self._cache: OrderedDict[int, tuple[Entry, ...]] = OrderedDict()
 
     def write_metadata(self) -> None:
         """Write what plain zarr needs to open the array."""
@@ -153,10 +159,26 @@ class FrameTable:
 
     def read(self, frame: int) -> tuple[Entry, ...]:
         """Return all versions of all objects on a frame; ProjectDamagedError when they cannot be read."""
+        if frame in self._cache:
+            self._cache.move_to_end(frame)
+            return self._cache[frame]
         path = self.path(frame)
         data = read_file(path)
-        if data is None:
-            return ()
+        return () if data is None else self._keep(frame, self._parsed(frame, data, path))
+
+    def forget_cache(self) -> None:
+        """Read files again."""
+        self._cache.clear()
+
+    def _keep(self, frame: int, entries: tuple[Entry, ...]) -> tuple[Entry, ...]:
+        if self._cached:
+            self._cache[frame] = entries
+            self._cache.move_to_end(frame)
+            while len(self._cache) > _CACHED_FRAMES:
+                self._cache.popitem(last=False)
+        return entries
+
+    def _parsed(self, frame: int, data: bytes, path: Path) -> tuple[Entry, ...]:
         text = decode_text(data, path)
         try:
             document = json.loads(text)
@@ -168,14 +190,16 @@ class FrameTable:
 
     def write(self, frame: int, entries: Iterable[Entry]) -> None:
         """Replace the entries of a frame; this is the moment from which they count."""
-        entries = list(entries)
+        entries = sorted(entries, key=lambda e: (e.object_id, e.serial))
+        self._cache.pop(frame, None)
         if not entries:
             remove_file(self.path(frame))
             return
         document = {
             "frame": frame,
             "size": list(self._size),
-            "objects": [e.to_json() for e in sorted(entries, key=lambda e: (e.object_id, e.serial))],
+            "objects": [e.to_json() for e in entries],
         }
         text = json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
         replace_file(self.path(frame), encode_text(text))
+        self._keep(frame, tuple(entries))

@@ -308,8 +308,8 @@ class Project:
     def verify(self) -> list[str]:
         """Read everything once and return what is damaged, one sentence each."""
         for frame in self._workspace.verified():
-            for object_id in self.masks(frame).object_ids:
-                self.store.get(object_id, frame)
+            self._workspace.check_labels(frame)
+            _ = [self.store.get(i, frame) for i in self.masks(frame).object_ids]
         return self.damage
 
     # Changes ------------------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ class Workspace:
         self.lock = threading.RLock()
         self.documents = Documents(folder)
         self.states = StateFiles(folder, header.shape[0])
-        self.table = FrameTable(folder / "masks", header.shape)
+        self.table = FrameTable(folder / "masks", header.shape, cached=writable)
         self.memories = Memories(folder / "memories", header.shape[0])
         self.labels = LabelStack(folder / "labels", header.shape, self.compose, writable)
         self.versions = Versions()
@@ -118,6 +118,7 @@ class Workspace:
         """Yield the frames that have a file, after forgetting what was read before."""
         self.reset_index()
         self.memories.forget_cache()
+        self.table.forget_cache()
         yield from self.table.written()
 
     def entries(self, frame: int) -> tuple[Entry, ...]:
@@ -174,6 +175,13 @@ class Workspace:
         """Return the labels of a frame, composed from its masks; the smaller object is on top."""
         with self.lock:
             return _labels(self.masks(frame, self.entries(frame)))
+
+    def check_labels(self, frame: int) -> None:
+        """Report labels that do not show the masks of their frame, and see to it that they are made anew."""
+        with self.lock:
+            if not np.array_equal(self.labels.frame(frame), self.compose(frame)):
+                self.report("its labels are not those of its masks; they are composed again", frame)
+                self.labels.forget(frame)
 
     def replace(
         self,
