@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from napari_sam2.frames.stack import FrameStack
 from napari_sam2.storage.exports.calibration import Calibration
+from napari_sam2.widgets.layers import calibration_of, frames_of
+from napari_sam2.widgets.layers_geometry import Geometry
 from napari_sam2.widgets.states import ModelChoice, Preferences
 from napari_sam2.widgets.workbench import Workbench
 
@@ -47,3 +50,25 @@ class BenchPlan:
 
 
 Opener = Callable[[BenchPlan, Callable[[int, int], None]], Workbench]
+
+
+def plan_for(
+    images: Sequence[Any],
+    geometry: Geometry,
+    preferences: Preferences,
+    project: Path | None,
+    keep_contrast: bool,
+) -> BenchPlan:
+    """Find out everything from the layers, as they look now."""
+    first = images[0]
+    path = getattr(getattr(first, "source", None), "path", None)
+    return BenchPlan(
+        frames_of(images, geometry),
+        str(first.name),
+        None if path is None else str(path),
+        calibration_of(first, geometry),
+        preferences.model,
+        preferences,
+        project,
+        keep_contrast,
+    )

@@ -9,18 +9,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from napari_sam2.widgets.bench_plan import BenchPlan, Opener
+from napari_sam2.widgets.bench_plan import Opener, plan_for
 from napari_sam2.widgets.controller_events import ControllerEvents, Desk
 from napari_sam2.widgets.controller_objects import Objects
-from napari_sam2.widgets.controller_progress import Progress
+from napari_sam2.widgets.controller_progress import Progress, legs_of
 from napari_sam2.widgets.controller_prompts import Prompts
 from napari_sam2.widgets.controller_replies import Replies
 from napari_sam2.widgets.controller_results import Results
+from napari_sam2.widgets.controller_status import StatusLine
 from napari_sam2.widgets.controller_timeline import Timeline
-from napari_sam2.widgets.layers import Connections, calibration_of, frames_of, geometry_of, plane_shown
+from napari_sam2.widgets.controller_watch import ViewerWatch
+from napari_sam2.widgets.layers import geometry_of
 from napari_sam2.widgets.layers_geometry import Geometry
 from napari_sam2.widgets.mailbox import Mailbox
-from napari_sam2.widgets.requests import Leg, Open, Propagate, Reply, Travel
+from napari_sam2.widgets.requests import Open, Propagate, Reply, Travel
 from napari_sam2.widgets.states import (
     Direction,
     HistoryState,
@@ -90,11 +92,21 @@ class Controller:
         self._replies = Replies(
             self._desk, self.timeline, self.objects, self.prompts, self.results, self._progress
         )
-        self._status = Status(n_frames=geometry.n_frames, frame=self._desk.frame)
+        self._line = StatusLine(self._desk, self._replies, self._progress, self.prompts)
         self._closed = False
-        self._connections = Connections()
         self.bridge: object = None  # what drives the mailbox, when there is a window
-        self._listen()
+        self._watch = ViewerWatch(
+            self._desk,
+            self.prompts,
+            self.results,
+            self._progress,
+            self._line,
+            self.close,
+            self._on_pixels_replaced,
+        )
+        self.events.objects.connect(self._on_objects)
+        self.events.prompts.connect(self._on_prompts)
+        self._watch.look()
         self.load_model(preferences.model.name, preferences.model.device, preferences.model.precision)
 
     # -- what is known -----------------------------------------------------------------------------------
@@ -143,7 +155,7 @@ class Controller:
     @preferences.setter
     def preferences(self, preferences: Preferences) -> None:
         self._desk.preferences = preferences
-        self._look()
+        self._watch.look()
 
     @property
     def model(self) -> ModelState:
@@ -168,7 +180,7 @@ class Controller:
     @property
     def status(self) -> Status:
         """One line about everything."""
-        return self._status
+        return self._line.state
 
     @property
     def closed(self) -> bool:
@@ -192,6 +204,8 @@ class Controller:
             "auto", "exact" (float32) or "fast" (bfloat16).
         """
         choice = ModelChoice(str(name), device, precision)
+        if self.model.name not in ("", choice.name):
+            self._project = None  # a project belongs to the network that made it
         self._desk.preferences = replace(self._desk.preferences, model=choice)
         self._replies.loading(choice)
         self._open()
@@ -238,25 +252,12 @@ class Controller:
         objects : iterable of int, optional
             By default all that have prompts. Locked ones are left as they are.
         """
-        if direction not in ("forward", "backward", "both"):
-            raise ValueError(f"direction must be 'forward', 'backward' or 'both', not {direction!r}")
-        if count is not None and count < 1:
-            raise ValueError(f"count must be at least 1, got {count}")
-        here, last = self.frame, self.n_frames - 1
-        legs = []
-        if direction in ("forward", "both"):
-            leg = Leg(start, stop, False)
-            legs.append(leg if count is None else Leg(here, min(here + count, last), False))
-        if direction == "backward":
-            legs.append(Leg(start, stop, True) if count is None else Leg(here, max(here - count, 0), True))
-        elif direction == "both":
-            # The range is the same; its lower end is where going backward stops.
-            legs.append(Leg(stop, start, True) if count is None else Leg(here, max(here - count, 0), True))
+        legs = legs_of(direction, start, stop, count, self.frame, self.n_frames - 1)
         wanted = None if objects is None else tuple(dict.fromkeys(objects))
         for object_id in wanted or ():
             if object_id not in self.objects:
                 raise ValueError(f"object {object_id} does not exist; there are {list(self.objects.ids)}")
-        request = Propagate(tuple(legs), wanted, tuple(sorted(self.objects.locked)), direction)
+        request = Propagate(legs, wanted, tuple(sorted(self.objects.locked)), direction)
         self._require_session()
         self.prompts.send()
         self._progress.begin(direction)
@@ -298,7 +299,8 @@ class Controller:
             if reply is None:
                 break
             self._replies.take(reply)
-        self._tell_status()
+        if not self._closed:
+            self._line.tell()
 
     def wait(self, timeout: float = 300.0, until: Callable[[], bool] | Future[Any] | None = None) -> Any:
         """Wait, for scripts and tests, until everything that was asked for is answered.
@@ -325,7 +327,7 @@ class Controller:
                 raise RuntimeError("this controller is closed")
             if time.monotonic() > end:
                 raise TimeoutError(
-                    f"no answer within {timeout:g} seconds: {self._status.message or self._status}"
+                    f"no answer within {timeout:g} seconds: {self.status.message or self.status}"
                 )
             self.mailbox.wait(0.02)
             self.process()
@@ -335,7 +337,7 @@ class Controller:
         """End the session; everything is saved, layers stay. Nothing happens when it is closed already."""
         if self._closed:
             return
-        self._connections.close()
+        self._watch.close()
         self._desk.ready = False
         self._desk.worker.close()
         self.process()
@@ -343,39 +345,21 @@ class Controller:
         self.prompts.close()
         self.results.close()
         self._replies.drop_futures()
-        self._status = replace(
-            self._status, phase="closed", message="The session is closed; everything is saved."
-        )
-        self.events.status.emit(self._status)
+        self._line.close()
         self.events.closed.emit()
 
     # -- inside ------------------------------------------------------------------------------------------
 
-    def _listen(self) -> None:
-        connect, viewer = self._connections.add, self._desk.viewer
-        connect(viewer.dims.events, "point", self._on_moved)
-        connect(viewer.layers.events, "removed", self._on_removed)
-        for image in self._desk.images:
-            connect(image.events, "data", self._on_data)
-        self.events.objects.connect(self._on_objects)
-        self.events.prompts.connect(self._on_prompts)
-
     def _open(self) -> None:
         desk = self._desk
         desk.ready = False
-        plan = BenchPlan(
-            frames=frames_of(desk.images, desk.geometry),
-            name=str(desk.image.name),
-            path=_source_path(desk.image),
-            calibration=calibration_of(desk.image, desk.geometry),
-            choice=desk.preferences.model,
-            preferences=desk.preferences,
-            project=self._project,
-            keep_contrast=self._replies.keep_contrast,
+        plan = plan_for(
+            desk.images, desk.geometry, desk.preferences, self._project, self._replies.keep_contrast
         )
         opener = self._opener
+        self._replies.keep_contrast = True
         self._replies.opening = desk.worker.submit(Open(lambda progress: opener(plan, progress), desk.frame))
-        self._tell_status()
+        self._line.tell()
 
     def _rebase(self, geometry: Geometry) -> None:
         if geometry == self._desk.geometry:
@@ -400,29 +384,12 @@ class Controller:
             self._desk.worker.pending == 0 and not len(self.mailbox) and self._progress.state.phase == "idle"
         )
 
-    def _on_moved(self, event: Any = None) -> None:
-        self._progress.moved(self._desk.frame)
-        self._look()
-        self._tell_status()
-
-    def _look(self) -> None:
-        ahead, frame = self._desk.preferences.encode_ahead, self._desk.frame
-        around = [frame]
-        for distance in range(1, ahead + 1):
-            around += [frame + distance, frame - distance]
-        self._desk.worker.look_at(tuple(f for f in around if 0 <= f < self.n_frames))
-
-    def _on_removed(self, event: Any) -> None:
-        layer = event.value
-        if any(layer is image for image in self._desk.images):
-            self.close()
-        elif not self.results.layer_removed(layer):
-            self.prompts.layer_removed(layer)
-
-    def _on_data(self, event: Any = None) -> None:
-        """Open again when the pixels were replaced: other frames are another project."""
+    def _on_pixels_replaced(self) -> None:
+        """Open again: other frames are another project."""
+        same_axes = self.image.ndim == self.geometry.ndim
         try:
-            geometry = geometry_of(self.images, self.viewer.dims.point)
+            axis = self.geometry.travel_axis if same_axes else None
+            geometry = geometry_of(self.images, self.viewer.dims.point, axis)
         except (ValueError, TypeError) as error:
             self._desk.report("The image changed", str(error))
             return
@@ -443,41 +410,3 @@ class Controller:
     def _on_prompts(self, keys: object) -> None:
         self.timeline.set_prompted(self.prompts.frames_by_object())
         self.objects.tell()
-
-    def _tell_status(self) -> None:
-        if self._closed:
-            return
-        pending = self._desk.worker.pending
-        current = plane_shown(self.viewer, self.image, self.geometry)
-        phase = "opening" if not self._desk.ready else "working" if pending else "ready"
-        status = Status(
-            phase,  # type: ignore[arg-type]
-            self._message(current),
-            self.frame,
-            self.n_frames,
-            pending,
-            current,
-        )
-        if status != self._status:
-            self._status = status
-            self.events.status.emit(status)
-
-    def _message(self, current: bool) -> str:
-        """Return what goes on, or what to do next."""
-        model, progress = self._replies.model, self._progress.state
-        if model.phase == "failed":
-            return model.message
-        if not self._desk.ready:
-            return f"Loading {model.name} …"
-        if not current:
-            return "This session works on another plane: go back there, or follow to this one."
-        if progress.phase != "idle":
-            return f"Tracking: {progress.done} of {progress.total} frames"
-        if not self.prompts.all:
-            return "Click on an object, or draw a box around it."
-        return "Add or correct prompts on any frame, then propagate."
-
-
-def _source_path(image: Any) -> str | None:
-    path = getattr(getattr(image, "source", None), "path", None)
-    return None if path is None else str(path)

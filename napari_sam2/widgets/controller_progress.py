@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Literal
 
 from napari_sam2.widgets.controller_events import Desk
-from napari_sam2.widgets.requests import Marched, Stepped
+from napari_sam2.widgets.requests import Leg, Marched, Stepped
 from napari_sam2.widgets.states import Direction, PropagationState
 
 _MEASURED_STEPS = 16
@@ -96,3 +96,29 @@ class Progress:
         if state != self.state:
             self.state = state
             self._desk.events.propagation.emit(state)
+
+
+def legs_of(
+    direction: str, start: int | None, stop: int | None, count: int | None, here: int, last: int
+) -> tuple[Leg, ...]:
+    """Return the ways to go; see :meth:`Controller.propagate`.
+
+    Parameters
+    ----------
+    direction, start, stop, count
+        As asked for.
+    here, last : int
+        The frame that is shown, and the last one.
+    """
+    if direction not in ("forward", "backward", "both"):
+        raise ValueError(f"direction must be 'forward', 'backward' or 'both', not {direction!r}")
+    if count is not None and count < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
+    if count is not None:
+        forward, backward = Leg(here, min(here + count, last), False), Leg(here, max(here - count, 0), True)
+    else:
+        forward = Leg(start, stop, False)
+        # Of a range the lower end is where going backward stops.
+        backward = Leg(start, stop, True) if direction == "backward" else Leg(stop, start, True)
+    chosen = {"forward": (forward,), "backward": (backward,), "both": (forward, backward)}
+    return chosen[direction]

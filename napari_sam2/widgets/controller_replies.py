@@ -123,7 +123,7 @@ class Replies:
         self.project = ProjectState(opened.path, opened.resumed, opened.temporary, opened.message)
         desk.events.project.emit(self.project)
         self._timeline.forget()
-        self._results.open(opened.read)
+        self._results.open(opened.read, opened.path)
         infos = {**self._objects.infos, **opened.restated.objects}
         known = opened.restated.objects
         desk.ready = True

@@ -40,6 +40,7 @@ class Results:
         self._link: ResultsLink | None = None
         self._read: Callable[[int], Labels] | None = None
         self._blank = np.zeros(desk.geometry.size, np.uint16)
+        self._path: Path | None = None
         self._style: tuple[Any, ...] | None = None
         # What takes masks painted on the results as prompts; given by the controller.
         self.hold: Callable[[int, int, NDArray[np.bool_]], None] = lambda frame, object_id, mask: None
@@ -57,6 +58,7 @@ class Results:
             desk = self._desk
             name = f"SAM 2 objects – {desk.image.name}"
             self._link = ResultsLink(desk.viewer, desk.image, desk.geometry, self._saved, self._on_edit, name)
+            self._link.belongs_to(self._path)
             self._style = None
             self.restyle()
         return self._link.layer
@@ -128,10 +130,11 @@ class Results:
 
     # -- for the controller ------------------------------------------------------------------------------
 
-    def open(self, read: Callable[[int], Labels] | None) -> None:
+    def open(self, read: Callable[[int], Labels] | None, project: Path | None = None) -> None:
         """Take labels from here (a project) from now on."""
-        self._read = read
+        self._read, self._path = read, project
         if self._link is not None:
+            self._link.belongs_to(project)
             self._link.forget()
 
     def put(self, frame: int, labels: Labels) -> None:

@@ -19,6 +19,7 @@ from napari_sam2.widgets.layers_geometry import Geometry, default_travel_axis
 
 OBJECT_COLUMN = "object_id"
 SIGN_COLUMN = "positive"
+PROJECT_KEY = "napari_sam2_project"  # in the metadata of layers that belong to a project
 _TIME_NAMES = ("t", "time", "frame", "frames")
 
 
@@ -101,7 +102,9 @@ def geometry_of(images: Sequence[Any], point: Sequence[float], travel_axis: int 
         travel_axis += len(shape)
     here = np.round(np.asarray(first.world_to_data(np.asarray(point, float)), float))
     fixed = np.clip(np.nan_to_num(here), 0, np.asarray(shape) - 1).astype(int)
-    return Geometry(shape, travel_axis, tuple(int(i) for i in fixed))
+    moving = {travel_axis, len(shape) - 2, len(shape) - 1}
+    held = tuple(0 if axis in moving else int(i) for axis, i in enumerate(fixed))
+    return Geometry(shape, travel_axis, held)
 
 
 def frames_of(images: Sequence[Any], geometry: Geometry) -> FrameStack:

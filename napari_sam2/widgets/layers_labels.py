@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_sam2.prompts import MaskPrompt
 from napari_sam2.storage.exports.results import Color
-from napari_sam2.widgets.layers import Connections, placed_like
+from napari_sam2.widgets.layers import PROJECT_KEY, Connections, placed_like
 from napari_sam2.widgets.layers_array import FrameArray
 from napari_sam2.widgets.layers_geometry import Geometry, way_between
 from napari_sam2.widgets.layers_marks import PromptKey
@@ -99,6 +101,7 @@ class PaintLink:
         self._shown = shown
         self._array = _adapted(layer, geometry) if sparse is None else sparse
         self._dirty: set[int] = set()
+        self._checksums: dict[int, int] = {}
         self._writing = False
         self._connections = Connections()
         self._connections.add(layer.events, "data", self._on_replaced)
@@ -185,6 +188,10 @@ class PaintLink:
     def _read(self, frame: int) -> bool:
         """Read what is painted on a frame; whether anything changed."""
         labels = self._array.frame(frame)
+        checksum = zlib.crc32(labels.tobytes())
+        if self._checksums.get(frame) == checksum:
+            return False
+        self._checksums[frame] = checksum
         before = {key: mask for key, mask in self.painted.items() if key[0] == frame}
         counts = np.bincount(labels.ravel())
         now = {(frame, int(i)): MaskPrompt.from_array(labels == i) for i in np.flatnonzero(counts) if i > 0}
@@ -210,6 +217,7 @@ class PaintLink:
             return
         self._array = _adapted(self.layer, self._geometry)
         self.painted.clear()
+        self._checksums.clear()
         self._read(self._shown())
         self._on_change()
 
@@ -248,6 +256,12 @@ class ResultsLink:
         self.array = FrameArray(geometry.result_shape, geometry.travel_axis, read, self._edited.__setitem__)
         self.layer = viewer.add_labels(self.array, name=name, opacity=0.5, **placed_on_plane(image, geometry))
         self._watch = PaintWatch(self.layer, self._on_painted)
+
+    def belongs_to(self, project: Path | None) -> None:
+        """Note in the layer which project it shows, so that saving it saves all that is known."""
+        self.layer.metadata.pop(PROJECT_KEY, None)
+        if project is not None:
+            self.layer.metadata[PROJECT_KEY] = str(project)
 
     def show(self, frame: int, labels: Labels, visible: bool) -> None:
         """Take over new labels of a frame, and draw them when the frame is the one that is shown."""

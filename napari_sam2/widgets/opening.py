@@ -8,8 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from napari_sam2.storage.opening import is_project
+from napari_sam2.storage.project import Project
 from napari_sam2.widgets.bench_plan import Opener
 from napari_sam2.widgets.controller import Controller
+from napari_sam2.widgets.layers import PROJECT_KEY
 from napari_sam2.widgets.preferences import load_preferences
 from napari_sam2.widgets.states import ModelChoice, Preferences
 
@@ -92,6 +95,9 @@ def open_tracker(
             found.set_travel_axis(travel_axis)
         return found
     preferences = preferences or load_preferences()
+    if project is None and images and is_project(images[0].metadata.get(PROJECT_KEY, "")):
+        project = images[0].metadata[PROJECT_KEY]  # the image was opened as part of it
+        model = model or _model_of(project)
     chosen = preferences.model
     choice = ModelChoice(model or chosen.name, device or chosen.device, chosen.precision)
     controller = Controller(
@@ -122,6 +128,11 @@ def find_controller(viewer: Any, images: Sequence[Any]) -> Controller | None:
             found: Controller = controller
             return found
     return None
+
+
+def _model_of(project: Any) -> str | None:
+    with Project.open(project, "r") as opened:
+        return opened.model.name or None
 
 
 def _forget(holder: _Holder, controller: Controller) -> None:

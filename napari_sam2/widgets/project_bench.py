@@ -25,7 +25,7 @@ from napari_sam2.prompts import Prompt
 from napari_sam2.session import Alternatives, SessionOptions
 from napari_sam2.storage.errors import ProjectError, ProjectLockedError, ProjectMismatchError
 from napari_sam2.storage.exports.results import ObjectInfo, Results
-from napari_sam2.storage.fingerprints import fingerprint
+from napari_sam2.storage.fingerprint import fingerprint
 from napari_sam2.storage.project import Project
 from napari_sam2.storage.recorded import RecordedSession
 from napari_sam2.storage.schema import SourceDescription

@@ -1,0 +1,1 @@
+"""What the manifest (napari.yaml) points at: readers, sample data, writers."""
