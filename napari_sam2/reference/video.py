@@ -299,8 +299,13 @@ class SAM2VideoPredictor:
         return self._output(state, frame, {i: o for i, o in outcomes.items() if o is not None})
 
     def _set_prompt(self, state: InferenceState, frame: int, obj_id: Hashable, prompt: Prompt) -> FrameOutput:
-        prompt.check(state.session.size)
-        state.session.set_prompt(frame, state.session_id(obj_id), prompt)
+        is_new = state.known_id(obj_id) is None
+        try:
+            state.session.set_prompt(frame, state.session_id(obj_id), prompt)
+        except Exception:
+            if is_new:
+                state.drop(obj_id)
+            raise
         return self._newest(state, frame)
 
     def _first_conditioning(self, state: InferenceState) -> int:
