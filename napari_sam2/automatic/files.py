@@ -242,5 +242,6 @@ def _write_tiff(path: Path, rows: Iterable[_Frame], count: int, size: tuple[int,
         shape=tuple(size) if single else (count, *size),
         dtype=np.uint32,
         compression="zlib",
+        photometric="minisblack",
         metadata={"axes": "YX" if single else "TYX"},
     )

@@ -64,7 +64,7 @@ class DiscSession(ImageSession):
                 logits.append(
                     torch.from_numpy(np.stack([4 * edge, 4 * edge - 8, edge * 0 - 3]).astype(np.float32))
                 )
-                ious.append([0.95, 0.85, 0.3])
+                ious.append([0.95, 0.75, 0.3])
             else:
                 noise = np.random.default_rng(int(1e6 * (x + y))).normal(-1, 1.5, (3, GRID, GRID))
                 logits.append(torch.from_numpy(noise.astype(np.float32)))
