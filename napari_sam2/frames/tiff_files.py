@@ -169,6 +169,13 @@ class TiffPlanes:
         with self._lock:
             series = self._opened()
             claimed = self._plane_bytes() * int(np.prod(self.leading, dtype=np.int64))
+            page = series.keyframe
+            strips = int(np.prod(page.chunked, dtype=np.int64))
+            if series.dataoffset is None and strips > 2 * max(len(page.dataoffsets), 500):
+                # tifffile would make up every strip that is missing, which can take hours
+                raise SourceError(
+                    f"{self._path} is damaged: a page has {len(page.dataoffsets)} of {strips} strips or tiles."
+                )
             possible = self._file.filehandle.size * _MOST_COMPRESSED
             if claimed > max(possible, _ALWAYS_POSSIBLE) and not series.is_multifile:
                 raise SourceError(

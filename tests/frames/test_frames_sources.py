@@ -272,6 +272,19 @@ def test_a_header_that_claims_the_impossible_is_refused(tmp_path):
         open_source(tmp_path / "a.tif")
 
 
+def test_a_header_with_far_too_many_strips_is_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", STACK[0, 0, 0], compression="zlib", rowsperstrip=20, metadata=None)
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        tags = file.pages[0].tags
+        length, rows = (tags[name].valueoffset for name in ("ImageLength", "RowsPerStrip"))
+    content[length : length + 2] = b"\xff\xff"
+    content[rows : rows + 2] = b"\x01\x00"
+    (tmp_path / "a.tif").write_bytes(bytes(content))
+    with pytest.raises(SourceError, match="1 of 65535 strips"):
+        open_source(tmp_path / "a.tif")
+
+
 def test_a_damaged_page_is_named_and_the_others_go_on(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", STACK[:, 0, 0], compression="zlib", photometric="minisblack")
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
