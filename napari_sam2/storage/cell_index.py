@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from napari_sam2.storage.frame_table import Entry
 from napari_sam2.storage.versions import Versions
@@ -47,6 +47,23 @@ class CellIndex:
                 if not cells:
                     del serials[entry.serial]
             self._found.clear()
+
+    @property
+    def count(self) -> int:
+        """Number of results in all versions."""
+        return sum(len(cells) for serials in self._cells.values() for cells in serials.values())
+
+    def to_json(self) -> dict[str, dict[str, list[int]]]:
+        """Return a JSON-ready dict."""
+        return {str(i): {str(s): c.tolist() for s, c in cells.items()} for i, cells in self._cells.items()}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Mapping[str, list[int]]]) -> CellIndex:
+        """Read what :meth:`to_json` wrote; ValueError, TypeError or AttributeError when it is something else."""
+        index = cls()
+        for object_id, serials in data.items():
+            index._cells[int(object_id)] = {int(s): array("q", cells) for s, cells in serials.items()}
+        return index
 
     @property
     def object_ids(self) -> list[int]:

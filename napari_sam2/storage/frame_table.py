@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import os
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -156,6 +158,17 @@ class FrameTable:
             names = [p.name for p in self._folder.iterdir()] if self._folder.is_dir() else []
         numbers = [int(n[2:]) for n in names if n.startswith("c.") and n[2:].isascii() and n[2:].isdigit()]
         return sorted(n for n in numbers if n < self._frames)
+
+    def state(self) -> str:
+        """Return a text that changes whenever a file of the table does."""
+        digest = hashlib.sha256()
+        with file_errors(self._folder):
+            entries = sorted(os.scandir(self._folder), key=lambda e: e.name) if self._folder.is_dir() else []
+            for entry in entries:
+                if entry.name.startswith("c."):
+                    found = entry.stat()
+                    digest.update(f"{entry.name} {found.st_size} {found.st_mtime_ns};".encode())
+        return digest.hexdigest()
 
     def read(self, frame: int) -> tuple[Entry, ...]:
         """Return all versions of all objects on a frame; ProjectDamagedError when they cannot be read."""

@@ -198,6 +198,8 @@ class History:
         with workspace.lock:
             while len(workspace.versions.actions) > _MAX_ACTIONS:
                 self._forget_oldest()
+            if workspace.index.count * workspace.memories.bytes_per_row <= self.budget_bytes:
+                return  # not even everything together would be too much
             if self.superseded_bytes <= self.budget_bytes:
                 return
             self.compact()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -42,18 +43,26 @@ class LabelStack:
         Makes the labels of a frame from its masks.
     writable : bool
         Whether composed frames may be written.
+    lock : lock
+        Held by whoever changes masks and labels.
     """
 
     dtype = np.dtype(np.uint16)
     ndim = 3
 
     def __init__(
-        self, folder: Path, shape: tuple[int, int, int], compose: Callable[[int], Labels], writable: bool
+        self,
+        folder: Path,
+        shape: tuple[int, int, int],
+        compose: Callable[[int], Labels],
+        writable: bool,
+        lock: AbstractContextManager[object],
     ) -> None:
         self._folder = folder
         self.shape = shape
         self._compose = compose
         self._writable = writable
+        self._lock = lock
         self._stale: set[int] = set()
 
     def __len__(self) -> int:
@@ -82,23 +91,24 @@ class LabelStack:
 
     def frame(self, frame: int) -> Labels:
         """Return the labels of a frame (H, W)."""
-        if frame not in self._stale:
-            path = self.path(frame)
-            try:
-                data = read_file(path)
-                if data is not None:
-                    return decode_labels(data, self.shape[1:], path)
-            except ProjectDamagedError:
-                pass
-        # Not there, damaged or stale: labels follow from the masks, nothing is lost.
-        return self.refresh(frame)
+        if frame in self._stale:
+            return self.refresh(frame)
+        path = self.path(frame)
+        try:
+            data = read_file(path)
+            if data is not None:
+                return decode_labels(data, self.shape[1:], path)
+        except ProjectDamagedError:
+            self.forget(frame)  # labels follow from the masks, nothing is lost
+        return self._compose(frame)
 
     def refresh(self, frame: int) -> Labels:
         """Compose the labels of a frame from its masks again."""
-        labels = self._compose(frame)
-        if self._writable:
-            self.write(frame, labels)
-        return labels
+        with self._lock:  # or a frame that is tracked meanwhile would get its old labels
+            labels = self._compose(frame)
+            if self._writable:
+                self.write(frame, labels)
+            return labels
 
     def write(self, frame: int, labels: Labels) -> None:
         """Write the labels of a frame (H, W)."""

@@ -260,9 +260,8 @@ class Project:
     @property
     def damaged_frames(self) -> list[int]:
         """Frames with something that could not be read; reads the tables of all frames once."""
-        with self._workspace.lock:
-            _ = self._workspace.index
-            return sorted(f for f in self._workspace.damage if f is not None)
+        self._workspace.reset_index()
+        return sorted(f for f in self._workspace.damage if f is not None)
 
     # Results ------------------------------------------------------------------------------------------
 
@@ -365,6 +364,7 @@ class Project:
                 self.history.commit()
                 self.history.compact(_CLOSING_SECONDS)
                 workspace.labels.refresh_all()
+                workspace.note_index()
                 workspace.settle()
             finally:
                 workspace.writable = False

@@ -17,6 +17,7 @@ from napari_sam2.storage.errors import ProjectDamagedError, ProjectReadOnlyError
 from napari_sam2.storage.exports.results import ObjectInfo
 from napari_sam2.storage.files import read_file, remove_file, replace_file
 from napari_sam2.storage.frame_table import Entry, FrameTable
+from napari_sam2.storage.index_file import read_index, write_index
 from napari_sam2.storage.label_stack import LabelStack
 from napari_sam2.storage.memories import Memories
 from napari_sam2.storage.schema import ProjectHeader, PromptKey
@@ -48,12 +49,13 @@ class Workspace:
         self.states = StateFiles(folder, header.shape[0])
         self.table = FrameTable(folder / "masks", header.shape, cached=writable)
         self.memories = Memories(folder / "memories", header.shape[0])
-        self.labels = LabelStack(folder / "labels", header.shape, self.compose, writable)
+        self.labels = LabelStack(folder / "labels", header.shape, self.compose, writable, self.lock)
         self.versions = Versions()
         self.prompts: dict[PromptKey, Prompt] = {}
         self.objects: dict[int, ObjectInfo] = {}
         self.damage: dict[int | None, list[str]] = {}
         self._index: CellIndex | None = None
+        self._index_file = folder / WRITER / "index"
 
     @property
     def frame_count(self) -> int:
@@ -67,17 +69,28 @@ class Workspace:
 
     @property
     def index(self) -> CellIndex:
-        """Which objects have results where; the first use reads the whole table."""
+        """Which objects have results where; the first use reads the whole table, or what was noted of it."""
         if self._index is None:
-            index = CellIndex()
-            for frame in self.table.written():
-                index.add(frame, self.entries(frame))
-            self._index = index
+            self._index = read_index(self._index_file, self.table.state())
+        if self._index is None:
+            self._index = self._scanned()
         return self._index
 
+    def note_index(self) -> None:
+        """Write down the index, so that the table need not be read when the project is opened again."""
+        if self._index is not None:
+            write_index(self._index_file, self.table.state(), self._index)
+
     def reset_index(self) -> None:
-        """Read the table again when the index is needed next."""
-        self._index = None
+        """Read the whole table now."""
+        with self.lock:
+            self._index = self._scanned()
+
+    def _scanned(self) -> CellIndex:
+        index = CellIndex()
+        for frame in self.table.written():
+            index.add(frame, self.entries(frame))
+        return index
 
     @property
     def state(self) -> State:
@@ -116,9 +129,9 @@ class Workspace:
 
     def verified(self) -> Iterator[int]:
         """Yield the frames that have a file, after forgetting what was read before."""
-        self.reset_index()
         self.memories.forget_cache()
         self.table.forget_cache()
+        self.reset_index()
         yield from self.table.written()
 
     def entries(self, frame: int) -> tuple[Entry, ...]:

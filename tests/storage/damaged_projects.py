@@ -120,16 +120,17 @@ def check(folder: Path, mode: str, kind: str, path: Path, whole: dict[int, tuple
     with contextlib.suppress(ProjectError) if kind == "folder" else contextlib.nullcontext(), project:
         frame, records_only = harmed(path)
         found = content(project)
+        if kind == "swap" and path.parts[0] == "labels":
+            wrong = [t for t in whole if found[t][2] != whole[t][2]]
+            project.verify()  # a whole chunk of another frame is only found by comparing
+            assert project.damaged_frames == wrong
+            found = content(project)
         for t, (masks, records, labels) in whole.items():
             if t == frame and not records_only:
                 if found[t][0] != masks:
                     assert t in project.damaged_frames or kind == "delete", "damage is reported by number"
                 continue
             assert found[t][0] == masks, f"masks of frame {t} are lost"
-            if kind == "swap" and path.parts[0] == "labels":
-                project.verify()  # a whole chunk of another frame is only found by comparing
-                assert (found[t][2] == labels) == (t not in project.damaged_frames)
-                found = content(project)
             assert found[t][2] == labels, f"labels of frame {t} are lost"
             if t == frame:
                 if found[t][1] != records:

@@ -138,3 +138,26 @@ def test_what_a_record_leaves_is_not_shared(project, make_record, make_mask) -> 
     assert first is not None
     first.logits[:] = 0
     assert facts(project.store.get(1, 0)) == facts(make_record(1))
+
+
+def test_the_noted_index_is_used_and_is_that_of_reading_everything(
+    tmp_path, make_record, make_mask, monkeypatch
+):
+    path = tmp_path / "a.sam2"
+    with Project.create(path, (12, 20, 30)) as project:
+        for frame in range(0, 12, 2):
+            with project.history.action("x"):
+                project.store.put_frame(frame, {i: (make_record(i), make_mask(i)) for i in (1, 2)})
+        project.store.remove(2, 4)
+        project.history.undo()
+    noted = Project.open(path)._workspace.index
+    scanned = Project.open(path)._workspace._scanned()
+    assert noted.to_json() == scanned.to_json()
+    with monkeypatch.context() as patch:
+        patch.setattr("napari_sam2.storage.frame_table.FrameTable.read", lambda *_: 1 / 0)
+        assert Project.open(path).frames(2) == [0, 2, 4, 6, 8], "no frame is read for it"
+    with Project.open(path, "a") as project:
+        project.store.put(2, 11, make_record(), make_mask())
+        assert Project.open(path).frames(2) == [0, 2, 4, 6, 8, 11], "a note that is out of date is not used"
+    (path / "masks" / "c.2").write_bytes(b"damaged")
+    assert Project.open(path).store.frames(1) == [0, 4, 6, 8]
