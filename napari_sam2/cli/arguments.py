@@ -194,9 +194,7 @@ def _add_track(commands: Any) -> None:
     _add_reading(parser)
     work = parser.add_argument_group("tracking")
     _add_model(work)
-    work.add_argument(
-        "--range", type=frame_range, default=(None, None), metavar="A:B", help="frames A to B-1 only (all)"
-    )
+    _add_range(work, "frames A to B-1 only (all)")
     work.add_argument(
         "--direction",
         choices=("forward", "backward", "both"),
@@ -228,6 +226,7 @@ def _add_export(commands: Any) -> None:
     _add_exports(parser, required=True)
     parser.add_argument("--objects", type=id_list, metavar="1,2", help="only these objects")
     parser.add_argument("--overwrite", action="store_true", help="replace existing exports")
+    _add_range(parser, "of the overlay: frames A to B-1 only (all)")
     parser.add_argument(
         "--style", choices=("fill", "outline"), default="fill", help="of the overlay (%(default)s)"
     )
@@ -260,9 +259,7 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument(
         "truth", type=Path, help="label stack, COCO, CTC or DAVIS folder with the same frames"
     )
-    parser.add_argument(
-        "--range", type=frame_range, default=(None, None), metavar="A:B", help="frames A to B-1 only (all)"
-    )
+    _add_range(parser, "frames A to B-1 only (all)")
     parser.add_argument(
         "--match",
         choices=("auto", "ids", "overlap"),
@@ -345,6 +342,10 @@ def _add_model(parser: Any) -> None:
         help=f"{', '.join(MODELS)}, a checkpoint file, or owner/name on the hub (%(default)s, no download)",
     )
     _add_device(parser)
+
+
+def _add_range(parser: Any, text: str) -> None:
+    parser.add_argument("--range", type=frame_range, default=(None, None), metavar="A:B", help=text)
 
 
 def _add_settings(parser: Any, what: str) -> None:

@@ -9,6 +9,7 @@ from argparse import Namespace
 from napari_sam2.cli.console import Console
 from napari_sam2.cli.errors import CommandError, UsageError
 from napari_sam2.cli.exporting import listing, project_results, targets, write_exports
+from napari_sam2.cli.plan import frame_limits
 from napari_sam2.cli.recordings import Recording, frames_of
 from napari_sam2.storage.errors import ProjectMismatchError
 from napari_sam2.storage.exports.formats import FORMATS
@@ -28,7 +29,9 @@ def run(args: Namespace, console: Console) -> None:
                     f"--objects: there is no object {min(missing)}, only {list(results.object_ids)}"
                 )
             results = results.select(args.objects)
+        first, last = frame_limits(args.range, project.frame_count)
         overlay = {"style": args.style, "ids": not args.no_ids, "frame_rate": args.frame_rate}
+        overlay["frames"] = (first, last + 1)
         write_exports(results, paths, console, args.overwrite, overlay, again=_same_command())
         data = {"project": project.path, "exports": {name: str(path) for name, path in paths.items()}}
         console.result(data, f"exported {project.path}:{listing(paths)}")

@@ -80,14 +80,15 @@ def write_exports(
 
     with graceful_stop(tell) as wish:
         for name, path in paths.items():
-            progress = Progress(console, f"writing {path.name}", results.n_frames)
+            options = dict(overlay or {}) if name == "mp4" else {}
+            first, end = options.get("frames") or (0, results.n_frames)
+            progress = Progress(console, f"writing {path.name}", end - first)
 
             def count(frame: int, progress: Progress = progress) -> None:
                 progress.step(frame)
                 if wish:
                     raise Interrupted(_stopped(again), wish.signal_number)
 
-            options = dict(overlay or {}) if name == "mp4" else {}
             try:
                 FORMATS[name].write(results.watched(count), path, overwrite=overwrite, **options)
             finally:

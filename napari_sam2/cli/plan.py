@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
-from napari_sam2.cli.errors import CommandError
+from napari_sam2.cli.errors import CommandError, UsageError
 from napari_sam2.storage.documents import WRITER
 from napari_sam2.storage.project import Project
 
@@ -83,3 +83,12 @@ class Plan:
         numbers = {k: None if data[k] is None else int(data[k]) for k in ("first", "last")}
         ids = None if objects is None else tuple(int(i) for i in objects)
         return cls(passes, **numbers, objects=ids, done=int(data["done"]))
+
+
+def frame_limits(wanted: tuple[int | None, int | None], n_frames: int) -> tuple[int, int]:
+    """Return first and last frame (included) of ``--range``."""
+    first = wanted[0] or 0
+    end = n_frames if wanted[1] is None else wanted[1]
+    if first >= n_frames or end > n_frames:
+        raise UsageError(f"--range {first}:{end} is outside the source, which has frames 0 to {n_frames - 1}")
+    return first, end - 1

@@ -13,7 +13,7 @@ from napari_sam2.cli.errors import CommandError, UsageError
 from napari_sam2.cli.exporting import listing, project_results, targets, write_exports
 from napari_sam2.cli.models import describe, load
 from napari_sam2.cli.option_values import options_from
-from napari_sam2.cli.plan import Direction, Plan
+from napari_sam2.cli.plan import Direction, Plan, frame_limits
 from napari_sam2.cli.progress import duration, rate_text
 from napari_sam2.cli.prompt_flags import Prompts, collect_prompts, read_objects
 from napari_sam2.cli.recordings import Recording, open_recording
@@ -51,7 +51,8 @@ def run(args: Namespace, console: Console) -> None:
         summary = track(project, model, recording, plan, console, args.export)
         paths = targets(project, args.export, args.export_to, args.overwrite)
         again = ["napari-sam2", "export", str(folder), "--export", ",".join(args.export)]
-        write_exports(project_results(project, recording), paths, console, args.overwrite, again=again)
+        overlay = {"frames": (first, last + 1)}
+        write_exports(project_results(project, recording), paths, console, args.overwrite, overlay, again)
         report(console, project, summary, paths)
 
 
@@ -134,15 +135,6 @@ def check_free(folder: Path, overwrite: bool) -> None:
             f"{folder} exists already: go on with 'napari-sam2 resume {folder}', replace it with --overwrite, "
             "or choose another name with --out"
         )
-
-
-def frame_limits(wanted: tuple[int | None, int | None], n_frames: int) -> tuple[int, int]:
-    """Return first and last frame (included) of ``--range``."""
-    first = wanted[0] or 0
-    end = n_frames if wanted[1] is None else wanted[1]
-    if first >= n_frames or end > n_frames:
-        raise UsageError(f"--range {first}:{end} is outside the source, which has frames 0 to {n_frames - 1}")
-    return first, end - 1
 
 
 def check_prompts(prompts: Prompts, first: int, last: int, objects: tuple[int, ...] | None) -> None:

@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 import tifffile
@@ -282,6 +283,15 @@ def test_chosen_objects_and_folder(napari_sam2, project: Path) -> None:
     run = napari_sam2("export", project, "--export", "tiff", "--objects", "9")
     assert run.code == 2
     assert "no object 9" in run.err
+
+
+def test_overlay_of_a_range(napari_sam2, project: Path) -> None:
+    result = napari_sam2("export", project, "--export", "mp4,tiff", "--range", "3:8", "--json").ok()
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-i", result["exports"]["mp4"], "-f", "framecrc", "-"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert len([line for line in done.stdout.splitlines() if not line.startswith("#")]) == 5
+    assert len(tifffile.imread(result["exports"]["tiff"])) == 12  # labels always fit the source
+    assert napari_sam2("export", project, "--export", "mp4", "--range", "3:99", "--overwrite").code == 2
 
 
 def test_without_frames_the_table_has_no_intensities_and_there_is_no_video(

@@ -53,6 +53,14 @@ def test_video_has_the_source_s_rate_and_every_frame(tmp_path: Path, rate: float
     assert "yuv420p" in about
 
 
+def test_a_part_of_the_frames(tmp_path: Path) -> None:
+    _, frames = read_video(write_overlay(moving(), tmp_path / "o.mp4", ids=False, frames=(2, 5)))
+    assert len(frames) == 3
+    assert (frames[0][60, 60, 0] - frames[0][60, 60, 1]) > 60  # where the disc is on frame 2
+    with pytest.raises(ValueError, match="2:9"):
+        write_overlay(moving(), tmp_path / "p.mp4", frames=(2, 9))
+
+
 def test_odd_sides_are_padded_by_one_and_not_scaled(tmp_path: Path) -> None:
     _, frames = read_video(write_overlay(moving(121, 161), tmp_path / "o.mp4"))
     assert frames[0].shape == (122, 162, 3)

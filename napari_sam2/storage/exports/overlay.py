@@ -32,6 +32,7 @@ def write_overlay(
     style: Style = "fill",
     ids: bool = True,
     frame_rate: float | None = None,
+    frames: tuple[int, int] | None = None,
 ) -> Path:
     """Write an MP4 (H.264) of the frames with the objects in their colours.
 
@@ -51,12 +52,15 @@ def write_overlay(
         Frames per second; without it that of the source, or 10 where the source has none. A source with
         variable frame rate is written with its average rate: no frame is dropped or doubled.
 
+    frames : (int, int), optional
+        Only the frames from the first to the second number, the second not included.
+
     Raises
     ------
     FileExistsError
         When ``path`` exists and ``overwrite`` is not set.
     ValueError
-        When the results have no picture to draw on.
+        When the results have no picture to draw on, or there are no such frames.
     """
     if results.picture is None:
         raise ValueError(
@@ -66,7 +70,7 @@ def write_overlay(
     height, width = results.size
     with staged(path, overwrite) as part, closing(_encoder(part, width, height, rate)) as encoder:
         encoder.send(None)
-        for found in results.frames():
+        for found in results.frames(*(frames or (0, results.n_frames))):
             drawn = draw(results.picture(found.frame), found, results, style=style, ids=ids)
             encoder.send(np.ascontiguousarray(_even(drawn)))
     return path

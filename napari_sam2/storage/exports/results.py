@@ -101,10 +101,13 @@ class Results:
                 return known
         raise KeyError(f"object {object_id} is not one of the objects {self.object_ids}")
 
-    def frames(self) -> Iterator[FrameMasks]:
-        """Read the masks of all frames, one frame at a time, objects in the order of their ids."""
+    def frames(self, first: int = 0, end: int | None = None) -> Iterator[FrameMasks]:
+        """Read the masks of the frames from ``first`` to before ``end``, one at a time, objects ordered by id."""
+        end = self.n_frames if end is None else end
+        if not 0 <= first < end <= self.n_frames:
+            raise ValueError(f"there are no frames {first}:{end}, only 0:{self.n_frames}")
         known = set(self.object_ids)
-        for frame in range(self.n_frames):
+        for frame in range(first, end):
             found = self.masks(frame)
             if found.object_ids and found.size != self.size:
                 raise ValueError(
