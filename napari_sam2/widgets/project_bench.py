@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import tempfile
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict
@@ -47,7 +49,7 @@ class ProjectBench:
         frames: FrameStack,
         resumed: bool,
         message: str,
-        folder: tempfile.TemporaryDirectory[str] | None,
+        folder: _TemporaryFolder | None,
     ) -> None:
         self._plan = plan
         self._session = session
@@ -144,12 +146,10 @@ class ProjectBench:
         """Return all masks of a frame."""
         return self._session.masks(frame)
 
-    def labels(self, frame: int) -> NDArray[np.uint16]:
-        """Return the label image (H, W) of a frame; any thread may ask."""
-        project = self._session.project
-        if frame in project.labels.stale:  # composed here, so that only the worker's thread ever writes
-            return compose_labels(project.masks(frame))
-        return project.labels.frame(frame)
+    @property
+    def labels(self) -> Callable[[int], NDArray[np.uint16]]:
+        """``labels(frame)`` gives the label image (H, W); any thread may ask, also after closing."""
+        return _SavedLabels(self._session.project, self._folder).read
 
     def tracked_frames(self) -> Iterable[int]:
         """Return the frames with any result, in order."""
@@ -192,6 +192,27 @@ class ProjectBench:
             self._session.close()
         finally:
             self._session.project.close()
+
+
+class _SavedLabels:
+    """Reads labels of a project; knows neither session nor network, so that a layer keeps none of them alive."""
+
+    def __init__(self, project: Project, folder: _TemporaryFolder | None) -> None:
+        self._project = project
+        self._folder = folder  # lives as long as something shows what is in it
+
+    def read(self, frame: int) -> NDArray[np.uint16]:
+        if frame in self._project.labels.stale:  # composed here, so that only the worker's thread ever writes
+            return compose_labels(self._project.masks(frame))
+        return self._project.labels.frame(frame)
+
+
+class _TemporaryFolder:
+    """A folder that is deleted when nobody uses it any more."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="napari-sam2-"))
+        weakref.finalize(self, shutil.rmtree, self.path, True)
 
 
 class BenchOpener:
@@ -272,12 +293,12 @@ class _Search:
         except (ProjectError, OSError) as error:
             if plan.project is not None:
                 raise
-            folder = tempfile.TemporaryDirectory(prefix="napari-sam2-")
+            folder = _TemporaryFolder()
             self._message = (
                 f"Nothing is saved beyond this session, because the project folder cannot be written: {error}. "
                 "Choose another autosave folder in the preferences."
             )
-            path = Path(folder.name) / f"{name}.sam2"
+            path = folder.path / f"{name}.sam2"
             return self._session(self._created(path), plan.frames, False, folder)
 
     def _opened(self, path: Path) -> ProjectBench:
@@ -312,7 +333,7 @@ class _Search:
         project: Project,
         frames: FrameStack,
         resumed: bool,
-        folder: tempfile.TemporaryDirectory[str] | None,
+        folder: _TemporaryFolder | None,
     ) -> ProjectBench:
         try:
             session = open_session(project, self._model, frames, self._options(), verify=resumed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -100,8 +100,9 @@ class Workbench(Protocol):
         """Return all masks of a frame."""
         ...
 
-    def labels(self, frame: int) -> NDArray[np.uint16]:
-        """Return the label image (H, W) of a frame; the only method that any thread may call at any time."""
+    @property
+    def labels(self) -> Callable[[int], NDArray[np.uint16]]:
+        """``labels(frame)`` gives the label image (H, W); any thread may ask, also after closing."""
         ...
 
     def tracked_frames(self) -> Iterable[int]:

@@ -1,0 +1,95 @@
+"""One line that says what goes on and what to do next, with a button where something can be done about it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from qtpy.QtCore import QSize, Qt
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy
+
+from napari_sam2.widgets.controller import Controller
+from napari_sam2.widgets.dock_session import Listening
+from napari_sam2.widgets.states import ProjectState, Status
+from napari_sam2.widgets.style import GAP, MARGIN
+
+_NO_IMAGE = "Drop a recording into the window, or try File ▸ Open Sample ▸ SAM 2."
+
+
+class Banner(QFrame):
+    """The status of a controller."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setObjectName("sam2Banner")
+        self._controller: Controller | None = None
+        self._listening = Listening()
+        self._resumed = ""
+        self._act: Callable[[], None] = lambda: None
+        self.text = QLabel(_NO_IMAGE)
+        self.text.setWordWrap(True)
+        self.text.setTextFormat(Qt.TextFormat.PlainText)
+        self.text.setMinimumWidth(40)
+        self.text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
+        self.button = QPushButton()
+        self.button.setMaximumSize(QSize(140, 60))
+        self.button.hide()
+        self.button.clicked.connect(lambda: self._act())
+        row = QHBoxLayout(self)
+        row.setContentsMargins(MARGIN, 4, 4, 4)
+        row.setSpacing(GAP)
+        row.addWidget(self.text, 1)
+        row.addWidget(self.button)
+
+    def show_controller(self, controller: Controller | None) -> None:
+        """Show another controller's status."""
+        self._controller = controller
+        self._resumed = ""
+        self._listening.to(controller, status=self._on_status, project=self._on_project)
+        if controller is None:
+            self._show(_NO_IMAGE)
+        else:
+            self._on_project(controller.project)
+            self._on_status(controller.status)
+
+    def _on_project(self, project: ProjectState) -> None:
+        controller = self._controller
+        if controller is not None and project.resumed and len(controller.objects):
+            count = len(controller.objects)
+            self._resumed = f"Welcome back: {count} object{'s' * (count != 1)} of last time are here. "
+
+    def _on_status(self, status: Status) -> None:
+        controller = self._controller
+        if controller is None:
+            return
+        if not status.plane_is_current:
+            self._show(status.message, "warning", "Work here", controller.follow_plane)
+        elif controller.model.phase == "failed":
+            choice = controller.preferences.model
+            again = lambda: controller.load_model(choice.name, choice.device, choice.precision)  # noqa: E731
+            self._show(status.message, "warning", "Try again", again)
+        elif controller.project.message and status.phase != "opening":
+            self._show(controller.project.message, "warning")
+        elif self._resumed and status.phase == "ready":
+            self._show(self._resumed + status.message, "", "Start over", self._start_over)
+        else:
+            self._show(status.message)
+
+    def _start_over(self) -> None:
+        """Delete everything that was resumed; undo brings it back."""
+        self._resumed = ""
+        if self._controller is not None:
+            self._controller.objects.delete(self._controller.objects.ids)
+
+    def _show(
+        self, text: str, tone: str = "", label: str = "", act: Callable[[], None] | None = None
+    ) -> None:
+        if self.text.text() != text:
+            self.text.setText(text)
+        if self.property("tone") != tone:
+            self.setProperty("tone", tone)
+            self.style().unpolish(self)
+            self.style().polish(self)
+        self.button.setText(label)
+        self.button.setVisible(bool(label))
+        if act is not None:
+            self._act = act
