@@ -375,6 +375,36 @@ def test_without_cuda_the_best_device_is_taken_with_a_warning(monkeypatch, tmp_p
         assert build_sam2("sam2.1_hiera_t.yaml").device.type in ("cpu", "mps")
 
 
+@pytest.mark.parametrize(
+    ("repository", "name"),
+    [
+        ("facebook/sam2.1-hiera-tiny", "tiny"),
+        ("facebook/sam2-hiera-base-plus", "base_plus-2.0"),
+        ("somebody/finetuned", "somebody/finetuned"),
+    ],
+)
+def test_hub_repositories_become_model_names(repository, name, monkeypatch):
+    asked = []
+
+    def load(wanted, *_, **__):
+        asked.append(wanted)
+        return recipe_model(TINY)
+
+    monkeypatch.setattr("napari_sam2.reference.build.load_model", load)
+    assert (
+        SAM2ImagePredictor.from_pretrained(repository, device="cpu", mask_threshold=0.5).mask_threshold == 0.5
+    )
+    predictor = SAM2VideoPredictor.from_pretrained(repository, device="cpu", memory_dtype="bfloat16")
+    assert predictor.options.memory_dtype == "bfloat16"
+    assert predictor.image_size == 64
+    assert asked == [name, name]
+
+
+def test_a_checkpoint_needs_a_configuration():
+    with pytest.raises(ValueError, match="is no configuration"):
+        build_sam2("somebody/finetuned", "weights.pt", device="cpu")
+
+
 def test_training_mode(monkeypatch):
     monkeypatch.setattr("napari_sam2.reference.build.Sam2", lambda config: recipe_model(TINY))
     assert build_sam2("sam2.1_hiera_t.yaml", device="cpu", mode="train").training
