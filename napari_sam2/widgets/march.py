@@ -116,11 +116,17 @@ class March:
         return Leg(start, stop, leg.reverse)
 
     def _reach(self, leg: Leg, frame: int, object_id: int) -> int:
-        """Return from where on a leg has to be visited again: a result answers the prompts on both its sides."""
-        own = [f for f, i in self._bench.prompts if i == object_id and f != frame]
-        if leg.reverse:
-            return min([f for f in own if f > frame] + [_start(leg)])
-        return max([f for f in own if f < frame] + [_start(leg)])
+        """Return from where on a leg has to be visited again.
+
+        A result answers the prompts on both its sides, so this begins at the object's prompt before; without
+        one it begins here, because nothing is looked for before the first prompt.
+        """
+        own = [f for f, i in self._bench.prompts if i == object_id]
+        before = [f for f in own if _is_before(leg, f, frame)]
+        if not before:
+            return frame
+        nearest = min(before) if leg.reverse else max(before)
+        return _start(leg) if _is_before(leg, nearest, _start(leg)) else nearest
 
 
 def _start(leg: Leg) -> int:
