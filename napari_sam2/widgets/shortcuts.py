@@ -39,7 +39,7 @@ class Shortcut:
     @property
     def shown(self) -> str:
         """The key as people read it."""
-        return self.key.replace("-", "+")
+        return self.key.replace("Control", "Ctrl").replace("-", "+")
 
     @property
     def sentence(self) -> str:
@@ -112,11 +112,9 @@ class Keys:
 
     def release(self) -> None:
         """Unbind the keys that are still those of this dock."""
-        bound, mine = dict(self._bound), [key for key in self._bound if self._holds(key)]
+        for key in [key for key in self._bound if self._holds(key)]:
+            self._viewer.bind_key(key, None)
         self._bound.clear()
-        for key in mine:
-            if key in bound:
-                self._viewer.bind_key(key, None)
 
     def _holds(self, key: str) -> bool:
         return any(found is self._bound[key] for found in self._viewer.keymap.values())

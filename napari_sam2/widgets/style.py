@@ -78,13 +78,18 @@ class Look:
 
     def __init__(self, viewer: Any, dock: QWidget) -> None:
         self._viewer = viewer
-        self._dock = dock
+        self._styled: list[QWidget] = []
         self._icons: dict[QAbstractButton, str] = {}
         self._followers: list[Callable[[], None]] = []
         self.palette = Palette.of(str(viewer.theme))
         self._connections = Connections()
         self._connections.add(viewer.events, "theme", self._on_theme)
-        dock.setStyleSheet(_sheet(self.palette))
+        self.style(dock)
+
+    def style(self, widget: QWidget) -> None:
+        """Style a widget with everything in it, from now on."""
+        self._styled.append(widget)
+        widget.setStyleSheet(_sheet(self.palette))
 
     def put_icon(self, button: QAbstractButton, name: str) -> None:
         """Show an icon on a button, in the theme's colour from now on."""
@@ -99,11 +104,13 @@ class Look:
         """Stop following."""
         self._connections.close()
         self._icons.clear()
+        self._styled.clear()
         self._followers.clear()
 
     def _on_theme(self, event: Any = None) -> None:
         self.palette = Palette.of(str(self._viewer.theme))
-        self._dock.setStyleSheet(_sheet(self.palette))
+        for widget in self._styled:
+            widget.setStyleSheet(_sheet(self.palette))
         for button, name in self._icons.items():
             self.put_icon(button, name)
         for repaint in self._followers:
@@ -213,7 +220,8 @@ QLabel#sam2Muted {{ color: {p.muted}; }}
 QFrame#sam2Line {{ background: {p.button}; max-height: 1px; min-height: 1px; border: 0; }}
 QFrame#sam2Banner {{ background: {p.raised}; border-radius: 4px; border-left: 3px solid {p.accent}; }}
 QFrame#sam2Banner[tone="warning"] {{ border-left-color: {p.warning}; }}
-QToolButton {{ background: {p.button}; border: 1px solid {p.button}; border-radius: 3px; padding: 4px; color: {p.text}; }}
+QToolButton {{ background: {p.button}; border: 1px solid {p.button}; border-radius: 3px; }}
+QToolButton {{ padding: 4px; color: {p.text}; }}
 QToolButton[autoRaise="true"] {{ background: transparent; border-color: transparent; padding: 3px; }}
 QToolButton:hover {{ background: {p.hover}; }}
 QToolButton:pressed, QToolButton:checked {{ background: {p.accent}; border-color: {p.text}; }}

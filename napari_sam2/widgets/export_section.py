@@ -1,0 +1,130 @@
+"""Results: tracks, files, and where everything is saved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+from napari.utils.notifications import show_error, show_info
+from qtpy.QtCore import QUrl
+from qtpy.QtGui import QDesktopServices
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+
+from napari_sam2.storage.exports.formats import FORMATS, ExportFormat
+from napari_sam2.widgets.controller import Controller
+from napari_sam2.widgets.dock_session import Listening
+from napari_sam2.widgets.states import ProjectState
+from napari_sam2.widgets.style import GAP, Look, title_label, tool_button
+from napari_sam2.widgets.verbs import Verbs
+
+
+class ExportSection(QWidget):
+    """Buttons for results, and the line about the project.
+
+    Parameters
+    ----------
+    look : Look
+        Icons.
+    verbs : Verbs
+        Tells what cannot be done.
+    """
+
+    def __init__(self, look: Look, verbs: Verbs) -> None:
+        super().__init__()
+        self._verbs = verbs
+        self._controller: Controller | None = None
+        self._listening = Listening()
+        self._path: Path | None = None
+        self.ask_path: Callable[[ExportFormat, Path], str] = self._ask_path
+        self.tracks = tool_button(
+            look, "tracks", "Tracks", "Add a Tracks layer with the path of every object"
+        )
+        self.export = tool_button(look, "export", "Export", "Write the results to a file for other programs")
+        self.export.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.saved = tool_button(look, "saved", tip="Everything is saved as you work")
+        self.saved.setAutoRaise(True)
+        self.saved.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        menu = QMenu(self.export)
+        for form in FORMATS.values():
+            menu.addAction(f"{form.file_name}  –  {form.title}", lambda form=form: self.write(form))
+        self.export.setMenu(menu)
+        self.tracks.clicked.connect(self._add_tracks)
+        self.saved.clicked.connect(self._show_folder)
+        head, row = QHBoxLayout(), QHBoxLayout()
+        for line in (head, row):
+            line.setSpacing(GAP - 2)
+        head.addWidget(title_label("Results"))
+        head.addWidget(self.saved, 1)
+        row.addWidget(self.tracks)
+        row.addWidget(self.export)
+        box = QVBoxLayout(self)
+        box.setContentsMargins(0, 0, 0, 0)
+        box.setSpacing(4)
+        box.addLayout(head)
+        box.addLayout(row)
+
+    def show_controller(self, controller: Controller | None) -> None:
+        """Show another controller's results."""
+        self._controller = controller
+        self._listening.to(controller, project=self._on_project)
+        self.setEnabled(controller is not None)
+        self._on_project(ProjectState() if controller is None else controller.project)
+
+    def write(self, form: ExportFormat) -> Future[Path] | None:
+        """Ask where to, and write a format there without blocking."""
+        folder = Path.home() if self._path is None else self._path.parent
+        path = self.ask_path(form, folder / form.file_name)
+        if not path:
+            return None
+        show_info(f"Writing {Path(path).name} …")
+        future: Future[Path] | None = self._verbs.do(
+            lambda c: c.results.export(form.name, path, overwrite=True)  # the dialog has asked about it
+        )
+        if future is not None:
+            future.add_done_callback(lambda done: _tell(done, lambda written: f"Written to {written}."))
+        return future
+
+    # -- inside ------------------------------------------------------------------------------------------
+
+    def _add_tracks(self) -> None:
+        future = self._verbs.do(lambda c: c.results.add_tracks())
+        if future is not None:
+            future.add_done_callback(lambda done: _tell(done, lambda layer: f"Added {layer.name}."))
+
+    def _on_project(self, project: ProjectState) -> None:
+        self._path = project.path
+        self.saved.setVisible(project.path is not None)
+        if project.path is None:
+            return
+        text = "not saved after closing" if project.temporary else "saved as you go"
+        self.saved.setText(text)
+        self.saved.setToolButtonStyle(_beside())
+        tip = (
+            project.message
+            or f"Everything is saved as you work, in\n{project.path}\nClick to open the folder."
+        )
+        self.saved.setToolTip(tip)
+
+    def _show_folder(self) -> None:
+        if self._path is not None:
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._path.parent)))
+
+    def _ask_path(self, form: ExportFormat, start: Path) -> str:
+        path, _ = QFileDialog.getSaveFileName(self, f"Export: {form.title}", str(start))
+        return str(path)
+
+
+def _tell(done: Future[Any], words: Callable[[Any], str]) -> None:
+    error = done.exception()
+    if error is not None:
+        show_error(str(error))
+    else:
+        show_info(words(done.result()))
+
+
+def _beside() -> Any:
+    from qtpy.QtCore import Qt
+
+    return Qt.ToolButtonStyle.ToolButtonTextBesideIcon

@@ -1,0 +1,176 @@
+"""SAM2 Tracker: the whole workflow in one dock, with a timeline under the canvas."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+
+import napari.viewer
+from qtpy.QtCore import QEvent, Qt, QTimer
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
+
+from napari_sam2.widgets.banner import Banner
+from napari_sam2.widgets.cheat_sheet import CheatSheet
+from napari_sam2.widgets.dock_session import DockSession
+from napari_sam2.widgets.export_section import ExportSection
+from napari_sam2.widgets.history_buttons import HistoryButtons
+from napari_sam2.widgets.image_section import ImageSection
+from napari_sam2.widgets.model_section import ModelSection
+from napari_sam2.widgets.objects_section import ObjectsSection
+from napari_sam2.widgets.propagation_section import PropagationSection
+from napari_sam2.widgets.shortcuts import Keys
+from napari_sam2.widgets.style import GAP, MARGIN
+from napari_sam2.widgets.timeline_dock import TimelinePanel
+from napari_sam2.widgets.tools_section import ToolsSection
+from napari_sam2.widgets.verbs import Verbs
+
+TIMELINE_NAME = "SAM2 timeline"
+
+
+class TrackerDock(QWidget):
+    """Choose an image, click on objects, track them through time, look where the model doubts, correct, export.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where the dock is.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self._viewer = viewer
+        self.session = session = DockSession(self, viewer)
+        self.verbs = verbs = Verbs(lambda: session.controller)
+        look = session.look
+        self.image = ImageSection(viewer, look)
+        self.model = ModelSection(look)
+        self.history = HistoryButtons(look, verbs, self.show_help)
+        self.banner = Banner()
+        self.objects = ObjectsSection(look)
+        self.tools = ToolsSection(viewer, look, verbs)
+        self.tracking = PropagationSection(look, verbs)
+        self.results = ExportSection(look, verbs)
+        self.timeline = TimelinePanel(look, verbs)
+        look.style(self.timeline)
+        self._timeline_dock: Any = None
+        self._sheet: CheatSheet | None = None
+        self._keys = Keys(viewer, self._acts())
+        self._lay_out()
+        session.add(
+            self.image, self.model, self.history, self.banner, self.objects, self.tools, self.tracking,
+            self.results, self.timeline,
+        )  # fmt: skip
+        for closer in (
+            self.image.close_section,
+            self.tools.close_section,
+            self._keys.release,
+            self._drop_timeline,
+        ):
+            session.on_close(closer)
+        self.image.chosen.connect(session.choose)
+        self._moves = viewer.dims.events.point
+        self._moves.connect(self._on_moved)
+        session.on_close(lambda: self._moves.disconnect(self._on_moved))
+        self.image.start()
+
+    @property
+    def controller(self) -> Any:
+        """What this dock works with; None without an image."""
+        return self.session.controller
+
+    def show_help(self) -> None:
+        """Show all keys."""
+        if self._sheet is None:
+            self._sheet = CheatSheet(self, self.session.look)
+            self._sheet.destroyed.connect(self._forget_sheet)
+        self._sheet.show()
+        self._sheet.raise_()
+
+    def event(self, event: QEvent | None) -> bool:
+        """Take the keys when the dock is used, and bring the timeline when it is shown for the first time."""
+        if event is not None and event.type() in (QEvent.Type.Show, QEvent.Type.Enter):
+            self._keys.take()
+            if self._timeline_dock is None and event.type() == QEvent.Type.Show:
+                QTimer.singleShot(0, self._add_timeline)
+        return bool(super().event(event))
+
+    # -- inside ------------------------------------------------------------------------------------------
+
+    def _lay_out(self) -> None:
+        body = QWidget()
+        body.setObjectName("sam2Body")
+        box = QVBoxLayout(body)
+        box.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
+        box.setSpacing(GAP)
+        head = QHBoxLayout()
+        head.setSpacing(GAP)
+        head.addWidget(self.model, 1)
+        head.addWidget(self.history, 0, Qt.AlignmentFlag.AlignTop)
+        box.addWidget(self.image)
+        box.addLayout(head)
+        box.addWidget(self.banner)
+        box.addWidget(self.objects, 1)
+        for section in (self.tools, self.tracking, self.results):
+            box.addWidget(_line())
+            box.addWidget(section)
+        area = QScrollArea()
+        area.setWidget(body)
+        area.setWidgetResizable(True)
+        area.setFrameShape(QFrame.Shape.NoFrame)
+        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        outer = QVBoxLayout(self)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(area)
+        letter = self.fontMetrics().averageCharWidth()
+        self.setMinimumWidth(max(300, 44 * letter))
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+
+    def _acts(self) -> dict[str, Any]:
+        verbs, tools, track = self.verbs, self.tools, self.tracking.track
+        return {
+            **{name: (lambda name=name: tools.choose(name)) for name in tools.buttons},
+            "sign": tools.switch_sign,
+            "cycle": verbs.cycle,
+            "clear": verbs.clear,
+            "new_object": verbs.new_object,
+            "next_object": lambda: verbs.step_object(1),
+            "previous_object": lambda: verbs.step_object(-1),
+            "solo": verbs.solo,
+            "forward": lambda: track("forward"),
+            "backward": lambda: track("backward"),
+            "both": lambda: track("both"),
+            "stop": verbs.stop,
+            "next_doubt": lambda: verbs.go_to_doubt(1),
+            "previous_doubt": lambda: verbs.go_to_doubt(-1),
+            "undo": verbs.undo,
+            "redo": verbs.redo,
+            "help": self.show_help,
+        }
+
+    def _on_moved(self, event: Any = None) -> None:
+        self.tools.on_frame()
+
+    def _add_timeline(self) -> None:
+        if self._timeline_dock is not None or self.parent() is None:
+            return
+        self._timeline_dock = self._viewer.window.add_dock_widget(
+            self.timeline, name=TIMELINE_NAME, area="bottom", add_vertical_stretch=False
+        )
+
+    def _drop_timeline(self) -> None:
+        dock, self._timeline_dock = self._timeline_dock, None
+        if dock is not None:
+            # The window may be gone already, and the timeline's dock with it.
+            with suppress(RuntimeError, AttributeError, LookupError):
+                self._viewer.window.remove_dock_widget(dock)
+        with suppress(RuntimeError):
+            self.timeline.deleteLater()
+
+    def _forget_sheet(self) -> None:
+        self._sheet = None
+
+
+def _line() -> QFrame:
+    line = QFrame()
+    line.setObjectName("sam2Line")
+    return line
