@@ -36,6 +36,7 @@ class History:
     def __init__(self, workspace: Workspace, budget_bytes: int = DEFAULT_BUDGET) -> None:
         self._workspace = workspace
         self.budget_bytes = budget_bytes
+        self._overdue = False
 
     # What can be done ---------------------------------------------------------------------------------
 
@@ -123,7 +124,9 @@ class History:
             if not self.can_undo:
                 raise ProjectError("there is no action to continue")
             self._change(workspace.versions.continued())
+            self._overdue = True
             workspace.states.publish(workspace.versions.settled, workspace.state)
+            self._overdue = False
 
     def commit(self) -> None:
         """End the action that is going on; nothing happens without one."""
@@ -131,8 +134,10 @@ class History:
         with workspace.lock:
             if workspace.versions.opened is None:
                 return
+            self._overdue = True
             workspace.states.save(workspace.versions.opened.last, workspace.state)
             self._change(workspace.versions.committed())
+            self._overdue = False
             workspace.states.publish(workspace.versions.settled, workspace.state)
             self.keep_budget()
 
@@ -307,7 +312,9 @@ class History:
 
     def _require_closed(self) -> None:
         opened = self._workspace.versions.opened
-        if opened is not None:
+        if opened is not None and self._overdue:
+            self.commit()  # the disk was full when it ended
+        elif opened is not None:
             raise ProjectError(f"wait until this is done: {opened.label}")
 
     def _save_unless_open(self) -> None:

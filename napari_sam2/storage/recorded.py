@@ -95,6 +95,7 @@ class RecordedSession:
     def set_prompt(self, frame: int, object_id: int, prompt: Prompt) -> FrameMasks:
         """Say all there is to say about one object on one frame; see :meth:`VideoSession.set_prompt`."""
         with self._action(f"Prompt object {object_id} on frame {frame}"):
+            self.session.restore_object(object_id)  # here, removing an object can be undone
             masks = self.session.set_prompt(frame, object_id, prompt)
             self.project.store.put_masks(masks, "draft")
             self.project.save_prompts(self.session.prompts)
@@ -300,8 +301,9 @@ class RecordedSession:
             self.history.resume()
         else:
             self.history.begin("Propagate", whole=False)
-            self.project.save_pending(run)
         try:
+            if not resumed:
+                self.project.save_pending(run)
             for masks in steps:
                 yield self._shown(masks)
         finally:

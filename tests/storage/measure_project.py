@@ -1,6 +1,6 @@
 """Script: what a project costs. Prints the numbers of docs/project-format.md (one process, one thread).
 
-``python measure_project.py [FRAMES] [LOGITS.npz]``; without real logits, smooth ones are made.
+``python measure_project.py [FRAMES]``
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -42,41 +44,47 @@ def size_of(folder: Path, name: str) -> int:
     return sum(p.stat().st_size for p in (folder / name).rglob("c.*"))
 
 
+@contextmanager
+def timed(what: str, count: int) -> Iterator[None]:
+    wall, cpu = time.perf_counter(), time.process_time()
+    yield
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    print(
+        f"{what}: {1000 * wall / count:.2f} ms ({1000 * cpu / count:.2f} ms CPU), {count / wall:.1f} per second"
+    )
+
+
 def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 60
     scenes = [scene(t) for t in range(20)]
     where = Path(tempfile.mkdtemp(dir=os.environ.get("TMPDIR")))
     path = where / "a.sam2"
     with Project.create(path, (count, HEIGHT, WIDTH)) as project:
-        for label in ("new frames", "frames tracked again"):
-            with project.history.action(label, whole=False):
-                start, cpu = time.perf_counter(), time.process_time()
+        for label in ("new frame written", "frame written again"):
+            with project.history.action(label, whole=False), timed(label, count):
                 for t in range(count):
                     project.store.put_frame(t, scenes[t % 20])
-                wall, used = time.perf_counter() - start, time.process_time() - cpu
-            print(f"{label}: {count / wall:.1f} frames/s ({1000 * used / count:.1f} ms CPU each)")
-            if label == "new frames":
+            if label == "new frame written":
                 for name in ("masks", "labels", "memories/logits", "memories/pointers"):
                     print(f"  {name}: {size_of(path, name) / count / 1024:.1f} KiB/frame")
-        start = time.perf_counter()
-        project.history.undo()
-        print(f"undo of {count} frames: {time.perf_counter() - start:.3f} s")
-        start = time.perf_counter()
-        project.flush()
-        print(f"labels brought in step: {count / (time.perf_counter() - start):.1f} frames/s")
-    start = time.perf_counter()
-    reader = Project.open(path)
-    reader.frames()
-    print(f"opened and indexed: {count / (time.perf_counter() - start):.0f} frames/s")
+        with timed(f"undo of {count} frames", 1):
+            project.history.undo()
+        with timed("labels of a frame brought in step", count):
+            project.flush()
+    with timed("frame read into the index", count):
+        scanned = Project.open(path)
+        scanned._workspace.reset_index()
+    with timed(f"opening with the noted index, {count} frames", 1):
+        reader = Project.open(path)
+        assert len(reader.frames()) == count
     for name, read in (
-        ("masks", reader.masks),
-        ("labels", reader.labels.frame),
-        ("one record", lambda t: reader.store.get(1, t)),
+        ("masks of a frame read", reader.masks),
+        ("labels of a frame read", reader.labels.frame),
+        ("one record read", lambda t: reader.store.get(1, t)),
     ):
-        start = time.perf_counter()
-        for t in range(count):
-            read(t)
-        print(f"{name} read: {count / (time.perf_counter() - start):.0f} frames/s")
+        with timed(name, count):
+            for t in range(count):
+                read(t)
     shutil.rmtree(where)
 
 

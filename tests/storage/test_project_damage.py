@@ -131,3 +131,17 @@ def test_damage_from_the_root_document_that_still_parses(made) -> None:
     project = Project.open(made)
     assert project.frame_count == 5
     assert any("checksum" in text for text in project.damage)
+
+
+def test_the_reader_in_the_documentation_finds_what_the_project_finds(tmp_path, monkeypatch) -> None:
+    text = (HERE.parents[1] / "docs" / "project-format.md").read_text(encoding="utf-8")
+    blocks = [block.split("```")[0] for block in text.split("```python\n")[1:]]
+    (code,) = [block for block in blocks if "import json, zarr" in block]
+    monkeypatch.chdir(tmp_path)
+    script("damaged_projects").make(tmp_path / "cells.sam2")
+    project = Project.open("cells.sam2")
+    for frame in range(5):
+        names: dict = {}
+        exec(code.replace("[12]", f"[{frame}]"), names)
+        found = {i: item["object_score"] for i, item in names["current"].items()}
+        assert found == {i: score for i, (score, _) in project.scores(frame).items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib.util
 from dataclasses import asdict
 from pathlib import Path
@@ -16,11 +17,13 @@ from napari_sam2.storage import (
     ModelDescription,
     Project,
     ProjectError,
+    ProjectFullError,
     ProjectMismatchError,
     ProjectReadOnlyError,
     RecordedSession,
     SourceDescription,
     describe_model,
+    files,
     open_session,
 )
 from napari_sam2.storage.fingerprint import fingerprint
@@ -292,12 +295,52 @@ def test_objects_have_names_and_colours(session) -> None:
     assert session.object_ids == ()
 
 
-def test_a_removed_id_can_be_added_again(session) -> None:
+def test_a_removed_id_can_be_used_again(session) -> None:
     session.set_prompt(4, 1, tiny.PROMPTS[4, 1])
     session.remove_object(1)
     session.add_object(1)
     session.set_prompt(5, 1, tiny.PROMPTS[4, 1])
     assert session.project.frames(1) == [5]
+    session.remove_object(1)
+    session.set_prompt(6, 1, tiny.PROMPTS[4, 1])
+    assert session.project.frames(1) == [6]
+    for expected in ([], [5], [], [], [4]):
+        session.undo()
+        assert session.project.frames(1) == expected
+
+
+@pytest.mark.parametrize("writes", [1, 3, 4, 25, 27])
+def test_a_full_disk_stops_tracking_and_with_room_it_goes_on(
+    tmp_path, model, frames, session, monkeypatch, writes
+) -> None:
+    prompted(session)
+    list(session.propagate())
+    expected = state(session.project)
+    real, left = files.replace_file, [writes]
+
+    def full(target: Path, data: bytes) -> None:
+        left[0] -= 1
+        if left[0] < 0:
+            with files.file_errors(target):
+                raise OSError(errno.ENOSPC, "No space left on device")
+        real(target, data)
+
+    with Project.create(tmp_path / "b.sam2", SHAPE) as project:
+        other = prompted(open_session(project, model, frames, tiny.OPTIONS))
+        other.commit()
+        with monkeypatch.context() as patch:
+            for module in ("files", "frame_table", "memories", "label_stack", "workspace", "state_files"):
+                patch.setattr(f"napari_sam2.storage.{module}.replace_file", full)
+            with pytest.raises(ProjectFullError, match="free some space"):
+                list(other.propagate())
+        if writes > 5:
+            list(other.resume())
+        else:  # not even begun, perhaps
+            list(other.resume() if other.pending else other.propagate())
+        assert state(project) == expected
+        while other.can_undo:
+            other.undo()
+        assert project.frames() == []
 
 
 def test_a_prompt_that_fails_changes_nothing(session) -> None:
