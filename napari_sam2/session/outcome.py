@@ -49,7 +49,7 @@ class Outcome:
         """Take over one row of the network's answer."""
         return cls(
             rounded(result.logits[0, 0], store_dtype),
-            result.pointer[0].float(),
+            result.pointer[0].float().clone(),  # not a view that keeps the whole batch
             float(result.object_score[0]),
             float(result.iou[0]),
         )

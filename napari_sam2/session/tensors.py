@@ -19,6 +19,8 @@ PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)
 NEGATIVE, POSITIVE, TOP_LEFT, BOTTOM_RIGHT = 0, 1, 2, 3
 FILLED_HOLE_LOGIT = 0.1
+# Frame-size logits of a crowd on a large frame would take gigabytes.
+MASKS_AT_ONCE = 8
 
 
 def image_tensor(frame: NDArray[np.uint8], size: int, resize: str = "bicubic") -> Tensor:
@@ -97,6 +99,15 @@ def frame_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
     """Bring low-resolution logits (N, h, w) to the frame's size (N, H, W)."""
     resized = functional.interpolate(logits[:, None].float(), size=size, mode="bilinear", align_corners=False)
     return resized[:, 0]
+
+
+def frame_masks(logits: Sequence[Tensor], size: tuple[int, int], fill_area: float = 0) -> NDArray[np.bool_]:
+    """Turn low-resolution logits (h, w) of N objects into masks (N, H, W), a few objects at a time."""
+    masks = np.empty((len(logits), *size), bool)
+    for low in range(0, len(logits), MASKS_AT_ONCE):
+        part = torch.stack(list(logits[low : low + MASKS_AT_ONCE]))
+        masks[low : low + len(part)] = (frame_logits(fill_holes(part, fill_area), size) > 0).cpu().numpy()
+    return masks
 
 
 def fill_holes(

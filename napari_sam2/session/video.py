@@ -23,7 +23,7 @@ from napari_sam2.session.propagation import Step, visit
 from napari_sam2.session.records import FrameSource, RecordStore
 from napari_sam2.session.sources import checked_frame
 from napari_sam2.session.store import TemporaryStore
-from napari_sam2.session.tensors import fill_holes, non_overlapping
+from napari_sam2.session.tensors import fill_holes, frame_masks, non_overlapping
 from napari_sam2.session.tensors import frame_logits as enlarged
 from napari_sam2.session.tracked import TrackedObject
 from napari_sam2.session.video_prompts import answer, offered
@@ -302,17 +302,16 @@ class VideoSession:
         """Store results of one frame, all or none; returns their frame-size masks."""
         if not outcomes:
             return {}
-        masks = (self.frame_logits(list(outcomes.values())) > 0).cpu().numpy()
-        rows = dict(zip(outcomes, masks))
+        rows = dict(zip(outcomes, self._masks(list(outcomes.values()))))
         dtype = self.options.store_dtype
         self.store.put_frame(frame, {i: (o.record(dtype), rows[i]) for i, o in outcomes.items()})
         return rows
 
     # -- inside ------------------------------------------------------------------------------------------
 
-    def _shown_logits(self, outcomes: Sequence[Outcome]) -> Tensor:
-        logits = self.frame_logits(outcomes)
-        return non_overlapping(logits) if self.options.non_overlap else logits
+    def _masks(self, outcomes: Sequence[Outcome]) -> NDArray[np.bool_]:
+        logits = [o.logits.to(self.compute.device) for o in outcomes]
+        return frame_masks(logits, self.size, self.options.fill_hole_area)
 
     def _shown(self, step: Step) -> FrameMasks:
         return self._frame_masks(step.frame, step.outcomes, step.masks)
@@ -325,10 +324,12 @@ class VideoSession:
     ) -> FrameMasks:
         if not outcomes:
             return FrameMasks.empty(frame, self.size)
-        if known is None or self.options.non_overlap or set(known) != set(outcomes):
-            masks = (self._shown_logits(list(outcomes.values())) > 0).cpu().numpy()
-        else:
+        if self.options.non_overlap:
+            masks = (non_overlapping(self.frame_logits(list(outcomes.values()))) > 0).cpu().numpy()
+        elif known is not None and set(known) == set(outcomes):
             masks = np.stack([known[i] for i in outcomes])
+        else:
+            masks = self._masks(list(outcomes.values()))
         return FrameMasks(
             frame,
             tuple(outcomes),
