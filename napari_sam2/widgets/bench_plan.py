@@ -35,6 +35,8 @@ class BenchPlan:
         Cache, autosave folder.
     project : Path or None
         The project folder; None: found by content in the autosave folder, or made there.
+    project_required : bool
+        False: when the named project cannot be used, another one is.
     keep_contrast : bool
         A project that is found again is gone on with as it was made, whatever the contrast is now.
     """
@@ -46,6 +48,7 @@ class BenchPlan:
     choice: ModelChoice
     preferences: Preferences
     project: Path | None = None
+    project_required: bool = True
     keep_contrast: bool = True
 
 
@@ -57,6 +60,7 @@ def plan_for(
     geometry: Geometry,
     preferences: Preferences,
     project: Path | None,
+    project_required: bool,
     keep_contrast: bool,
 ) -> BenchPlan:
     """Find out everything from the layers, as they look now."""
@@ -70,5 +74,6 @@ def plan_for(
         preferences.model,
         preferences,
         project,
+        project_required,
         keep_contrast,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -18,6 +17,7 @@ from napari_sam2.widgets.controller_replies import Replies
 from napari_sam2.widgets.controller_results import Results
 from napari_sam2.widgets.controller_status import StatusLine
 from napari_sam2.widgets.controller_timeline import Timeline
+from napari_sam2.widgets.controller_waiting import process_until
 from napari_sam2.widgets.controller_watch import ViewerWatch
 from napari_sam2.widgets.layers import geometry_of
 from napari_sam2.widgets.layers_geometry import Geometry
@@ -58,6 +58,8 @@ class Controller:
         Which axis of the layer is travelled; by default time, else the first.
     project : path, optional
         The project folder; by default one in the autosave folder that is found again by the image's content.
+    project_required : bool
+        False: when it cannot be used, go on as if it had not been named, and say so.
 
     Raises
     ------
@@ -73,6 +75,7 @@ class Controller:
         preferences: Preferences | None = None,
         travel_axis: int | None = None,
         project: Path | None = None,
+        project_required: bool = True,
     ) -> None:
         preferences = preferences or Preferences()
         geometry = geometry_of(images, viewer.dims.point, travel_axis)
@@ -88,6 +91,7 @@ class Controller:
         self.objects.on_delete = self.prompts.forget_objects
         self._opener = opener
         self._project = project
+        self._project_required = project_required
         self._progress = Progress(self._desk)
         self._replies = Replies(
             self._desk, self.timeline, self.objects, self.prompts, self.results, self._progress
@@ -190,18 +194,9 @@ class Controller:
     # -- model and frames --------------------------------------------------------------------------------
 
     def load_model(self, name: str, device: str = "auto", precision: str = "auto") -> None:
-        """Load a network (without blocking) and open a session with it.
+        """Load a network (without blocking) and open a session with it; arguments as :class:`ModelChoice` has them.
 
         Prompts stay; results made by another network stay in its own project and come back with it.
-
-        Parameters
-        ----------
-        name : str
-            "nano", a released model, a file, or a repository; see :func:`napari_sam2.load_model`.
-        device : str
-            "auto", "cpu", "cuda", "mps".
-        precision : str
-            "auto", "exact" (float32) or "fast" (bfloat16).
         """
         choice = ModelChoice(str(name), device, precision)
         if self.model.name not in ("", choice.name):
@@ -242,7 +237,7 @@ class Controller:
         Parameters
         ----------
         direction : {"forward", "backward", "both"}
-            Both: forward first, then backward.
+            Both: first forward.
         start : int, optional
             Where to begin; by default at the first prompt (backward: at the last one).
         stop : int, optional
@@ -308,29 +303,12 @@ class Controller:
         Parameters
         ----------
         timeout : float
-            Seconds.
+            Seconds; then TimeoutError is raised. RuntimeError: the controller was closed meanwhile.
         until : callable or Future, optional
             Wait until it returns True, or is done (then its result is returned), instead.
-
-        Raises
-        ------
-        TimeoutError
-            After ``timeout`` seconds.
-        RuntimeError
-            The controller was closed meanwhile.
         """
         done = until.done if isinstance(until, Future) else until or self._is_quiet
-        end = time.monotonic() + timeout
-        self.process()
-        while not done():
-            if self._closed:
-                raise RuntimeError("this controller is closed")
-            if time.monotonic() > end:
-                raise TimeoutError(
-                    f"no answer within {timeout:g} seconds: {self.status.message or self.status}"
-                )
-            self.mailbox.wait(0.02)
-            self.process()
+        process_until(self, done, timeout)
         return until.result() if isinstance(until, Future) else None
 
     def close(self) -> None:
@@ -354,7 +332,12 @@ class Controller:
         desk = self._desk
         desk.ready = False
         plan = plan_for(
-            desk.images, desk.geometry, desk.preferences, self._project, self._replies.keep_contrast
+            desk.images,
+            desk.geometry,
+            desk.preferences,
+            self._project,
+            self._project_required,
+            self._replies.keep_contrast,
         )
         opener = self._opener
         self._replies.keep_contrast = True

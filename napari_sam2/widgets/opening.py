@@ -95,7 +95,8 @@ def open_tracker(
             found.set_travel_axis(travel_axis)
         return found
     preferences = preferences or load_preferences()
-    if project is None and images and is_project(images[0].metadata.get(PROJECT_KEY, "")):
+    required = project is not None
+    if not required and images and is_project(images[0].metadata.get(PROJECT_KEY, "")):
         project = images[0].metadata[PROJECT_KEY]  # the image was opened as part of it
         model = model or _model_of(project)
     chosen = preferences.model
@@ -107,6 +108,7 @@ def open_tracker(
         replace(preferences, model=choice),
         travel_axis,
         None if project is None else Path(project),
+        required,
     )
     holder = images[0].metadata.setdefault(_KEY, _Holder())
     holder.controllers.append(controller)

@@ -256,42 +256,27 @@ class _Search:
         self._key = f"{_content_key(plan.frames)}-{_slug(Path(plan.choice.name).stem)}"
 
     def found(self) -> ProjectBench | None:
-        """Go on with the newest project of the same content that this network made."""
-        plan = self._plan
-        paths = [plan.project] if plan.project is not None and plan.project.exists() else []
-        if plan.project is None and self._folder.is_dir():
-            paths = sorted(self._folder.glob(f"*-{self._key}*.sam2"), key=_age, reverse=True)
-        for path in paths:
+        """Go on with the named project, or the newest one of the same content that this network made."""
+        for path in self._candidates():
             try:
-                bench = self._opened(path)
-            except ProjectMismatchError as error:
-                if plan.project is not None:
+                return self._opened(path)
+            except (ProjectError, ValueError) as error:
+                if self._is_named(path):
                     raise
-                if plan.keep_contrast:
-                    self._message = f"A new project was begun: {error}"
-            except ProjectLockedError as error:
-                if plan.project is not None:
-                    raise
-                self._message = f"A second project was begun, because {error}"
-            except ProjectError as error:
-                if plan.project is not None:
-                    raise
-                self._message = f"A new project was begun, because the old one cannot be used: {error}"
-            else:
-                return bench
+                self._note(error)
         return None
 
     def made(self) -> ProjectBench:
         """Make a new project; in a temporary folder when the right one cannot be written."""
         plan = self._plan
         name = f"{_slug(plan.name)}-{self._key}"
+        named = plan.project if plan.project_required else None
         try:
-            if plan.project is None:
+            if named is None:
                 self._folder.mkdir(parents=True, exist_ok=True)
-            path = plan.project or _free(self._folder, name)
-            return self._session(self._created(path), plan.frames, False, None)
+            return self._session(self._created(named or _free(self._folder, name)), plan.frames, False, None)
         except (ProjectError, OSError) as error:
-            if plan.project is not None:
+            if named is not None:
                 raise
             folder = _TemporaryFolder()
             self._message = (
@@ -300,6 +285,26 @@ class _Search:
             )
             path = folder.path / f"{name}.sam2"
             return self._session(self._created(path), plan.frames, False, folder)
+
+    def _candidates(self) -> list[Path]:
+        plan = self._plan
+        named = [plan.project] if plan.project is not None and plan.project.exists() else []
+        if plan.project is not None and plan.project_required:
+            return named
+        alike = self._folder.glob(f"*-{self._key}*.sam2") if self._folder.is_dir() else ()
+        return [*named, *sorted(alike, key=_age, reverse=True)]
+
+    def _is_named(self, path: Path) -> bool:
+        return self._plan.project_required and path == self._plan.project
+
+    def _note(self, error: Exception) -> None:
+        """Remember why a project is not used, for the user to read."""
+        if isinstance(error, ProjectLockedError):
+            self._message = f"A second project was begun, because {error}"
+        elif isinstance(error, ProjectMismatchError) and not self._plan.keep_contrast:
+            return  # that is what was asked for
+        else:
+            self._message = f"A new project was begun, because the old one cannot be used: {error}"
 
     def _opened(self, path: Path) -> ProjectBench:
         project = Project.open(path, "a")
