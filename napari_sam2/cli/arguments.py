@@ -204,7 +204,12 @@ def _add_track(commands: Any) -> None:
     work.add_argument("--objects", type=id_list, metavar="1,2", help="only these objects")
     _add_settings(work, "of the session, for example fill_hole_area=8 or precision=fast")
     out = parser.add_argument_group("results")
-    out.add_argument("--out", type=Path, metavar="NAME.sam2", help="project folder (SOURCE.sam2 beside you)")
+    out.add_argument(
+        "--out",
+        type=Path,
+        metavar="NAME.sam2",
+        help="project folder (the source's name, in the current folder)",
+    )
     out.add_argument("--overwrite", action="store_true", help="replace an existing project")
     _add_exports(out)
 
@@ -283,7 +288,7 @@ def _add_auto(commands: Any) -> None:
         "--out",
         type=Path,
         metavar="NAME.tif|NAME.json",
-        help="label image or COCO (SOURCE.labels.tif beside you)",
+        help="label image or COCO (the source's name .labels.tif, in the current folder)",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace what is there")
     _add_settings(parser, "of the search, for example points_per_side=16 or min_area=50")

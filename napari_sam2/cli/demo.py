@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_sam2.cli.console import Console
 from napari_sam2.cli.evaluate import evaluate, score_data
-from napari_sam2.cli.exporting import listing, project_results, targets, write_exports
+from napari_sam2.cli.exporting import listing, results_of, targets, write_exports
 from napari_sam2.cli.models import describe, load
 from napari_sam2.cli.plan import Plan
 from napari_sam2.cli.progress import duration, rate_text
@@ -47,7 +47,7 @@ def run(args: Namespace, console: Console) -> None:
     ) as project:
         summary = track(project, model, recording, Plan(), console, EXPORTS)
         paths = targets(project, EXPORTS, None, args.overwrite)
-        write_exports(project_results(project, recording), paths, console, args.overwrite)
+        write_exports(results_of(project, recording), paths, console, args.overwrite)
         found = evaluate(project, files["truth"], console)
         data: dict[str, Any] = {"project": str(project.path), "frames": summary.frames, **score_data(found)}
         data |= {

@@ -8,7 +8,7 @@ from argparse import Namespace
 
 from napari_sam2.cli.console import Console
 from napari_sam2.cli.errors import CommandError, UsageError
-from napari_sam2.cli.exporting import listing, project_results, targets, write_exports
+from napari_sam2.cli.exporting import listing, results_of, targets, write_exports
 from napari_sam2.cli.plan import frame_limits
 from napari_sam2.cli.recordings import Recording, frames_of
 from napari_sam2.storage.errors import ProjectMismatchError
@@ -21,7 +21,7 @@ def run(args: Namespace, console: Console) -> None:
     with Project.open(args.project) as project:
         paths = targets(project, args.export, args.export_to, args.overwrite)
         recording = _frames_if_needed(args, project, console)
-        results = project_results(project, recording)
+        results = results_of(project, recording)
         if args.objects:
             missing = set(args.objects) - set(results.object_ids)
             if missing:

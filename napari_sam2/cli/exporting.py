@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -12,8 +13,9 @@ from napari_sam2.cli.console import Console
 from napari_sam2.cli.errors import CommandError, Interrupted
 from napari_sam2.cli.interrupt import graceful_stop
 from napari_sam2.cli.progress import Progress
-from napari_sam2.cli.recordings import Recording, saved_calibration
+from napari_sam2.cli.recordings import Recording
 from napari_sam2.storage.exports.formats import FORMATS
+from napari_sam2.storage.exports.from_project import project_results
 from napari_sam2.storage.exports.results import Results
 from napari_sam2.storage.project import Project
 
@@ -21,20 +23,17 @@ OverlayOptions = Mapping[str, Any]
 LABEL_SUFFIXES = MappingProxyType({".tif": "tiff", ".tiff": "tiff", ".json": "coco"})
 
 
-def project_results(project: Project, recording: Recording | None) -> Results:
+def results_of(project: Project, recording: Recording | None) -> Results:
     """Return a project's masks as the exports read them; without a recording there are no pictures."""
-    path = project.source.path
-    return Results(
-        project.size,
-        project.frame_count,
-        project.masks,
-        tuple(project.objects.values()),
-        saved_calibration(project.source) if recording is None else recording.calibration,
-        None if recording is None else recording.intensity,
-        () if recording is None else recording.channels,
-        None if recording is None else recording.frames.frame,
-        project.path.stem if path is None else Path(path).name,
+    if recording is None:
+        return project_results(project)
+    found = project_results(
+        project,
+        intensity=recording.intensity,
+        channels=recording.channels,
+        picture=recording.frames.frame,
     )
+    return replace(found, calibration=recording.calibration)
 
 
 def targets(project: Project, names: Sequence[str], folder: Path | None, overwrite: bool) -> dict[str, Path]:

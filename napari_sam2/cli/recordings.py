@@ -68,13 +68,11 @@ class Recording:
 
     def describe(self) -> SourceDescription:
         """Return what a project keeps, enough to open exactly these frames again; reads a few of them."""
-        cal = self.calibration
-        saved: dict[str, Any] = {"axis": cal.axis, "scale": list(cal.scale), "units": list(cal.units)}
-        saved["frame_rate"] = cal.frame_rate
-        saved["frame_times"] = None if cal.frame_times is None else list(cal.frame_times)
         reading = {"axes": self.axes, "options": self.frames.options.to_dict()}
         path = str(Path(self.source.path).expanduser().absolute())
-        return SourceDescription(path, fingerprint(self.frames), self.source.kind, reading, saved)
+        return SourceDescription(
+            path, fingerprint(self.frames), self.source.kind, reading, self.calibration.to_json()
+        )
 
     @property
     def _channel_count(self) -> int:
@@ -143,22 +141,6 @@ def frames_of(project: Project, moved_to: str | None = None) -> Recording:
             "say where they are with --source PATH"
         )
     return recording
-
-
-def saved_calibration(description: SourceDescription) -> Calibration:
-    """Return the calibration that a project keeps; a plain one where it keeps none or it is damaged."""
-    saved = dict(description.calibration)
-    try:
-        times = saved.get("frame_times")
-        return Calibration(
-            saved.get("axis", "t"),
-            tuple(float(s) for s in saved.get("scale", (1, 1, 1))),  # type: ignore[arg-type]
-            tuple(saved.get("units", (None,) * 3)),
-            None if times is None else tuple(float(t) for t in times),
-            saved.get("frame_rate"),
-        )
-    except (ValueError, TypeError):
-        return Calibration()
 
 
 def _axis_index(source: Source, name: str) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from napari_sam2.cli.console import Console
 from napari_sam2.cli.errors import CommandError
-from napari_sam2.cli.exporting import project_results, targets, write_exports
+from napari_sam2.cli.exporting import results_of, targets, write_exports
 from napari_sam2.cli.models import load_for
 from napari_sam2.cli.plan import Plan
 from napari_sam2.cli.recordings import frames_of
@@ -32,7 +32,7 @@ def run(args: Namespace, console: Console) -> None:
             model = load_for(project, args.device, console)
             summary = track(project, model, recording, plan, console, args.export)
         again = ["napari-sam2", "export", str(args.project), "--export", ",".join(args.export)]
-        write_exports(project_results(project, recording), paths, console, args.overwrite, again=again)
+        write_exports(results_of(project, recording), paths, console, args.overwrite, again=again)
         report(console, project, summary, paths)
 
 

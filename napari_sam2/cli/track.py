@@ -10,7 +10,7 @@ from types import MappingProxyType
 
 from napari_sam2.cli.console import Console
 from napari_sam2.cli.errors import CommandError, UsageError
-from napari_sam2.cli.exporting import listing, project_results, targets, write_exports
+from napari_sam2.cli.exporting import listing, results_of, targets, write_exports
 from napari_sam2.cli.models import describe, load
 from napari_sam2.cli.option_values import options_from
 from napari_sam2.cli.plan import Direction, Plan, frame_limits
@@ -52,7 +52,7 @@ def run(args: Namespace, console: Console) -> None:
         paths = targets(project, args.export, args.export_to, args.overwrite)
         again = ["napari-sam2", "export", str(folder), "--export", ",".join(args.export)]
         overlay = {"frames": (first, last + 1)}
-        write_exports(project_results(project, recording), paths, console, args.overwrite, overlay, again)
+        write_exports(results_of(project, recording), paths, console, args.overwrite, overlay, again)
         report(console, project, summary, paths)
 
 
@@ -99,6 +99,8 @@ def make_project(
 def report(console: Console, project: Project, summary: Summary, paths: Mapping[str, Path]) -> None:
     """Say what came out."""
     ids = list(project.objects)
+    for lost in (i for i, frames in summary.seen.items() if not frames):
+        console.warning(f"object {lost} was not found on any frame: check its prompts, or try a larger model")
     text = (
         f"tracked {len(ids)} object{'s' if len(ids) != 1 else ''} over {summary.frames} frames "
         f"in {duration(summary.seconds)} ({rate_text(summary.rate)}): {project.path}"
@@ -108,6 +110,7 @@ def report(console: Console, project: Project, summary: Summary, paths: Mapping[
         "objects": ids,
         "frames": summary.frames,
         "seconds": round(summary.seconds, 3),
+        "frames_seen": {str(i): frames for i, frames in sorted(summary.seen.items())},
         "exports": {name: str(path) for name, path in paths.items()},
     }
     console.result(data, text + listing(paths))

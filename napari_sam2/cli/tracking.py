@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shlex
+from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from napari_sam2.cli.console import Console
 from napari_sam2.cli.errors import Interrupted
@@ -17,10 +18,11 @@ from napari_sam2.storage.recorded import RecordedSession
 
 @dataclass
 class Summary:
-    """What a run did: frames visited, and how long it took."""
+    """What a run did: frames visited, how long it took, and on how many frames each object was seen."""
 
     frames: int = 0
     seconds: float = 0.0
+    seen: Counter[int] = field(default_factory=Counter)
 
     @property
     def rate(self) -> float:
@@ -72,6 +74,7 @@ def _run_pass(
     try:
         for masks in steps:
             at = masks.frame
+            summary.seen.update({i: int(m.any()) for i, m in zip(masks.object_ids, masks.masks)})
             progress.step(at)
             if wish:
                 break

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import weakref
 from dataclasses import replace
@@ -159,6 +160,27 @@ def test_unknown_objects_are_left_out(run: Results) -> None:
 def test_impossible_calibrations_are_refused(bad: dict) -> None:
     with pytest.raises(ValueError):
         Calibration(**bad)
+
+
+@pytest.mark.parametrize(
+    "calibration",
+    [
+        Calibration(),
+        Calibration("z", (2.0, 0.5, 0.25), ("µm", "micrometer", None)),
+        Calibration("t", frame_times=(0.0, 0.4, 1.7), frame_rate=29.97),
+    ],
+)
+def test_calibrations_survive_json(calibration: Calibration) -> None:
+    assert Calibration.from_json(json.loads(json.dumps(calibration.to_json()))) == calibration
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"scale": 3}, {"scale": [1]}, {"units": ["s"]}, {"frame_times": 1}, {"frame_rate": "x"}, {"axis": None}],
+)
+def test_damaged_calibrations_are_refused(bad: dict) -> None:
+    with pytest.raises(ValueError):
+        Calibration.from_json(bad)
 
 
 def test_the_first_hundred_objects_have_colours_that_differ() -> None:

@@ -11,9 +11,18 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from napari_sam2.storage.exports.calibration import Calibration
     from napari_sam2.storage.exports.formats import FORMATS, ExportFormat, export_format
+    from napari_sam2.storage.exports.from_project import project_results
     from napari_sam2.storage.exports.results import ObjectInfo, Results
 
-__all__ = ["FORMATS", "Calibration", "ExportFormat", "ObjectInfo", "Results", "export_format"]
+__all__ = [
+    "FORMATS",
+    "Calibration",
+    "ExportFormat",
+    "ObjectInfo",
+    "Results",
+    "export_format",
+    "project_results",
+]
 
 _MODULES = {
     "Calibration": "calibration",
@@ -22,6 +31,7 @@ _MODULES = {
     "export_format": "formats",
     "ObjectInfo": "results",
     "Results": "results",
+    "project_results": "from_project",
 }
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
 # Name that OME-Zarr asks for -> symbol that OME-TIFF and column titles use.
 SYMBOLS = {
@@ -106,3 +108,27 @@ class Calibration:
         if unit is not None:
             return frame * self.scale[0], unit
         return None if self.frame_rate is None else (frame / self.frame_rate, "s")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a JSON-ready dict, as a project keeps it."""
+        plain = asdict(self)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in plain.items()}
+
+    @classmethod
+    def from_json(cls, saved: Mapping[str, Any]) -> Calibration:
+        """Read what :meth:`to_json` wrote; what is missing keeps its default. ValueError when it is damaged."""
+        try:
+            step, y, x = (float(s) for s in saved.get("scale", (1, 1, 1)))
+            units = tuple(None if u is None else str(u) for u in saved.get("units", (None,) * 3))
+            times, rate = saved.get("frame_times"), saved.get("frame_rate")
+            if len(units) != 3:
+                raise ValueError(f"three units are needed, got {units}")
+            return cls(
+                str(saved.get("axis", "t")),
+                (step, y, x),
+                units,
+                None if times is None else tuple(float(t) for t in times),
+                None if rate is None else float(rate),
+            )
+        except (TypeError, AttributeError) as error:
+            raise ValueError(f"this calibration can't be read: {error}") from error
