@@ -1,5 +1,7 @@
 """One line that says what goes on and what to do next, with a button where something can be done about it."""
 
+# PyQt says of every getter that it may return None.
+# mypy: disable-error-code="union-attr"
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -34,6 +36,8 @@ class Banner(QFrame):
         self.button.setMaximumSize(QSize(140, 60))
         self.button.hide()
         self.button.clicked.connect(lambda: self._act())
+        # Always as high as two lines: what is below must not jump when the text changes.
+        self.setMinimumHeight(2 * self.fontMetrics().height() + 16)
         row = QHBoxLayout(self)
         row.setContentsMargins(MARGIN, 4, 4, 4)
         row.setSpacing(GAP)

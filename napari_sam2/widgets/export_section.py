@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from napari.utils.notifications import show_error, show_info
-from qtpy.QtCore import QUrl
+from qtpy.QtCore import Qt, QUrl
 from qtpy.QtGui import QDesktopServices
-from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QSizePolicy, QToolButton, QWidget
 
 from napari_sam2.storage.exports.formats import FORMATS, ExportFormat
 from napari_sam2.widgets.controller import Controller
@@ -44,7 +44,7 @@ class ExportSection(QWidget):
         self.export = tool_button(look, "export", "Export", "Write the results to a file for other programs")
         self.export.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.saved = tool_button(look, "saved", tip="Everything is saved as you work")
-        self.saved.setAutoRaise(True)
+        self.saved.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.saved.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         menu = QMenu(self.export)
         for form in FORMATS.values():
@@ -52,18 +52,14 @@ class ExportSection(QWidget):
         self.export.setMenu(menu)
         self.tracks.clicked.connect(self._add_tracks)
         self.saved.clicked.connect(self._show_folder)
-        head, row = QHBoxLayout(), QHBoxLayout()
-        for line in (head, row):
-            line.setSpacing(GAP - 2)
-        head.addWidget(title_label("Results"))
-        head.addWidget(self.saved, 1)
-        row.addWidget(self.tracks)
-        row.addWidget(self.export)
-        box = QVBoxLayout(self)
-        box.setContentsMargins(0, 0, 0, 0)
-        box.setSpacing(4)
-        box.addLayout(head)
-        box.addLayout(row)
+        row = QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(GAP - 2)
+        row.addWidget(title_label("Results"))
+        row.addWidget(self.saved, 1)
+        for button in (self.tracks, self.export):
+            button.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+            row.addWidget(button)
 
     def show_controller(self, controller: Controller | None) -> None:
         """Show another controller's results."""
@@ -98,9 +94,8 @@ class ExportSection(QWidget):
         self.saved.setVisible(project.path is not None)
         if project.path is None:
             return
-        text = "not saved after closing" if project.temporary else "saved as you go"
+        text = "not kept" if project.temporary else "autosaved"
         self.saved.setText(text)
-        self.saved.setToolButtonStyle(_beside())
         tip = (
             project.message
             or f"Everything is saved as you work, in\n{project.path}\nClick to open the folder."
@@ -122,9 +117,3 @@ def _tell(done: Future[Any], words: Callable[[Any], str]) -> None:
         show_error(str(error))
     else:
         show_info(words(done.result()))
-
-
-def _beside() -> Any:
-    from qtpy.QtCore import Qt
-
-    return Qt.ToolButtonStyle.ToolButtonTextBesideIcon

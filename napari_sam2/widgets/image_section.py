@@ -1,5 +1,7 @@
 """Choosing the image: one layer, or the channels of one picture; and the axis that is travelled."""
 
+# PyQt says of every getter that it may return None.
+# mypy: disable-error-code="union-attr"
 from __future__ import annotations
 
 from collections.abc import Sequence

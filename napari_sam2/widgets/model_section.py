@@ -74,7 +74,7 @@ class ModelSection(QWidget):
         self.settings.toggled.connect(self._more.setVisible)
         self.device.activated.connect(self._load)
         self.precision.activated.connect(self._load)
-        self.cancel.clicked.connect(lambda: self._controller and self._controller.cancel_loading())
+        self.cancel.clicked.connect(self._cancel)
 
     def show_controller(self, controller: Controller | None) -> None:
         """Show another controller's model."""
@@ -174,6 +174,10 @@ class ModelSection(QWidget):
         }
         self.runs.setText(words[model.phase])
         self.runs.setToolTip(model.message or "Device and precision that the model runs with")
+
+    def _cancel(self) -> None:
+        if self._controller is not None:
+            self._controller.cancel_loading()
 
     def _ask_file(self) -> str:
         kinds = "Checkpoints (*.safetensors *.pt *.pth);;All files (*)"

@@ -1,5 +1,7 @@
 """How a row of the table of objects is drawn: a chip of colour, a bar of doubt, a lock."""
 
+# PyQt says of every getter that it may return None.
+# mypy: disable-error-code="union-attr"
 from __future__ import annotations
 
 from typing import Any
@@ -28,10 +30,10 @@ class ObjectsDelegate(QStyledItemDelegate):
         super().__init__()
         self._look = look
 
-    def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex) -> None:
+    def paint(self, painter: QPainter | None, option: QStyleOptionViewItem, index: QModelIndex) -> None:
         """Draw one cell."""
         state: ObjectState | None = index.data(STATE_ROLE)
-        if state is None:
+        if state is None or painter is None:
             return
         if index.column() not in (Column.DOUBT, Column.LOCK, Column.OBJECT):
             super().paint(painter, option, index)

@@ -1,5 +1,7 @@
 """The table of objects with its buttons."""
 
+# PyQt says of every getter that it may return None.
+# mypy: disable-error-code="union-attr"
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -128,6 +130,7 @@ class ObjectsSection(QWidget):
         header, width = view.horizontalHeader(), view.fontMetrics().horizontalAdvance
         header.setMinimumSectionSize(20)
         header.setHighlightSections(False)
+        header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         header.setSectionResizeMode(Column.OBJECT, QHeaderView.ResizeMode.Stretch)
         header.resizeSection(Column.PROMPTS, width("Prompts") + 12)

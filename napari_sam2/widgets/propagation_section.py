@@ -72,6 +72,7 @@ class PropagationSection(QWidget):
         self.bar.setTextVisible(True)
         self.note = QLabel()
         self.note.setObjectName("sam2Muted")
+        self.note.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self._lay_out()
         self.reach.currentIndexChanged.connect(self._show_reach)
         self._show_reach()
@@ -112,16 +113,14 @@ class PropagationSection(QWidget):
             row.setSpacing(GAP - 2)
             row.setContentsMargins(0, 0, 0, 0)
         head.addWidget(title_label("Track"))
-        head.addStretch(1)
-        head.addWidget(self.note)
+        head.addWidget(self.note, 1)
+        head.addWidget(self.selected)
         for button in (self.backward, self.both, self.forward):
             ways.addWidget(button)
-        how.addWidget(self.reach)
+        how.addWidget(self.reach, 1)
         self._between = QLabel("to")
         for widget in (self.count, self.first, self._between, self.last):
             how.addWidget(widget)
-        how.addStretch(1)
-        how.addWidget(self.selected)
         run.addWidget(self.bar, 1)
         run.addWidget(self.stop)
         idle, running = QWidget(), QWidget()
@@ -156,6 +155,7 @@ class PropagationSection(QWidget):
 
     def _on_progress(self, state: PropagationState) -> None:
         running = state.phase != "idle"
+        self.selected.setVisible(not running)
         self._stack.setCurrentIndex(1 if running else 0)
         self.stop.setEnabled(state.phase in ("running", "paused"))
         if not running:

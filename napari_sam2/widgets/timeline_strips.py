@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,16 +12,16 @@ from napari_sam2.widgets.controller_timeline import TimelineRow
 Rgb = tuple[int, int, int]
 
 
-def columns_of(values: NDArray[np.generic], width: int) -> NDArray[np.generic]:
+def columns_of(values: NDArray[Any], width: int) -> NDArray[Any]:
     """Return the largest value in each of ``width`` columns, (width,), of values for every frame (T,).
 
     Of many frames per column none is lost: one doubtful frame among a hundred still shows.
     """
     count = len(values)
     if width >= count:
-        return values[np.arange(width) * count // width]
+        return np.asarray(values[np.arange(width) * count // width])
     starts = np.arange(width) * count // width
-    return np.maximum.reduceat(values, starts)  # type: ignore[no-any-return]
+    return np.asarray(np.maximum.reduceat(values, starts))
 
 
 def frame_at(x: float, width: int, count: int) -> int:
@@ -54,7 +56,8 @@ def strip(
     present = columns_of(row.present, width)
     known = columns_of(row.known, width)
     doubt = np.clip(np.asarray(columns_of(row.doubt, width), float), 0, 1)
-    doubt = np.where(doubt < 0.05, 0.0, doubt)
+    # A rest of the band always shows whose it is.
+    doubt = np.where(doubt < 0.05, 0.0, doubt) * 0.75
     out = np.zeros((height, width, 4), np.uint8)
     level = np.arange(height)[:, None]  # from above
     full = np.broadcast_to(np.asarray(present, bool), (height, width))

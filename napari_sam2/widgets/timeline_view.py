@@ -1,5 +1,7 @@
 """The timeline: for every object where it was prompted, where it is seen, and how sure the model is."""
 
+# PyQt says of every getter that it may return None.
+# mypy: disable-error-code="union-attr"
 from __future__ import annotations
 
 import numpy as np
@@ -166,7 +168,7 @@ class TimelineView(QAbstractScrollArea):
 
     def sizeHint(self) -> QSize:
         """Room for a few rows."""
-        rows = min(max(len(self._states), 2), _MOST_ROWS)
+        rows = min(max(len(self._states), 3), _MOST_ROWS)
         return QSize(400, self._ruler + rows * self._row_height + 4)
 
     def minimumSizeHint(self) -> QSize:
@@ -243,8 +245,9 @@ class TimelineView(QAbstractScrollArea):
                 (doubt.red(), doubt.green(), doubt.blue()),
                 (ground.red(), ground.green(), ground.blue()),
             )
-            pixels = np.ascontiguousarray(pixels)
-            side = QImage(pixels.data, self._width, height, 4 * self._width, QImage.Format.Format_RGBA8888)
+            side = QImage(
+                pixels.tobytes(), self._width, height, 4 * self._width, QImage.Format.Format_RGBA8888
+            )
             found = self._strips[state.object_id] = side.copy()
         return found
 

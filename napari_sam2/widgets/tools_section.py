@@ -9,10 +9,8 @@ from typing import Any
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtWidgets import (
     QButtonGroup,
-    QGridLayout,
     QHBoxLayout,
     QMenu,
-    QSizePolicy,
     QToolButton,
     QVBoxLayout,
     QWidget,
@@ -107,8 +105,8 @@ class ToolsSection(QWidget):
         self.not_here = tool_button(
             look, "negative", "Not here", tip("sign", "New marks say: this is not part of the object"), True
         )
-        self.cycle = tool_button(look, "cycle", "Other mask", tip("cycle"))
-        self.clear = tool_button(look, "clear", "Clear", tip("clear"))
+        self.cycle = tool_button(look, "cycle", tip=tip("cycle"))
+        self.clear = tool_button(look, "clear", tip=tip("clear"))
         self._signs = QButtonGroup(self)
         self._signs.addButton(self.here)
         self._signs.addButton(self.not_here)
@@ -158,20 +156,13 @@ class ToolsSection(QWidget):
         return button
 
     def _lay_out(self) -> None:
-        tools, said = QHBoxLayout(), QGridLayout()
+        tools, said = QHBoxLayout(), QHBoxLayout()
         tools.setSpacing(GAP - 2)
         for button in self.buttons.values():
             tools.addWidget(button)
         said.setSpacing(GAP - 2)
-        said.addWidget(self.here, 0, 0)
-        said.addWidget(self.not_here, 0, 1)
-        said.addWidget(self.cycle, 0, 2)
-        said.addWidget(self.clear, 0, 3)
         for button in (self.here, self.not_here, self.cycle, self.clear):
-            button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
-            button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        for column in range(4):
-            said.setColumnStretch(column, 1)
+            said.addWidget(button)
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.setSpacing(4)

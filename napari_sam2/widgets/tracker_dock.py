@@ -7,7 +7,7 @@ from typing import Any
 
 import napari.viewer
 from qtpy.QtCore import QEvent, Qt, QTimer
-from qtpy.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFrame, QHBoxLayout, QMainWindow, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_sam2.widgets.banner import Banner
 from napari_sam2.widgets.cheat_sheet import CheatSheet
@@ -53,7 +53,7 @@ class TrackerDock(QWidget):
         self.timeline = TimelinePanel(look, verbs)
         look.style(self.timeline)
         self._timeline_dock: Any = None
-        self._sheet: CheatSheet | None = None
+        self.sheet: CheatSheet | None = None
         self._keys = Keys(viewer, self._acts())
         self._lay_out()
         session.add(
@@ -80,11 +80,11 @@ class TrackerDock(QWidget):
 
     def show_help(self) -> None:
         """Show all keys."""
-        if self._sheet is None:
-            self._sheet = CheatSheet(self, self.session.look)
-            self._sheet.destroyed.connect(self._forget_sheet)
-        self._sheet.show()
-        self._sheet.raise_()
+        if self.sheet is None:
+            self.sheet = CheatSheet(self, self.session.look)
+            self.sheet.destroyed.connect(self._forget_sheet)
+        self.sheet.show()
+        self.sheet.raise_()
 
     def event(self, event: QEvent | None) -> bool:
         """Take the keys when the dock is used, and bring the timeline when it is shown for the first time."""
@@ -121,8 +121,8 @@ class TrackerDock(QWidget):
         outer = QVBoxLayout(self)
         outer.setContentsMargins(0, 0, 0, 0)
         outer.addWidget(area)
-        letter = self.fontMetrics().averageCharWidth()
-        self.setMinimumWidth(max(300, 44 * letter))
+        bar = area.verticalScrollBar().sizeHint().width()  # type: ignore[union-attr]
+        self.setMinimumWidth(body.minimumSizeHint().width() + bar)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
 
     def _acts(self) -> dict[str, Any]:
@@ -153,6 +153,10 @@ class TrackerDock(QWidget):
     def _add_timeline(self) -> None:
         if self._timeline_dock is not None or self.parent() is None:
             return
+        window = self.window()
+        if isinstance(window, QMainWindow):  # under the slider, not under the docks at the sides
+            window.setCorner(Qt.Corner.BottomRightCorner, Qt.DockWidgetArea.RightDockWidgetArea)
+            window.setCorner(Qt.Corner.BottomLeftCorner, Qt.DockWidgetArea.LeftDockWidgetArea)
         self._timeline_dock = self._viewer.window.add_dock_widget(
             self.timeline, name=TIMELINE_NAME, area="bottom", add_vertical_stretch=False
         )
@@ -167,10 +171,11 @@ class TrackerDock(QWidget):
             self.timeline.deleteLater()
 
     def _forget_sheet(self) -> None:
-        self._sheet = None
+        self.sheet = None
 
 
 def _line() -> QFrame:
     line = QFrame()
     line.setObjectName("sam2Line")
+    line.setFixedHeight(1)
     return line
