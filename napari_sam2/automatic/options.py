@@ -169,8 +169,8 @@ class AutomaticOptions:
         name : {"default", "reference", "sam1", "few large", "many small", "cells"}
             ``reference``: Meta's defaults and its exact numbers. ``sam1``: the same with the thresholds of the first
             Segment Anything (predicted IoU 0.88). ``few large``: 16 x 16 points, no specks. ``many small``: 48 x 48
-            points. ``cells``: dense cells or nuclei; one mask a point, lower thresholds (the embedded small network is
-            less sure of itself), overlaps suppressed early.
+            points. ``cells``: dense cells or nuclei; lower thresholds (the embedded small network is less sure of
+            itself than the released ones), overlaps suppressed early.
         **changes : Any
             Fields that differ from the preset.
         """
@@ -233,11 +233,9 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "few large": {"points_per_side": 16, "min_area": 400, "box_nms_thresh": 0.5, "min_mask_region_area": 100},
     "many small": {"points_per_side": 48, "box_nms_thresh": 0.5},
     "cells": {
-        "points_per_side": 32,
-        "pred_iou_thresh": 0.6,
-        "stability_score_thresh": 0.8,
-        "box_nms_thresh": 0.3,
-        "multimask_output": False,
+        "pred_iou_thresh": 0.5,
+        "stability_score_thresh": 0.6,
+        "box_nms_thresh": 0.2,
         "min_area": 20,
         "min_mask_region_area": 20,
     },
