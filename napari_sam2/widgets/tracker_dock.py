@@ -7,7 +7,7 @@ from typing import Any
 
 import napari.viewer
 from qtpy.QtCore import QEvent, Qt, QTimer
-from qtpy.QtWidgets import QFrame, QHBoxLayout, QMainWindow, QScrollArea, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QHBoxLayout, QMainWindow, QWidget
 
 from napari_sam2.widgets.banner import Banner
 from napari_sam2.widgets.cheat_sheet import CheatSheet
@@ -19,10 +19,11 @@ from napari_sam2.widgets.model_section import ModelSection
 from napari_sam2.widgets.objects_section import ObjectsSection
 from napari_sam2.widgets.propagation_section import PropagationSection
 from napari_sam2.widgets.shortcuts import Keys
-from napari_sam2.widgets.style import GAP, MARGIN
+from napari_sam2.widgets.style import GAP
 from napari_sam2.widgets.timeline_dock import TimelinePanel
 from napari_sam2.widgets.tools_section import ToolsSection
 from napari_sam2.widgets.verbs import Verbs
+from napari_sam2.widgets.vertical_area import VerticalArea, fill
 
 TIMELINE_NAME = "SAM2 timeline"
 
@@ -97,33 +98,14 @@ class TrackerDock(QWidget):
     # -- inside ------------------------------------------------------------------------------------------
 
     def _lay_out(self) -> None:
-        body = QWidget()
-        body.setObjectName("sam2Body")
-        box = QVBoxLayout(body)
-        box.setContentsMargins(MARGIN, GAP, MARGIN, GAP)
-        box.setSpacing(GAP)
-        head = QHBoxLayout()
-        head.setSpacing(GAP)
-        head.addWidget(self.model, 1)
-        head.addWidget(self.history, 0, Qt.AlignmentFlag.AlignTop)
-        box.addWidget(self.image)
-        box.addLayout(head)
-        box.addWidget(self.banner)
-        box.addWidget(self.objects, 1)
-        for section in (self.tools, self.tracking, self.results):
-            box.addWidget(_line())
-            box.addWidget(section)
-        area = QScrollArea()
-        area.setWidget(body)
-        area.setWidgetResizable(True)
-        area.setFrameShape(QFrame.Shape.NoFrame)
-        area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        outer = QVBoxLayout(self)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(area)
-        bar = area.verticalScrollBar().sizeHint().width()  # type: ignore[union-attr]
-        self.setMinimumWidth(body.minimumSizeHint().width() + bar)
-        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Expanding)
+        head = QWidget()
+        row = QHBoxLayout(head)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.setSpacing(GAP)
+        row.addWidget(self.image, 1)
+        row.addWidget(self.history)
+        rest = (self.tools, None, self.tracking, None, self.results)
+        fill(self, VerticalArea([head, self.model, self.banner, self.objects, None, *rest], self.objects))
 
     def _acts(self) -> dict[str, Any]:
         verbs, tools, track = self.verbs, self.tools, self.tracking.track
@@ -172,10 +154,3 @@ class TrackerDock(QWidget):
 
     def _forget_sheet(self) -> None:
         self.sheet = None
-
-
-def _line() -> QFrame:
-    line = QFrame()
-    line.setObjectName("sam2Line")
-    line.setFixedHeight(1)
-    return line
