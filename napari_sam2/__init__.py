@@ -32,6 +32,7 @@ _PUBLIC = {
     "MaskPrompt": "napari_sam2.prompts",
     "merged": "napari_sam2.prompts",
     "ModelConfig": "napari_sam2.model.config",
+    "open_session": "napari_sam2.storage",
     "open_source": "napari_sam2.frames",
     "open_tracker": "napari_sam2.widgets.opening",
     "PointPrompt": "napari_sam2.prompts",
