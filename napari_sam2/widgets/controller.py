@@ -60,11 +60,6 @@ class Controller:
         The project folder; by default one in the autosave folder that is found again by the image's content.
     project_required : bool
         False: when it cannot be used, go on as if it had not been named, and say so.
-
-    Raises
-    ------
-    ValueError, TypeError
-        The layers are no images, or do not fit together.
     """
 
     def __init__(
@@ -79,10 +74,12 @@ class Controller:
     ) -> None:
         preferences = preferences or Preferences()
         geometry = geometry_of(images, viewer.dims.point, travel_axis)
-        self.mailbox: Mailbox[Reply] = Mailbox()
+        self.mailbox: Mailbox[Reply | Callable[[], None]] = Mailbox()
         self.events = ControllerEvents()
         worker = SessionWorker(self.mailbox.post)
-        self._desk = Desk(viewer, tuple(images), geometry, self.events, worker, preferences)
+        self._desk = Desk(
+            viewer, tuple(images), geometry, self.events, worker, preferences, self.mailbox.post
+        )
         self.timeline = Timeline(self._desk)
         self.objects = Objects(self._desk, self.timeline)
         self.results = Results(self._desk, self.objects)
@@ -105,7 +102,7 @@ class Controller:
             self.results,
             self._progress,
             self._line,
-            self.close,
+            lambda: self.close(timeout=2.0),
             self._on_pixels_replaced,
         )
         self.events.objects.connect(self._on_objects)
@@ -238,10 +235,8 @@ class Controller:
         ----------
         direction : {"forward", "backward", "both"}
             Both: first forward.
-        start : int, optional
-            Where to begin; by default at the first prompt (backward: at the last one).
-        stop : int, optional
-            Last frame, included; by default the end of the video. For both: ``start`` and ``stop`` are the range.
+        start, stop : int, optional
+            By default from the first prompt (backward: the last one) to the end, included. For both: the range.
         count : int, optional
             So many frames from the one that is shown, instead of ``start`` and ``stop``.
         objects : iterable of int, optional
@@ -262,6 +257,14 @@ class Controller:
         """Stop a propagation between two frames; everything that is done stays."""
         self._progress.stopping()
         self._desk.worker.stop_propagation()
+
+    def resume(self) -> None:
+        """Go on with a propagation that was stopped or killed in an earlier window (``project.interrupted_at``)."""
+        rest = self._replies.interrupted
+        if rest is None:
+            raise ValueError("there is nothing to resume: no propagation was interrupted")
+        objects = None if rest.objects is None else tuple(i for i in rest.objects if i in self.objects)
+        self.propagate("backward" if rest.reverse else "forward", rest.start, rest.stop, objects=objects)
 
     def undo(self) -> None:
         """Take back the last change of prompts, objects or results; see ``history`` for what it is."""
@@ -311,13 +314,17 @@ class Controller:
         process_until(self, done, timeout)
         return until.result() if isinstance(until, Future) else None
 
-    def close(self) -> None:
-        """End the session; everything is saved, layers stay. Nothing happens when it is closed already."""
+    def close(self, timeout: float = 30.0) -> None:
+        """End the session; everything is saved, layers stay. Nothing happens when it is closed already.
+
+        A frame that is being computed is waited for, ``timeout`` seconds at most.
+        """
         if self._closed:
             return
         self._watch.close()
         self._desk.ready = False
-        self._desk.worker.close()
+        self.results.cancel_exports()
+        self._desk.worker.close(timeout)
         self.process()
         self._closed = True
         self.prompts.close()

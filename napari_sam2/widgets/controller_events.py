@@ -14,6 +14,7 @@ from napari_sam2.widgets.layers_geometry import Geometry
 from napari_sam2.widgets.requests import Call, Request
 from napari_sam2.widgets.states import (
     ErrorReport,
+    ExportState,
     HistoryState,
     ModelState,
     Preferences,
@@ -45,6 +46,8 @@ class ControllerEvents(SignalGroup):
         What can be undone.
     project : ProjectState
         Where everything is saved.
+    export : ExportState
+        Progress of writing a file.
     error : ErrorReport
         Something went wrong; show it, the session goes on.
     closed : no argument
@@ -60,6 +63,7 @@ class ControllerEvents(SignalGroup):
     propagation = Signal(PropagationState)
     history = Signal(HistoryState)
     project = Signal(ProjectState)
+    export = Signal(ExportState)
     error = Signal(ErrorReport)
     closed = Signal()
 
@@ -84,6 +88,8 @@ class Desk:
         What the user prefers.
     ready : bool
         Whether there is a session that can be asked.
+    post : callable
+        Leaves a note for the owner's thread, from any thread; it is called there.
     futures : dict of int to Future
         Who waits for which generation.
     """
@@ -94,6 +100,7 @@ class Desk:
     events: ControllerEvents
     worker: SessionWorker
     preferences: Preferences
+    post: Callable[[Callable[[], None]], None]
     ready: bool = False
     futures: dict[int, Future[Any]] = field(default_factory=dict)
 

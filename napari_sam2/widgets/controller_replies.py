@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
@@ -32,6 +33,7 @@ from napari_sam2.widgets.requests import (
     Travel,
 )
 from napari_sam2.widgets.states import HistoryState, ModelChoice, ModelState, ProjectState
+from napari_sam2.widgets.workbench import Interrupted
 
 
 class Replies:
@@ -43,6 +45,8 @@ class Replies:
         The newest snapshots.
     opening : int
         Generation of the newest opening; answers of older sessions are dropped.
+    interrupted : Interrupted or None
+        A propagation of an earlier window that did not reach its end.
     keep_contrast : bool
         Whether a project that is found again decides about the contrast.
     """
@@ -66,14 +70,18 @@ class Replies:
         self.history = HistoryState()
         self.project = ProjectState()
         self.opening = 0
+        self.interrupted: Interrupted | None = None
         self.keep_contrast = True
 
     def loading(self, choice: ModelChoice) -> None:
         """Say that a model is loaded."""
         self._tell_model(ModelState(choice.name, "loading", choice.device, choice.precision))
 
-    def take(self, reply: Reply) -> None:
-        """Take over one answer."""
+    def take(self, reply: Reply | Callable[[], None]) -> None:
+        """Take over one answer, or do what was left to be done here."""
+        if not isinstance(reply, Reply):
+            reply()
+            return
         if reply.request is not None and reply.generation < self.opening:
             self._drop(reply)
             return
@@ -120,7 +128,9 @@ class Replies:
         desk = self._desk
         device, precision = opened.runs_on
         self._tell_model(replace(self.model, phase="ready", device=device, precision=precision, message=""))
-        self.project = ProjectState(opened.path, opened.resumed, opened.temporary, opened.message)
+        self.interrupted = opened.interrupted
+        at = None if opened.interrupted is None else opened.interrupted.done
+        self.project = ProjectState(opened.path, opened.resumed, at, opened.temporary, opened.message)
         desk.events.project.emit(self.project)
         self._timeline.forget()
         self._results.open(opened.read, opened.path)

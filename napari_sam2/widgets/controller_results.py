@@ -16,9 +16,9 @@ from napari_sam2.storage.exports.results import Results as ExportedResults
 from napari_sam2.storage.exports.tracks import tracks_array
 from napari_sam2.widgets.controller_events import Desk
 from napari_sam2.widgets.controller_objects import Objects
+from napari_sam2.widgets.exporting import ExportCancelled, Exporter
 from napari_sam2.widgets.layers import placed_like
 from napari_sam2.widgets.layers_labels import ResultsLink
-from napari_sam2.widgets.workbench import Workbench
 
 Labels = NDArray[np.uint16]
 
@@ -42,6 +42,7 @@ class Results:
         self._blank = np.zeros(desk.geometry.size, np.uint16)
         self._path: Path | None = None
         self._style: tuple[Any, ...] | None = None
+        self._exporter = Exporter(desk)
         # What takes masks painted on the results as prompts; given by the controller.
         self.hold: Callable[[int, int, NDArray[np.bool_]], None] = lambda frame, object_id, mask: None
 
@@ -75,22 +76,13 @@ class Results:
     def add_tracks(self) -> Future[Any]:
         """Add a Tracks layer with the centroids of all objects; the future gives the layer."""
         name = f"SAM 2 tracks – {self._desk.image.name}"
-        done: Future[Any] = Future()
-
-        def finish(asked: Future[NDArray[np.float64]]) -> None:
-            try:
-                done.set_result(self._show_tracks(asked.result(), name))
-            except Exception as error:
-                done.set_exception(error)
-
-        self._ask("Making tracks", lambda results: tracks_array(results)).add_done_callback(finish)
-        return done
+        return self._start("tracks", tracks_array, lambda rows: self._show_tracks(rows, name))
 
     # -- numbers and files -------------------------------------------------------------------------------
 
     def measure(self) -> Future[list[dict[str, Any]]]:
         """Measure area, position, scores … of every object on every frame; the future gives rows of a table."""
-        return self._ask("Measuring", lambda results: list(measurements(results)))
+        return self._start("measurements", lambda results: list(measurements(results)))
 
     def export(
         self, name: str, path: str | Path | None = None, overwrite: bool = False, **options: Any
@@ -102,7 +94,8 @@ class Results:
         name : str
             "tiff", "coco", "ctc", "csv", "mp4" …
         path : path, optional
-            By default in the folder ``exports`` of the project.
+            By default in the folder ``exports`` of the project. Written in a thread of its own; see
+            ``events.export`` for the progress.
         overwrite : bool
             Replace what is there.
         **options
@@ -120,13 +113,17 @@ class Results:
         """
         form = export_format(name)
 
-        def write(bench: Workbench) -> Path:
-            folder = (bench.path or Path.cwd()) / "exports"
+        def write(results: ExportedResults) -> Path:
+            folder = (self._path or Path.cwd()) / "exports"
             target = Path(path) if path is not None else folder / form.file_name
             target.parent.mkdir(parents=True, exist_ok=True)
-            return form.write(bench.results(), target, overwrite=overwrite, **options)
+            return form.write(results, target, overwrite=overwrite, **options)
 
-        return self._desk.ask(f"Writing {form.file_name}", write)
+        return self._start(form.file_name, write)
+
+    def cancel_exports(self) -> None:
+        """Give up the files that are being written; nothing half written stays."""
+        self._exporter.cancel()
 
     # -- for the controller ------------------------------------------------------------------------------
 
@@ -199,8 +196,31 @@ class Results:
         for object_id in changed:
             self.hold(frame, object_id, labels == object_id)
 
-    def _ask(self, title: str, function: Callable[[ExportedResults], Any]) -> Future[Any]:
-        return self._desk.ask(title, lambda bench: function(bench.results()))
+    def _start(
+        self,
+        name: str,
+        function: Callable[[ExportedResults], Any],
+        finish: Callable[[Any], Any] = lambda value: value,
+    ) -> Future[Any]:
+        """Run a function with the results beside all other work, then ``finish`` in this thread."""
+        done: Future[Any] = Future()
+
+        def begin(asked: Future[ExportedResults]) -> None:
+            try:
+                self._exporter.start(name, asked.result(), function).add_done_callback(end)
+            except Exception as error:
+                done.set_exception(error)
+
+        def end(written: Future[Any]) -> None:
+            try:
+                done.set_result(finish(written.result()))
+            except Exception as error:
+                if not isinstance(error, ExportCancelled):
+                    self._desk.report(f"Writing {name}", str(error))
+                done.set_exception(error)
+
+        self._desk.ask(f"Writing {name}", lambda bench: bench.results()).add_done_callback(begin)
+        return done
 
     def _show_tracks(self, rows: NDArray[np.float64], name: str) -> Any:
         """Add a layer for rows of (object id, frame, y, x)."""

@@ -76,23 +76,11 @@ def open_tracker(
     ------
     TypeError, ValueError
         This is no Image layer, or the layers do not fit together.
-
-    Examples
-    --------
-    >>> controller = open_tracker(viewer, viewer.layers["movie"])  # doctest: +SKIP
-    >>> controller.prompts.add_point(120, 80)  # doctest: +SKIP
-    >>> controller.propagate("both")  # doctest: +SKIP
-    >>> controller.wait()  # doctest: +SKIP
     """
     images = tuple(layer) if isinstance(layer, Sequence) else (layer,)
     found = find_controller(viewer, images)
     if found is not None:
-        if model is not None and model != found.model.name:
-            found.load_model(
-                model, device or found.preferences.model.device, found.preferences.model.precision
-            )
-        if travel_axis is not None and travel_axis != found.geometry.travel_axis:
-            found.set_travel_axis(travel_axis)
+        _change(found, model, device, travel_axis)
         return found
     preferences = preferences or load_preferences()
     required = project is not None
@@ -101,18 +89,12 @@ def open_tracker(
         model = model or _model_of(project)
     chosen = preferences.model
     choice = ModelChoice(model or chosen.name, device or chosen.device, chosen.precision)
+    path = None if project is None else Path(project)
+    settings = replace(preferences, model=choice)
     controller = Controller(
-        viewer,
-        images,
-        opener or _default_opener(),
-        replace(preferences, model=choice),
-        travel_axis,
-        None if project is None else Path(project),
-        required,
+        viewer, images, opener or _default_opener(), settings, travel_axis, path, required
     )
-    holder = images[0].metadata.setdefault(_KEY, _Holder())
-    holder.controllers.append(controller)
-    controller.events.closed.connect(lambda: _forget(holder, controller))
+    _share(controller)
     _connect_to_window(controller)
     return controller
 
@@ -135,6 +117,21 @@ def find_controller(viewer: Any, images: Sequence[Any]) -> Controller | None:
 def _model_of(project: Any) -> str | None:
     with Project.open(project, "r") as opened:
         return opened.model.name or None
+
+
+def _change(controller: Controller, model: str | None, device: str | None, travel_axis: int | None) -> None:
+    """Bring an open controller to what is asked for now."""
+    choice = controller.preferences.model
+    if (model or choice.name, device or choice.device) != (choice.name, choice.device):
+        controller.load_model(model or choice.name, device or choice.device, choice.precision)
+    if travel_axis is not None and travel_axis != controller.geometry.travel_axis:
+        controller.set_travel_axis(travel_axis)
+
+
+def _share(controller: Controller) -> None:
+    holder = controller.image.metadata.setdefault(_KEY, _Holder())
+    holder.controllers.append(controller)
+    controller.events.closed.connect(lambda: _forget(holder, controller))
 
 
 def _forget(holder: _Holder, controller: Controller) -> None:

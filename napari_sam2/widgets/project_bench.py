@@ -34,7 +34,7 @@ from napari_sam2.storage.schema import SourceDescription
 from napari_sam2.storage.session_opening import describe_model, open_session
 from napari_sam2.widgets.bench_plan import BenchPlan
 from napari_sam2.widgets.states import HistoryState, ModelChoice
-from napari_sam2.widgets.workbench import PromptKey
+from napari_sam2.widgets.workbench import Interrupted, PromptKey
 
 DEFAULT_FOLDER = "napari-sam2"
 
@@ -77,6 +77,14 @@ class ProjectBench:
     def temporary(self) -> bool:
         """Whether the project is deleted when nothing shows it any more."""
         return self._folder is not None
+
+    @property
+    def interrupted(self) -> Interrupted | None:
+        """A propagation that did not reach its end; None when there is none."""
+        run = self._session.pending
+        if run is None:
+            return None
+        return Interrupted(run.done, run.next_frame, run.stop, run.reverse, run.objects)
 
     @property
     def runs_on(self) -> tuple[str, str]:

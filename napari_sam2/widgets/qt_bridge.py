@@ -30,13 +30,16 @@ class QtBridge(QObject):
         controller.events.closed.connect(self._release)
         application = QCoreApplication.instance()
         if application is not None:
-            application.aboutToQuit.connect(self._controller.close)
+            application.aboutToQuit.connect(self._close)
         if len(controller.mailbox):
             self._arrived.emit()
 
     def _process(self) -> None:
         if not self._controller.closed:
             self._controller.process()
+
+    def _close(self) -> None:
+        self._controller.close()
 
     def _show_error(self, report: ErrorReport) -> None:
         show_error(f"{report.title}: {report.message}")
@@ -45,5 +48,5 @@ class QtBridge(QObject):
         self._controller.mailbox.wake = None
         application = QCoreApplication.instance()
         if application is not None:
-            application.aboutToQuit.disconnect(self._controller.close)
+            application.aboutToQuit.disconnect(self._close)
         self.deleteLater()

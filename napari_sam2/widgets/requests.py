@@ -15,7 +15,7 @@ from napari_sam2.prompts import Prompt
 from napari_sam2.session import Alternatives
 from napari_sam2.storage.exports.results import ObjectInfo
 from napari_sam2.widgets.states import Direction, FrameFact, HistoryState
-from napari_sam2.widgets.workbench import PromptKey, Workbench, facts_of
+from napari_sam2.widgets.workbench import Interrupted, PromptKey, Workbench, facts_of
 
 # -- answers ---------------------------------------------------------------------------------------------
 
@@ -85,6 +85,7 @@ class Opened:
     path: Path | None
     resumed: bool
     temporary: bool
+    interrupted: Interrupted | None
     message: str
     runs_on: tuple[str, str]
     restated: Restated

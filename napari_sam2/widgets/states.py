@@ -147,6 +147,8 @@ class ProjectState:
         The project folder; None before it is open.
     resumed : bool
         The project was there before and its objects were taken over.
+    interrupted_at : int or None
+        The last frame of a propagation that was stopped or killed before its end; see :meth:`Controller.resume`.
     temporary : bool
         It will be deleted on closing, because no project folder could be written (see ``message``).
     message : str
@@ -155,8 +157,29 @@ class ProjectState:
 
     path: Path | None = None
     resumed: bool = False
+    interrupted_at: int | None = None
     temporary: bool = False
     message: str = ""
+
+
+@dataclass(frozen=True)
+class ExportState:
+    """How far the writing of a file is.
+
+    Parameters
+    ----------
+    name : str
+        Name of the file or folder.
+    phase : {"running", "finished", "cancelled", "failed"}
+        How it goes.
+    done, total : int
+        Frames.
+    """
+
+    name: str
+    phase: Literal["running", "finished", "cancelled", "failed"]
+    done: int = 0
+    total: int = 0
 
 
 @dataclass(frozen=True)

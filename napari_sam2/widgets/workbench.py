@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -16,6 +17,17 @@ from napari_sam2.storage.exports.results import ObjectInfo, Results
 from napari_sam2.widgets.states import FrameFact, HistoryState
 
 PromptKey = tuple[int, int]  # (frame, object id)
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """A propagation that was stopped or killed: its last frame, and what is left of the way."""
+
+    done: int | None
+    start: int | None
+    stop: int | None
+    reverse: bool
+    objects: tuple[int, ...] | None
 
 
 class Workbench(Protocol):
@@ -44,6 +56,11 @@ class Workbench(Protocol):
     @property
     def temporary(self) -> bool:
         """Whether the project is deleted when the session ends."""
+        ...
+
+    @property
+    def interrupted(self) -> Interrupted | None:
+        """A propagation that did not reach its end; None when there is none."""
         ...
 
     @property

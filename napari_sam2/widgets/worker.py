@@ -226,6 +226,7 @@ class SessionWorker:
             bench.path,
             bench.resumed,
             bench.temporary,
+            bench.interrupted,
             bench.message,
             bench.runs_on,
             restated(bench, "opened", frame),

@@ -19,7 +19,8 @@ from napari_sam2.widgets.bench_plan import BenchPlan
 from napari_sam2.widgets.states import HistoryState, Preferences
 
 RADIUS = 6
-TRIAL = Path("/work/shared/sketches/nano_trial.safetensors")
+# Beside the checkout, where the development data is; absent elsewhere.
+TRIAL = Path(__file__).parents[3] / "shared" / "sketches" / "nano_trial.safetensors"
 
 
 def nano_name() -> str:
@@ -57,6 +58,7 @@ class FakeBench:
     resumed = temporary = False
     message = ""
     path = None
+    interrupted = None
     runs_on = ("cpu", "float32")
 
     def __init__(self, plan: BenchPlan) -> None:

@@ -230,8 +230,15 @@ def test_exports_tracks_and_measurements(start, sample):
     with pytest.raises(ValueError, match="unknown export format"):
         c.results.export("docx")
     again = c.results.export("coco")
-    with pytest.raises(RuntimeError, match="exists"):
+    with pytest.raises(FileExistsError):
         c.wait(until=again)
+    assert c.heard[-1].title == "Writing coco.json"
+    seen = []
+    c.events.export.connect(seen.append)
+    written = c.results.export("csv")
+    c.prompts.add_point(3, 3, frame=3)  # the session is free meanwhile
+    c.wait(until=written)
+    assert [(s.phase, s.done) for s in seen][-2:] == [("running", FRAMES), ("finished", FRAMES)]
 
 
 KILLED = """
@@ -272,7 +279,10 @@ def test_killed_process_loses_nothing(start, sample, nano, preferences):
     for t in range(4):
         assert c.results.labels(t).any(), t
     assert c.heard == []
-    c.propagate(stop=5)
+    done = c.project.interrupted_at
+    assert done >= 3
+    c.resume()
     c.wait()
     assert c.propagation.outcome == "finished"
-    assert c.results.labels(5).any()
+    assert c.propagation.done == 11 - done  # only what was missing
+    assert c.results.labels(11).any()
