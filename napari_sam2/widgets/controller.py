@@ -39,10 +39,9 @@ from napari_sam2.widgets.worker import SessionWorker
 class Controller:
     """Everything that can be done with one image, with or without a window.
 
-    Made by :func:`napari_sam2.open_tracker`, which gives every dock and script the same one for the same image.
-    The parts are ``objects``, ``prompts``, ``timeline`` and ``results``; what happens is told by ``events``
-    (:class:`ControllerEvents`), always in the thread that owns the controller. Verbs return at once: slow work
-    is done by a thread of its own, which owns the session. Nothing is ever to be saved by hand.
+    Made by :func:`open_tracker`, which gives every dock and script the same one for the same image. Its parts
+    are ``objects``, ``prompts``, ``timeline`` and ``results``; what happens is told by ``events``, always in the
+    thread that owns it. Verbs return at once: a thread of its own does the work. Everything is saved as it goes.
 
     Parameters
     ----------
@@ -129,7 +128,7 @@ class Controller:
 
     @property
     def geometry(self) -> Geometry:
-        """How the image is seen as frames: travelled axis, held positions, size."""
+        """How the image is seen as frames."""
         return self._desk.geometry
 
     @property
@@ -185,7 +184,7 @@ class Controller:
 
     @property
     def closed(self) -> bool:
-        """Whether the controller was closed; nothing can be done with it any more."""
+        """Whether it is over."""
         return self._closed
 
     # -- model and frames --------------------------------------------------------------------------------
@@ -265,6 +264,18 @@ class Controller:
             raise ValueError("there is nothing to resume: no propagation was interrupted")
         objects = None if rest.objects is None else tuple(i for i in rest.objects if i in self.objects)
         self.propagate("backward" if rest.reverse else "forward", rest.start, rest.stop, objects=objects)
+
+    def ask(self, title: str, function: Callable[[Any], Any]) -> Future[Any]:
+        """Run ``function(workbench)`` in the thread that owns the session, between clicks; see :class:`Workbench`.
+
+        Parameters
+        ----------
+        title : str
+            What is tried, for error messages.
+        function : callable
+            Must be short: prompts wait while it runs.
+        """
+        return self._desk.ask(title, function)
 
     def undo(self) -> None:
         """Take back the last change of prompts, objects or results; see ``history`` for what it is."""

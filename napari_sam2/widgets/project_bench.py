@@ -107,6 +107,15 @@ class ProjectBench:
         """What can be undone and redone."""
         return HistoryState(self._session.undo_label or "", self._session.redo_label or "")
 
+    @property
+    def model(self) -> Sam2:
+        """The network."""
+        return self._session.session.compute.model
+
+    def picture(self, frame: int) -> NDArray[np.uint8]:
+        """Return a frame as the model sees it, uint8 (H, W, 3)."""
+        return self._frames.frame(frame)
+
     def set_prompt(self, frame: int, object_id: int, prompt: Prompt) -> FrameMasks:
         """Say all there is to say about one object on one frame; returns all masks of this frame."""
         if object_id not in self._session.session.object_ids:

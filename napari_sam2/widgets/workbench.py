@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +86,15 @@ class Workbench(Protocol):
     @property
     def history(self) -> HistoryState:
         """What can be undone and redone."""
+        ...
+
+    @property
+    def model(self) -> Any:
+        """The network (:class:`napari_sam2.model.sam2.Sam2`)."""
+        ...
+
+    def picture(self, frame: int) -> NDArray[np.uint8]:
+        """Return a frame as the model sees it, uint8 (H, W, 3)."""
         ...
 
     def set_prompt(self, frame: int, object_id: int, prompt: Prompt) -> FrameMasks:
