@@ -28,6 +28,9 @@ class LossOptions:
         Weight of each term; 0 leaves the term out.
     object_share : float
         Share of the object's pixels in the balanced cross-entropy; the background gets the rest.
+    runners_up : float
+        Share of the mask loss that goes to all candidates alike, instead of to the best one alone. A little of it
+        keeps the candidates that are not the best usable, for the network often chooses one of them.
     focal_gamma, focal_alpha : float
         Exponent and object weight of the focal loss (Lin et al. 2017).
     """
@@ -38,6 +41,7 @@ class LossOptions:
     iou: float = 0.5
     object_score: float = 0.5
     object_share: float = 0.3
+    runners_up: float = 0.0
     focal_gamma: float = 2.0
     focal_alpha: float = 0.25
 
@@ -45,6 +49,8 @@ class LossOptions:
         """Refuse weights that cannot train anything."""
         if min(self.balanced, self.focal, self.dice, self.iou, self.object_score) < 0:
             raise ValueError("loss weights must not be negative; use 0 to leave a term out")
+        if not 0 <= self.runners_up <= 1:
+            raise ValueError(f"runners_up is {self.runners_up}; it must lie between 0 and 1")
         if not 0 < self.object_share < 1:
             raise ValueError(f"object_share is {self.object_share}; it must lie between 0 and 1")
 
@@ -131,7 +137,7 @@ def candidate_loss(
 ) -> LossTerms:
     """Score one decode as SAM 2 is trained: the best candidate's mask, every candidate's IoU estimate.
 
-    Only the candidate of least mask loss is supervised, so that three candidates may mean three
+    Only the candidate of least mask loss is supervised (but see `runners_up`), so that three candidates may mean three
     different things. Where the object is not visible the masks are not scored, only the object score.
     Counterpart in the reference: ``MultiStepMultiMasksAndIous``.
 
@@ -175,7 +181,8 @@ def candidate_loss(
     iou_loss = (ious - true_ious).abs().mean(1)
     presence = F.binary_cross_entropy_with_logits(object_score[:, 0], visible, reduction="none")
     # divided by the batch, not by the number of visible objects: a step with few of them stays a small step
-    total = (visible * (mask_loss[rows, chosen] + options.iou * iou_loss)).mean()
+    supervised = (1 - options.runners_up) * mask_loss[rows, chosen] + options.runners_up * mask_loss.mean(1)
+    total = (visible * (supervised + options.iou * iou_loss)).mean()
     total = total + options.object_score * presence.mean()
     own_choice = true_ious[rows, ious.detach().argmax(1)]
     return LossTerms(total=total, mask_iou=own_choice, chosen=chosen)

@@ -65,6 +65,13 @@ def test_only_the_best_candidate_gets_a_mask_gradient():
     assert logits.grad[0, [0, 2]].abs().sum() == 0
 
 
+def test_runners_up_let_every_candidate_learn():
+    logits = decoded(right=1)
+    options = LossOptions(iou=0, object_score=0, runners_up=0.3)
+    candidate_loss(logits, torch.zeros(1, 3), torch.ones(1, 1), TRUTH[None], options).total.backward()
+    assert (logits.grad.abs().sum((0, 2, 3)) > 0).all()
+
+
 def test_iou_estimates_are_regressed_to_the_true_ious_of_all_candidates():
     options = LossOptions(balanced=0, dice=0, iou=1, object_score=0)
     ious = torch.tensor([[0.25, 0.5, 0.0]])
@@ -98,7 +105,9 @@ def test_sizes_that_do_not_fit_are_refused():
         )
 
 
-@pytest.mark.parametrize("wrong", [{"dice": -1.0}, {"object_share": 0.0}, {"object_share": 1.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"dice": -1.0}, {"object_share": 0.0}, {"object_share": 1.0}, {"runners_up": 2.0}]
+)
 def test_impossible_weights_are_refused(wrong):
     with pytest.raises(ValueError):
         LossOptions(**wrong)
