@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from argparse import Namespace
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -71,11 +72,7 @@ def run(args: Namespace, console: Console) -> None:
         "frame": args.frame,
         "objects": len(found),
         "areas": areas,
-        "stages": _stages(found.stages),
+        "stages": [asdict(stage) for stage in found.stages],
     }
     text = f"found {len(found)} objects on frame {args.frame} in {duration(progress.seconds)}: {out}"
     console.result(data, f"{text}\ntrack them with:\n  {hint}" if len(recording.frames) > 1 else text)
-
-
-def _stages(stages: tuple[object, ...]) -> list[str]:
-    return [str(stage) for stage in stages]

@@ -8,7 +8,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from napari_sam2.cli.console import Console
-from napari_sam2.cli.errors import Interrupted
+from napari_sam2.cli.errors import CommandError, Interrupted
 from napari_sam2.cli.interrupt import StopWish, graceful_stop
 from napari_sam2.cli.plan import Direction, Plan
 from napari_sam2.cli.progress import Progress
@@ -78,6 +78,14 @@ def _run_pass(
             progress.step(at)
             if wish:
                 break
+    except Exception as error:
+        # An unreadable frame, a full disk: say that nothing is lost, and how to go on when it is mended.
+        if at is None:
+            raise
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise CommandError(
+            f"{reason}; everything up to frame {at} is saved, go on with: {resume_command(session, exports)}"
+        ) from error
     finally:
         # Closing the generator ends the action in the project's history; what was done stays.
         if isinstance(steps, Generator):

@@ -51,10 +51,16 @@ def _list(args: Namespace, console: Console) -> None:
     if args.model is not None:
         raise UsageError("weights list takes no model")
     found = available()
-    lines = [f"{m.name:15} {m.release:9} {m.megabytes:6.0f} MB  {m.path or 'not downloaded'}" for m in found]
-    data = [{"name": m.name, "megabytes": round(m.megabytes, 1), "path": m.path} for m in found]
-    plain = [{**m, "path": None if m["path"] is None else str(m["path"])} for m in data]
-    console.result({"models": plain}, "\n".join(lines))
+    absent = {NANO: "missing from this installation"}
+    lines = [
+        f"{m.name:15} {m.release:9} {m.megabytes:6.0f} MB  {m.path or absent.get(m.name, 'not downloaded')}"
+        for m in found
+    ]
+    data = [
+        {"name": m.name, "megabytes": round(m.megabytes, 1), "path": None if m.path is None else str(m.path)}
+        for m in found
+    ]
+    console.result({"models": data}, "\n".join(lines))
 
 
 def _download(name: str, console: Console) -> Path:

@@ -11,7 +11,9 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 import tifffile
+import yaml
 
+import napari_sam2 as napari_sam2_package
 from napari_sam2.cli import demo, exporting, gui
 from napari_sam2.cli.arguments import MODELS, make_parser
 from napari_sam2.cli.main import main
@@ -418,7 +420,12 @@ def test_gui_opens_napari_in_a_process_of_its_own(napari_sam2, monkeypatch: pyte
 
     monkeypatch.setattr(gui.subprocess, "run", run)
     assert napari_sam2("gui", "movie.mp4").code == 0
-    assert calls == [["-m", "napari", "movie.mp4", "--with", "napari-sam2"]]
+    assert calls == [["-m", "napari", "movie.mp4", "--with", "napari-sam2", gui.TRACKER]]
+    manifest = yaml.safe_load(
+        Path(napari_sam2_package.__file__).parents[1].joinpath("napari.yaml").read_text()
+    )
+    names = {w["display_name"] for w in manifest["contributions"]["widgets"]}
+    assert gui.TRACKER in names
     monkeypatch.setattr(gui, "find_spec", lambda name: None)
     run = napari_sam2("gui")
     assert run.code == 1

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import os
 import signal
@@ -8,12 +9,14 @@ import sys
 import time
 from pathlib import Path
 
+import imageio_ffmpeg
 import numpy as np
 import pytest
 import tifffile
 
 from napari_sam2.cli import tracking
 from napari_sam2.cli.plan import Plan
+from napari_sam2.frames.stack import FrameStack
 from napari_sam2.storage import Project
 
 TWO = ("--box", "0:1:0,8,14,20", "--point", "0:1:7,14", "--box", "2:2:35,25,48,37", "--point", "2:2:5,5:-")
@@ -224,6 +227,45 @@ def test_moved_frames_are_found_again_with_source(
     assert "does not hold the frames" in run.err
     napari_sam2("resume", "movie.sam2", "--source", "elsewhere.tif", "--json").ok()
     napari_sam2("export", "movie.sam2", "--export", "mp4", "--json").ok()  # it remembers
+
+
+def test_an_unreadable_frame_costs_nothing_that_was_done(
+    napari_sam2, movie: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = FrameStack.frame
+
+    def damaged(self: FrameStack, frame: int) -> np.ndarray:
+        if frame == 5:
+            raise RuntimeError("Frame 5 can't be read.")
+        return read(self, frame)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FrameStack, "frame", damaged)
+        run = napari_sam2("track", movie, *TWO, "--model", checkpoint)
+    assert run.code == 1
+    assert run.err.startswith("error: Frame 5 can't be read; everything up to frame 4 is saved")
+    assert "napari-sam2 resume" in run.err
+    assert {f for f, _ in all_masks(Path("movie.sam2"))} == set(range(5))
+    napari_sam2("resume", "movie.sam2", "--json").ok()
+    assert {f for f, _ in all_masks(Path("movie.sam2"))} == set(range(12))
+
+
+def test_times_of_a_video_with_variable_frame_rate(napari_sam2, checkpoint: Path) -> None:
+    ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
+    source = ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=10:duration=1", "-vf", "settb=1/1000,setpts='N*N*20'"]
+    made = [ffmpeg, "-v", "error", *source, "-fps_mode", "vfr", "-enc_time_base", "1:1000", "-y", "v.mkv"]
+    subprocess.run(made, check=True)
+    data = napari_sam2("info", "v.mkv", "--json").ok()
+    assert data["variable_frame_rate"]
+    assert data["frames"] == 10
+    words = ("--box", "0:1:5,5,30,30", "--model", checkpoint, "--export", "csv,mp4", "--json")
+    exports = napari_sam2("track", "v.mkv", *words).ok()["exports"]
+    rows = list(csv.DictReader(Path(exports["csv"]).read_text(encoding="utf-8").splitlines()))
+    assert [float(r["time_s"]) for r in rows] == pytest.approx([n * n * 0.02 for n in range(10)], abs=0.002)
+    counted = subprocess.run(
+        [ffmpeg, "-i", exports["mp4"], "-f", "framecrc", "-"], capture_output=True, text=True, check=True
+    )
+    assert sum(not line.startswith("#") for line in counted.stdout.splitlines()) == 10
 
 
 def test_replay_is_bit_identical(napari_sam2, movie: Path, checkpoint: Path) -> None:
