@@ -18,7 +18,7 @@ from napari_sam2.widgets.controller_results import Results
 from napari_sam2.widgets.controller_status import StatusLine
 from napari_sam2.widgets.controller_timeline import Timeline
 from napari_sam2.widgets.controller_waiting import process_until
-from napari_sam2.widgets.controller_watch import ViewerWatch
+from napari_sam2.widgets.controller_watch import ViewerWatch, wire
 from napari_sam2.widgets.layers import geometry_of
 from napari_sam2.widgets.layers_geometry import Geometry
 from napari_sam2.widgets.mailbox import Mailbox
@@ -83,8 +83,6 @@ class Controller:
         self.objects = Objects(self._desk, self.timeline)
         self.results = Results(self._desk, self.objects)
         self.prompts = Prompts(self._desk, self.objects, self.results.mask)
-        self.results.hold = self.prompts.hold
-        self.objects.on_delete = self.prompts.forget_objects
         self._opener = opener
         self._project = project
         self._project_required = project_required
@@ -104,8 +102,7 @@ class Controller:
             lambda: self.close(timeout=2.0),
             self._on_pixels_replaced,
         )
-        self.events.objects.connect(self._on_objects)
-        self.events.prompts.connect(self._on_prompts)
+        wire(self._desk, self.timeline, self.objects, self.prompts, self.results)
         self._watch.look()
         self.load_model(preferences.model.name, preferences.model.device, preferences.model.precision)
 
@@ -401,13 +398,3 @@ class Controller:
             self.results.open(None)
             self.timeline.forget()
             self._open()
-
-    def _on_objects(self, states: object) -> None:
-        self.prompts.set_defaults()
-        self.prompts.restyle()
-        self.prompts.send()  # of objects that were unlocked
-        self.results.restyle()
-
-    def _on_prompts(self, keys: object) -> None:
-        self.timeline.set_prompted(self.prompts.frames_by_object())
-        self.objects.tell()

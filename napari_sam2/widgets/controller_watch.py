@@ -6,10 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 from napari_sam2.widgets.controller_events import Desk
+from napari_sam2.widgets.controller_objects import Objects
 from napari_sam2.widgets.controller_progress import Progress
 from napari_sam2.widgets.controller_prompts import Prompts
 from napari_sam2.widgets.controller_results import Results
 from napari_sam2.widgets.controller_status import StatusLine
+from napari_sam2.widgets.controller_timeline import Timeline
 from napari_sam2.widgets.layers import Connections
 
 
@@ -75,3 +77,22 @@ class ViewerWatch:
 
     def _on_data(self, event: Any = None) -> None:
         self._on_pixels_replaced()
+
+
+def wire(desk: Desk, timeline: Timeline, objects: Objects, prompts: Prompts, results: Results) -> None:
+    """Let the parts of a controller know what the others changed."""
+
+    def on_objects(states: object) -> None:
+        prompts.set_defaults()
+        prompts.restyle()
+        prompts.send()  # of objects that were unlocked
+        results.restyle()
+
+    def on_prompts(keys: object) -> None:
+        timeline.set_prompted(prompts.frames_by_object())
+        objects.tell()
+
+    results.hold = prompts.hold
+    objects.on_delete = prompts.forget_objects
+    desk.events.objects.connect(on_objects)
+    desk.events.prompts.connect(on_prompts)

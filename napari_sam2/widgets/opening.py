@@ -140,7 +140,7 @@ def _forget(holder: _Holder, controller: Controller) -> None:
 
 
 def _default_opener() -> Opener:
-    from napari_sam2.widgets.project_bench import BenchOpener  # brings torch: only when a session is opened
+    from napari_sam2.widgets.project_opening import BenchOpener  # brings torch: only when a session is opened
 
     return BenchOpener()
 
