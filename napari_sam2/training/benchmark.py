@@ -262,7 +262,8 @@ def j_and_f(masks: Mask, labels: NDArray[np.integer], ids: Iterable[int]) -> tup
     return float(np.mean(regions)), float(np.mean(boundaries))
 
 
-def _first_prompts(labels: NDArray[np.integer], ids: Sequence[int], kind: str) -> dict[int, Prompt]:
+def first_prompts(labels: NDArray[np.integer], ids: Sequence[int], kind: str) -> dict[int, Prompt]:
+    """Prompt objects on frame 0 with their true "mask" or "box"."""
     if kind == "mask":
         return {i: Prompt(mask=MaskPrompt.from_array(labels[0] == i)) for i in ids}
     return {i: Prompt(box=tight_box(labels[0] == i)) for i in ids}
@@ -277,7 +278,7 @@ def _videos(model: Sam2, extent: Extent) -> Table:
         ids = some_ids(labels[0], min(extent.objects, 5))
         if not ids:
             continue
-        masks, _ = track(model, frames, _first_prompts(labels, ids, kind))
+        masks, _ = track(model, frames, first_prompts(labels, ids, kind))
         scores[kind].append(j_and_f(masks, labels, ids))
     both = scores["box"] + scores["mask"]
     for name, values in (*scores.items(), ("both", both)):
@@ -296,7 +297,7 @@ def _presence(model: Sam2, extent: Extent) -> Table:
         ids = some_ids(labels[0], min(extent.objects, 5))
         if not ids:
             continue
-        _, scores = track(model, frames, _first_prompts(labels, ids, "mask"))
+        _, scores = track(model, frames, first_prompts(labels, ids, "mask"))
         for column, object_id in enumerate(ids):
             there = (labels[1:] == object_id).any((1, 2))
             agrees = (scores[1:, column] > 0) == there
@@ -320,7 +321,7 @@ def _sequences(model: Sam2, sequences: Sequence[Sequence2D], extent: Extent) -> 
         labels = sequence.labels[: extent.sequence_frames]
         ids = some_ids(labels[0], extent.objects)
         first = np.stack([labels[0] == i for i in ids])
-        masks, _ = track(model, frames, _first_prompts(labels, ids, "mask"))
+        masks, _ = track(model, frames, first_prompts(labels, ids, "mask"))
         cells = [f"{len(labels)} x {len(ids)}"]
         for tracked in (masks, copied(first, frames), flow_warped(first, frames)):
             j, f = j_and_f(tracked, labels, ids)
