@@ -35,8 +35,9 @@ class Studio:
         self.model = model
         self.viewer = napari.Viewer(show=False)
         self.viewer.theme = theme
-        self.viewer.window.resize(*size)
         self.viewer.show()
+        self.wait(0.5)
+        self.viewer.window.resize(*size)
         self.wait(0.5)
 
     def wait(self, seconds: float = 0.3, until: Callable[[], bool] = lambda: False) -> None:

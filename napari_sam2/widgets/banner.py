@@ -26,6 +26,7 @@ class Banner(QFrame):
         self._controller: Controller | None = None
         self._listening = Listening()
         self._resumed = ""
+        self._interrupted: int | None = None
         self._act: Callable[[], None] = lambda: None
         self.text = QLabel(_NO_IMAGE)
         self.text.setWordWrap(True)
@@ -57,6 +58,7 @@ class Banner(QFrame):
 
     def _on_project(self, project: ProjectState) -> None:
         controller = self._controller
+        self._interrupted = project.interrupted_at
         if controller is not None and project.resumed and len(controller.objects):
             count = len(controller.objects)
             self._resumed = f"Welcome back: {count} object{'s' * (count != 1)} of last time are here. "
@@ -73,6 +75,13 @@ class Banner(QFrame):
             self._show(status.message, "warning", "Try again", again)
         elif controller.project.message and status.phase != "opening":
             self._show(controller.project.message, "warning")
+        elif (
+            status.phase == "ready"
+            and self._interrupted is not None
+            and controller.propagation.phase == "idle"
+        ):
+            text = f"{self._resumed}Tracking was interrupted at frame {self._interrupted}."
+            self._show(text, "", "Go on", self._go_on)
         elif self._resumed and status.phase == "ready":
             self._show(self._resumed + status.message, "", "Start over", self._start_over)
         else:
@@ -83,6 +92,12 @@ class Banner(QFrame):
         self._resumed = ""
         if self._controller is not None:
             self._controller.objects.delete(self._controller.objects.ids)
+
+    def _go_on(self) -> None:
+        """Track on from where it was interrupted."""
+        self._interrupted, self._resumed = None, ""
+        if self._controller is not None:
+            self._controller.resume()
 
     def _show(
         self, text: str, tone: str = "", label: str = "", act: Callable[[], None] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from qtpy.QtCore import QEvent, QObject
@@ -16,7 +17,7 @@ from napari_sam2.widgets.image_section import ImageSection
 from napari_sam2.widgets.object_bar import ObjectBar
 from napari_sam2.widgets.shortcuts import Keys
 from napari_sam2.widgets.style import muted_label
-from napari_sam2.widgets.tools_section import TOOLS, ToolsSection
+from napari_sam2.widgets.tools_section import ToolsSection
 from napari_sam2.widgets.verbs import Verbs
 from napari_sam2.widgets.vertical_area import VerticalArea, fill
 
@@ -77,7 +78,7 @@ class PromptParts(QObject):
     def _acts(self, names: Sequence[str]) -> dict[str, Callable[[], object]]:
         verbs, tools = self.verbs, self.tools
         return {
-            **{name: (lambda name=name: tools.choose(name)) for name in names if name in TOOLS},
+            **{name: partial(tools.choose, name) for name in names},
             "sign": tools.switch_sign,
             "cycle": verbs.cycle,
             "clear": verbs.clear,

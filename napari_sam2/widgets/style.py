@@ -217,7 +217,7 @@ def _sheet(p: Palette) -> str:
     return f"""
 QLabel#sam2Title {{ font-weight: bold; color: {p.text}; padding-top: 2px; }}
 QLabel#sam2Muted {{ color: {p.muted}; }}
-QFrame#sam2Line {{ background: {p.button}; max-height: 1px; min-height: 1px; border: 0; }}
+QFrame#sam2Line {{ background: {p.button}; border: 0; margin: 0; padding: 0; }}
 QFrame#sam2Banner {{ background: {p.raised}; border-radius: 4px; border-left: 3px solid {p.accent}; }}
 QFrame#sam2Banner[tone="warning"] {{ border-left-color: {p.warning}; }}
 QToolButton {{ background: {p.button}; border: 1px solid {p.button}; border-radius: 3px; }}

@@ -64,5 +64,6 @@ def fill(dock: QWidget, area: VerticalArea) -> None:
 def _line() -> QFrame:
     line = QFrame()
     line.setObjectName("sam2Line")
+    line.setFrameShape(QFrame.Shape.NoFrame)
     line.setFixedHeight(1)
     return line

@@ -1,0 +1,46 @@
+"""Auto-mask: everything on a frame without a click."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import napari.viewer
+from qtpy.QtWidgets import QWidget
+
+from napari_sam2.widgets.automatic_section import AutomaticSection
+from napari_sam2.widgets.banner import Banner
+from napari_sam2.widgets.dock_session import DockSession
+from napari_sam2.widgets.image_section import ImageSection
+from napari_sam2.widgets.model_section import ModelSection
+from napari_sam2.widgets.verbs import Verbs
+from napari_sam2.widgets.vertical_area import VerticalArea, fill
+
+
+class AutomaticDock(QWidget):
+    """Find masks of everything on a frame, filter them live, and make objects of those that are kept.
+
+    Parameters
+    ----------
+    viewer : napari.viewer.Viewer
+        Where the dock is.
+    """
+
+    def __init__(self, viewer: napari.viewer.Viewer) -> None:
+        super().__init__()
+        self.session = session = DockSession(self, viewer)
+        look = session.look
+        self.image = ImageSection(viewer, look)
+        self.model = ModelSection(look)
+        self.banner = Banner()
+        self.section = AutomaticSection(viewer, look, Verbs(lambda: session.controller))
+        fill(self, VerticalArea([self.image, self.model, self.banner, None, self.section]))
+        session.add(self.image, self.model, self.banner, self.section)
+        session.on_close(self.image.close_section)
+        session.on_close(self.section.close_section)
+        self.image.chosen.connect(session.choose)
+        self.image.start()
+
+    @property
+    def controller(self) -> Any:
+        """What this dock works with; None without an image."""
+        return self.session.controller
