@@ -131,8 +131,25 @@ def frames_of(images: Sequence[Any], geometry: Geometry) -> FrameStack:
         rgb=rgb,
         channels=channels,
     )
-    array = _levels(first) if not lead else Channels([full_resolution(_levels(image)) for image in images])
+    planes = [_readable(full_resolution(_levels(image))) for image in images]
+    array = Channels(planes) if lead else planes[0]
     return FrameStack(array, options)
+
+
+class Uncached:
+    """A dask array that any thread may read while napari reads it, too.
+
+    napari registers a cache with all dask computations, and dask does not guard it against two threads; here
+    every computation is told to use no cache.
+    """
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+        self.shape, self.dtype, self.ndim = tuple(array.shape), array.dtype, array.ndim
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        part = self._array[key]
+        return np.asarray(part.compute(scheduler="threads", callbacks=()))
 
 
 class Channels:
@@ -233,6 +250,10 @@ def truths(values: NDArray[Any] | None, count: int) -> NDArray[np.bool_]:
 def _levels(image: Any) -> Any:
     data = image.data
     return list(data) if image.multiscale else data
+
+
+def _readable(array: Any) -> Any:
+    return Uncached(array) if hasattr(array, "__dask_graph__") else array
 
 
 def _corner(layer: Any) -> NDArray[np.float64]:
