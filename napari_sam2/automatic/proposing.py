@@ -13,6 +13,7 @@ from torch import Tensor
 from napari_sam2.automatic.candidates import Candidates, joined
 from napari_sam2.automatic.crops import Crop, crops_of
 from napari_sam2.automatic.grid import layer_grids
+from napari_sam2.automatic.grid_decoder import GridDecoder
 from napari_sam2.automatic.image_input import rgb_image, set_crop
 from napari_sam2.automatic.measuring import exact_shapes, fast_shapes
 from napari_sam2.automatic.options import AutomaticOptions
@@ -84,11 +85,13 @@ def propose(
         if not len(asked):
             continue
         set_crop(session, rgb, crop)
+        grid_decoder = _grid_decoder(session, options)
         batch = _points_per_batch(session, options)
         for low in range(0, len(asked), batch):
             part = asked[low : low + batch]
             done += len(part)
-            yield Found(_batch(session, part, options, crops, index, size), done, total)
+            answers = _asked(session, grid_decoder, part, options)
+            yield Found(_batch(answers, part, options, crops, index, size), done, total)
 
 
 def find_candidates(
@@ -139,8 +142,16 @@ def _points_per_batch(session: ImageSession, options: AutomaticOptions) -> int:
     return max(1, min(options.points_per_batch, LOGITS_AT_ONCE // per_point))
 
 
+def _grid_decoder(session: ImageSession, options: AutomaticOptions) -> GridDecoder | None:
+    """Return the faster way to decode single points, where there is one."""
+    if not (options.multimask_output and GridDecoder.fits(session.compute) and session.features is not None):
+        return None
+    embedding = session.compute.condition(session.features, None)
+    return GridDecoder(session.compute, session.features, embedding)
+
+
 def _batch(
-    session: ImageSession,
+    answers: tuple[Tensor, Tensor],
     points: NDArray[np.float32],
     options: AutomaticOptions,
     crops: tuple[Crop, ...],
@@ -148,7 +159,7 @@ def _batch(
     size: tuple[int, int],
 ) -> Candidates:
     crop = crops[index]
-    logits, ious = _asked(session, points, options)
+    logits, ious = answers
     masks = logits.shape[1]
     logits, quality = logits.flatten(0, 1), ious.flatten().cpu().numpy()  # (N * K, h, w), (N * K,)
     everywhere = np.repeat(points, masks, axis=0) + np.array((crop.x0, crop.y0), np.float32)
@@ -167,18 +178,25 @@ def _batch(
 
 
 def _asked(
-    session: ImageSession, points: NDArray[np.float32], options: AutomaticOptions
+    session: ImageSession,
+    grid_decoder: GridDecoder | None,
+    points: NDArray[np.float32],
+    options: AutomaticOptions,
 ) -> tuple[Tensor, Tensor]:
     """Decode points; returns logits (N, K, h, w) and predicted IoUs (N, K) (counterpart: ``_process_batch``)."""
     height, width = session.size
     xy = torch.from_numpy(points) / torch.tensor([width, height], dtype=torch.float32) * session.compute.side
     xy = xy[:, None]  # (N, 1, 2)
     labels = torch.ones(len(xy), 1, dtype=torch.int32)
-    found = session.decode(PromptTensors(xy, labels), options.multimask_output)
+    if grid_decoder is not None:
+        logits, ious = grid_decoder.decode(xy, labels)
+    else:
+        found = session.decode(PromptTensors(xy, labels), options.multimask_output)
+        logits, ious = found.logits, found.ious
     if not options.use_m2m:
-        return found.logits, found.ious
-    masks = found.logits.shape[1]
-    fed = found.logits.clamp(-FED_BACK_LIMIT, FED_BACK_LIMIT).flatten(0, 1)[:, None]
+        return logits, ious
+    masks = logits.shape[1]
+    fed = logits.clamp(-FED_BACK_LIMIT, FED_BACK_LIMIT).flatten(0, 1)[:, None]
     again = PromptTensors(xy.repeat_interleave(masks, 0), labels.repeat_interleave(masks, 0), fed)
     better = session.decode(again, False)
     logits = better.logits.reshape(len(xy), masks, *better.logits.shape[-2:])

@@ -12,6 +12,7 @@ by smooth blobs after they were computed: trained networks give such masks, rand
 """
 
 import argparse
+import itertools
 import json
 import resource
 import subprocess
@@ -29,6 +30,7 @@ sys.path.insert(0, str(ROOT))
 SIZE = (720, 1280)
 OPEN = {"pred_iou_thresh": 0.0, "stability_score_thresh": 0.0}
 MEGABYTE = 2**20
+SEEDS = itertools.count()
 
 
 def frame():
@@ -94,18 +96,18 @@ def our_model():
 
 def run_ours(mode, points, realistic):
     from napari_sam2.automatic import AutomaticOptions, LiveFilter, find_candidates
+    from napari_sam2.automatic.grid_decoder import GridDecoder
     from napari_sam2.session.image import ImageSession
 
     model = our_model()
     if realistic:
-        decode = model.decode_masks
+        decode = GridDecoder.decode
 
         def smooth(*args):
-            found = decode(*args)
-            planes = torch.stack([blobs(part.shape, i) for i, part in enumerate(found.logits)])
-            return type(found)(planes, found.ious, found.object_score, found.pointers)
+            logits, ious = decode(*args)
+            return torch.stack([blobs(planes.shape, next(SEEDS)) for planes in logits]), ious
 
-        model.decode_masks = smooth
+        GridDecoder.decode = smooth
     session = ImageSession(model)
     image = frame()
     options = AutomaticOptions(points_per_side=points, mode=mode, **OPEN)
@@ -222,7 +224,7 @@ def run_reference(points, realistic):
 
         def smooth(*args, **kwargs):
             masks, *rest = decode(*args, **kwargs)
-            return torch.stack([blobs(planes.shape, i) for i, planes in enumerate(masks)]), *rest
+            return torch.stack([blobs(planes.shape, next(SEEDS)) for planes in masks]), *rest
 
         model.sam_mask_decoder.forward = smooth
     generator = SAM2AutomaticMaskGenerator(
