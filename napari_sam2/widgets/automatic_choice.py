@@ -113,8 +113,11 @@ class AutomaticChoice:
         """Say how many masks there are, and why not more."""
         if self.result is None:
             return ""
+        if not len(self.result):
+            return self.result.explanation
         dropped = len(self.result) - len(self.chosen)
-        return self.result.explanation + (f" You dropped {dropped}." if dropped else "")
+        text = f"{len(self.result)} of {self.result.stages[0].left} candidates are kept."
+        return text + (f" You dropped {dropped} of them." if dropped else "")
 
     def labels(self) -> tuple[NDArray[np.uint16], dict[int, Color]]:
         """Return a label image (H, W) of the result with its colours; dropped masks are grey."""

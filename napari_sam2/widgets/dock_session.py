@@ -102,6 +102,10 @@ class DockSession(QObject):
         if self._disposed:
             return
         self._disposed = True
+        if self._window is not None:
+            # Slots keep what they call alive as long as the window lives: it must not be held by them.
+            self._window.removeEventFilter(self)
+            self._window = None
         self._listening.to(None)
         for section in self._sections:
             section.show_controller(None)
@@ -124,7 +128,11 @@ class DockSession(QObject):
             if self._was_docked and self._dock.parent() is None:
                 QTimer.singleShot(0, self._leave_if_orphan)
         elif watched is self._window and kind == QEvent.Type.Close:
-            QTimer.singleShot(0, self._leave_if_closed)
+            # A user may be asked whether to close; a script is not.
+            if event.spontaneous():
+                QTimer.singleShot(0, self._leave_if_closed)
+            else:
+                self.dispose()
         return False
 
     # -- inside ------------------------------------------------------------------------------------------

@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, get_type_hints
 
-from magicgui.widgets import Container, create_widget
+from magicgui.widgets import create_widget
+from qtpy.QtWidgets import QFormLayout, QWidget
 
 _PARAMETER = re.compile(r"^([a-z_][a-z0-9_, ]*?) :", re.MULTILINE)
 
@@ -54,8 +55,12 @@ class OptionsForm:
             )
             widget.changed.connect(lambda value, name=name: self._changed(name, value))
             self.widgets[name] = widget
-        self.container = Container(widgets=list(self.widgets.values()), labels=True)
-        self.container.margins = (0, 0, 0, 0)
+        self.native = QWidget()
+        form = QFormLayout(self.native)
+        form.setContentsMargins(0, 0, 0, 0)
+        form.setVerticalSpacing(4)
+        for widget in self.widgets.values():
+            form.addRow(widget.label, widget.native)
 
     def show(self, options: Any) -> None:
         """Show other values."""
