@@ -252,7 +252,14 @@ def test_an_unreadable_frame_costs_nothing_that_was_done(
 
 def test_times_of_a_video_with_variable_frame_rate(napari_sam2, checkpoint: Path) -> None:
     ffmpeg = imageio_ffmpeg.get_ffmpeg_exe()
-    source = ["-f", "lavfi", "-i", "testsrc=size=64x48:rate=10:duration=1", "-vf", "settb=1/1000,setpts='N*N*20'"]
+    source = [
+        "-f",
+        "lavfi",
+        "-i",
+        "testsrc=size=64x48:rate=10:duration=1",
+        "-vf",
+        "settb=1/1000,setpts='N*N*20'",
+    ]
     made = [ffmpeg, "-v", "error", *source, "-fps_mode", "vfr", "-enc_time_base", "1:1000", "-y", "v.mkv"]
     subprocess.run(made, check=True)
     data = napari_sam2("info", "v.mkv", "--json").ok()
