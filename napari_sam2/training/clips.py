@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -48,11 +48,24 @@ class ClipSource(Protocol):
 
 
 class SyntheticClips:
-    """Clips of the procedural generator, over all kinds of scenes; `motion` is the scene's difficulty."""
+    """Clips of the procedural generator, over all kinds of scenes; `motion` is the scene's difficulty.
+
+    Parameters
+    ----------
+    eventful : float
+        Share of clips in which objects leave and return, go out of focus, and pass behind each other and behind
+        occluders. In all other clips such things happen as rarely as in most recordings, too rarely to learn
+        from.
+    """
+
+    def __init__(self, eventful: float = 0.4) -> None:
+        self._eventful = eventful
 
     def draw(self, rng: np.random.Generator, size: int, frames: int, motion: float) -> TrainingClip:
         """Draw a clip of `frames` frames of ``size x size`` pixels."""
         scene = sample_scene(rng, (size, size), frames, difficulty=float(np.clip(motion, 0, 1)))
+        if frames > 1 and rng.random() < self._eventful:
+            scene = replace(scene, exits=0.4, vanishings=0.4, crossings=0.3, occluders=2, zstack=False)
         clip = generate_clip(scene, int(rng.integers(2**31)))
         return resized_clip(clip.frames, clip.labels, size)
 

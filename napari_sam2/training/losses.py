@@ -28,6 +28,9 @@ class LossOptions:
         Weight of each term; 0 leaves the term out.
     object_share : float
         Share of the object's pixels in the balanced cross-entropy; the background gets the rest.
+    hidden_weight : float
+        How much more a hidden object counts in the object score than a visible one. Few objects are hidden in most
+        clips, and a network that always says "visible" is nearly always right.
     runners_up : float
         Share of the mask loss that goes to all candidates alike, instead of to the best one alone. A little of it
         keeps the candidates that are not the best usable, for the network often chooses one of them.
@@ -42,6 +45,7 @@ class LossOptions:
     object_score: float = 0.5
     object_share: float = 0.3
     runners_up: float = 0.0
+    hidden_weight: float = 1.0
     focal_gamma: float = 2.0
     focal_alpha: float = 0.25
 
@@ -180,6 +184,7 @@ def candidate_loss(
     rows = torch.arange(len(logits), device=logits.device)
     iou_loss = (ious - true_ious).abs().mean(1)
     presence = F.binary_cross_entropy_with_logits(object_score[:, 0], visible, reduction="none")
+    presence = presence * (visible + options.hidden_weight * (1 - visible))
     # divided by the batch, not by the number of visible objects: a step with few of them stays a small step
     supervised = (1 - options.runners_up) * mask_loss[rows, chosen] + options.runners_up * mask_loss.mean(1)
     total = (visible * (supervised + options.iou * iou_loss)).mean()

@@ -221,7 +221,7 @@ def _object_path(
     """Displacement of one object in view pixels: a walk, an excursion out of view and back, or an exit."""
     path = _smooth_path(rng, frames, 0.3 * motion * diameter * rng.random())
     kind = rng.random()
-    if motion < 0.3 or kind > 0.3 or frames < 3:
+    if motion < 0.3 or kind > 0.36 or frames < 3:
         return path
     heading = rng.uniform(0, 2 * np.pi)
     direction = np.array([np.cos(heading), np.sin(heading)])
@@ -237,7 +237,7 @@ def _object_path(
 def _presence(rng: np.random.Generator, frames: int, motion: float) -> np.ndarray:
     """Opacity over time: 1, or fading away for some frames after the first."""
     opacity = np.ones(frames)
-    if frames > 2 and rng.random() < 0.15 * min(1.0, 2 * motion):
+    if frames > 2 and rng.random() < 0.25 * min(1.0, 2 * motion):
         start = int(rng.integers(1, frames))
         opacity[start : start + int(rng.integers(1, frames))] = 0
     return opacity

@@ -111,3 +111,11 @@ def test_sizes_that_do_not_fit_are_refused():
 def test_impossible_weights_are_refused(wrong):
     with pytest.raises(ValueError):
         LossOptions(**wrong)
+
+
+def test_hidden_objects_can_count_more():
+    logits, score = decoded(right=1).expand(2, 3, 2, 2), torch.zeros(2, 1)
+    truth = torch.stack([TRUTH, torch.zeros(2, 2)])
+    options = LossOptions(balanced=0, dice=0, iou=0, object_score=1, hidden_weight=3)
+    terms = candidate_loss(logits, torch.zeros(2, 3), score, truth, options)
+    assert terms.total.item() == pytest.approx((1 + 3) / 2 * math.log(2))
