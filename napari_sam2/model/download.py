@@ -12,14 +12,10 @@ from huggingface_hub import (
     hf_hub_download,
     hf_hub_url,
     list_repo_files,
+    snapshot_download,
     try_to_load_from_cache,
 )
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    HfHubHTTPError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-)
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from tqdm.auto import tqdm
 
 from napari_sam2.model.errors import CheckpointError
@@ -27,6 +23,10 @@ from napari_sam2.model.released import RELEASED, ReleasedModel
 
 Progress = Callable[[int, int], None]
 SAFETENSORS = "model.safetensors"
+
+
+class _Unreachable(Exception):
+    """The hub did not answer as it should; the cause says how."""
 
 
 def fetch_released(model: ReleasedModel, progress: Progress | None = None) -> Path:
@@ -48,15 +48,15 @@ def fetch_released(model: ReleasedModel, progress: Progress | None = None) -> Pa
     """
     cached = cached_file(model)
     if cached is not None:
+        _check_sha256(cached, model.sha256.get(cached.name))
         return cached
     for file in (SAFETENSORS, model.pickle_file):
         try:
             path = _download(model.repository, file, model.revision, progress)
-        except EntryNotFoundError as error:
-            if isinstance(error, LocalEntryNotFoundError):  # "not in the cache", when there is no network
-                raise CheckpointError(_how_to_get(model, error)) from error
-        except (HfHubHTTPError, OSError) as error:
-            raise CheckpointError(_how_to_get(model, error)) from error
+        except EntryNotFoundError:
+            continue
+        except _Unreachable as error:
+            raise CheckpointError(_how_to_get(model, error)) from error.__cause__
         else:
             _check_sha256(path, model.sha256.get(file) or _published_sha256(model, file))
             return path
@@ -78,7 +78,7 @@ def fetch_repository(repository: str, progress: Progress | None = None) -> Path:
         if model.repository == repository:
             return fetch_released(model, progress)
     try:
-        files = [f for f in list_repo_files(repository) if f.endswith((".safetensors", ".pt", ".pth"))]
+        files = [f for f in _files_of(repository) if f.endswith((".safetensors", ".pt", ".pth"))]
         name = SAFETENSORS if SAFETENSORS in files else (files[0] if len(files) == 1 else None)
         if name is None:
             raise CheckpointError(
@@ -86,16 +86,46 @@ def fetch_repository(repository: str, progress: Progress | None = None) -> Path:
                 f"download the one you want and give its path"
             )
         return _download(repository, name, "main", progress)
-    except (HFValidationError, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except (EntryNotFoundError, _Unreachable) as error:
         raise CheckpointError(
             f"'{repository}' is neither a model name ({', '.join(['nano', *RELEASED])}), nor a file, nor a hub "
-            f"repository that can be reached now ({type(error).__name__}: {_first_line(error)})"
+            f"repository that can be reached now ({_reason(error)})"
         ) from error
 
 
+def _files_of(repository: str) -> list[str]:
+    """Return the names of a repository's files; without a network, of those that are in the cache."""
+    try:
+        return list_repo_files(repository)
+    except Exception as error:  # the hub's client lets those of its HTTP library through, whichever that is
+        try:
+            folder = Path(snapshot_download(repository, local_files_only=True))
+        except Exception:
+            raise _Unreachable from error
+        return [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
+
+
 def _download(repository: str, file: str, revision: str, progress: Progress | None) -> Path:
-    bar = None if progress is None else _reporting_bar(progress)
-    return Path(hf_hub_download(repository, file, revision=revision, tqdm_class=bar))
+    """Return the local file; raises EntryNotFoundError, _Unreachable, or what ``progress`` raised to stop it."""
+    stopped: list[BaseException] = []
+
+    def report(done: int, total: int) -> None:
+        assert progress is not None
+        try:
+            progress(done, total)
+        except BaseException as error:
+            stopped.append(error)
+            raise
+
+    bar = None if progress is None else _reporting_bar(report)
+    try:
+        return Path(hf_hub_download(repository, file, revision=revision, tqdm_class=bar))
+    except Exception as error:
+        if stopped:
+            raise stopped[0] from None
+        if isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError):
+            raise
+        raise _Unreachable from error  # LocalEntryNotFoundError, too: "not in the cache" without a network
 
 
 def _reporting_bar(progress: Progress) -> type[Any]:
@@ -128,7 +158,7 @@ def _published_sha256(model: ReleasedModel, file: str) -> str | None:
     """Ask the hub for a large file's checksum (its entity tag); None when it does not say."""
     try:
         tag = get_hf_file_metadata(hf_hub_url(model.repository, file, revision=model.revision)).etag
-    except (HfHubHTTPError, OSError):
+    except Exception:
         return None
     return tag if tag is not None and len(tag) == 64 else None
 
@@ -152,12 +182,14 @@ def file_sha256(path: Path) -> str:
 
 def _how_to_get(model: ReleasedModel, error: Exception) -> str:
     return (
-        f"cannot download the model '{model.name}' ({type(error).__name__}: {_first_line(error)}). On a machine with a "
+        f"cannot download the model '{model.name}' ({_reason(error)}). On a machine with a "
         f"network, get {model.pickle_file} ({model.megabytes} MB) from "
         f"https://huggingface.co/{model.repository}, copy it here, and give its path instead of the name. "
         f"The model 'nano' needs no download"
     )
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no details"])[0][:200]
+def _reason(error: BaseException) -> str:
+    error = error.__cause__ or error
+    first_line = (str(error).strip().splitlines() or ["no details"])[0][:200]
+    return f"{type(error).__name__}: {first_line}"

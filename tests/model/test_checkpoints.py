@@ -201,12 +201,51 @@ def test_download_prefers_safetensors_pins_the_revision_and_reports(hub, monkeyp
     assert seen == [(40, 100), (100, 100)]
 
 
-def test_a_download_can_be_stopped(hub):
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, RuntimeError])
+def test_a_download_can_be_stopped(hub, kind):
     def stop(done, total):
-        raise KeyboardInterrupt
+        raise kind("stopped")
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(kind, match="stopped"):
         load_model("tiny", progress=stop)
+
+
+class ClientError(Exception):
+    """Of an HTTP library that the hub's client uses: no OSError, and none of the hub's own."""
+
+
+@pytest.mark.parametrize("name", ["tiny", "facebook/sam2-hiera-large", "somebody/model"])
+def test_whatever_a_network_raises_becomes_advice(name, monkeypatch):
+    def broken(*args, **kwargs):
+        raise ClientError("connection refused")
+
+    monkeypatch.setattr(download, "hf_hub_download", broken)
+    monkeypatch.setattr(download, "list_repo_files", broken)
+    monkeypatch.setattr(download, "snapshot_download", broken)
+    monkeypatch.setattr(download, "try_to_load_from_cache", lambda *a, **k: None)
+    with pytest.raises(CheckpointError, match=r"\(ClientError: connection refused\)"):
+        load_model(name)
+
+
+def test_a_repository_that_is_in_the_cache_needs_no_network(hub, monkeypatch):
+    def broken(*args, **kwargs):
+        raise ClientError("connection refused")
+
+    def cached(repository, local_files_only=False):
+        assert local_files_only
+        return str(hub.folder)
+
+    monkeypatch.setattr(download, "list_repo_files", broken)
+    monkeypatch.setattr(download, "snapshot_download", cached)
+    assert load_model("somebody/finetuned").config == ModelConfig.preset("tiny")
+    assert hub.asked == [("somebody/finetuned", "sam2.1_hiera_tiny.pt", "main")]
+
+
+def test_a_cached_file_is_checked_too(hub, monkeypatch):
+    monkeypatch.setattr(download, "cached_file", lambda model: hub.folder / model.pickle_file)
+    with pytest.raises(CheckpointError, match="not the published file"):
+        load_model("tiny")
+    assert hub.asked == []
 
 
 def test_the_wrong_size_under_a_name_is_refused(hub, monkeypatch):
