@@ -163,9 +163,8 @@ def _config(name: str) -> ModelConfig | None:
 
 
 def _device(device: Device) -> torch.device:
-    wanted = torch.device(device) if device != "auto" else choose_device("auto")
-    if wanted.type == "cuda" and not torch.cuda.is_available():
+    if str(device).startswith("cuda") and not torch.cuda.is_available():
         found = choose_device("auto")
         warnings.warn(f"CUDA is not available here, so {found} is used", UserWarning, stacklevel=3)
         return found
-    return choose_device(wanted)
+    return choose_device(device)

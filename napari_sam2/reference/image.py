@@ -209,14 +209,10 @@ class SAM2ImagePredictor:
             _check_inside(np.asarray(coords), kinds.numpy(), size if normalize else (1, 1))
         boxes = None
         if box is not None:
-            corners = np.asarray(box, np.float32).reshape(-1, 2, 2)
-            if (corners[:, 1] <= corners[:, 0]).any():
-                raise ValueError(f"a box has no area, give (x0, y0, x1, y1) with x0 < x1 and y0 < y1: {box}")
+            corners = _checked_corners(box, size if normalize else (1, 1))
             boxes = self._scaled(corners, size, normalize, ndim=3).reshape(-1, 4)
-        logits = None
-        if mask is not None:
-            logits = torch.as_tensor(np.asarray(mask), dtype=torch.float32)
-            logits = logits[None] if logits.dim() == 3 else logits
+        logits = None if mask is None else _checked_logits(mask, self.model.config.mask_side)
+        logits = _checked_counts(xy, boxes, logits)
         return self._predict(xy, kinds, boxes, logits, multimask, return_logits, index)
 
     def _scaled(self, coords: ArrayLike, size: tuple[int, int], normalize: bool, ndim: int) -> Tensor:
@@ -287,6 +283,47 @@ def _check_inside(coords: NDArray[Any], labels: NDArray[np.int32], size: tuple[i
         raise ValueError(
             f"point (x={x:g}, y={y:g}) is outside the image, which is {size[1]} wide and {size[0]} high"
         )
+
+
+def _checked_corners(box: ArrayLike, size: tuple[int, int]) -> NDArray[np.float32]:
+    """Return the corners (B, 2, 2) of boxes (4,) or (B, 4)."""
+    array = np.asarray(box, np.float32)
+    if array.shape[-1:] != (4,):
+        raise ValueError(f"a box has four numbers x0, y0, x1, y1; an array of shape {array.shape} holds none")
+    corners = array.reshape(-1, 2, 2)
+    if (corners[:, 1] <= corners[:, 0]).any():
+        raise ValueError(f"a box has no area, give (x0, y0, x1, y1) with x0 < x1 and y0 < y1: {array.tolist()}")
+    if (corners[:, 1] < 0).any() or (corners[:, 0] > np.array([size[1], size[0]])).any():
+        raise ValueError(f"box {array.tolist()} is outside the image, which is {size[1]} wide and {size[0]} high")
+    return corners
+
+
+def _checked_logits(mask: ArrayLike, side: int) -> Tensor:
+    """Return the logits (B, 1, side, side) of an earlier prediction."""
+    logits = torch.as_tensor(np.asarray(mask, np.float32))
+    logits = logits[None] if logits.dim() == 3 else logits
+    if logits.dim() != 4 or logits.shape[1:] != (1, side, side):
+        raise ValueError(
+            f"mask_input must have shape (1, {side}, {side}) or (B, 1, {side}, {side}), as predict returns logits, "
+            f"not {np.shape(mask)}"
+        )
+    if not torch.isfinite(logits).all():
+        raise ValueError("mask_input must be finite, some of it is NaN or infinite")
+    return logits
+
+
+def _checked_counts(xy: Tensor | None, boxes: Tensor | None, logits: Tensor | None) -> Tensor | None:
+    """Make sure that points, boxes and logits are of equally many objects; one mask may serve all of them."""
+    given = {"point_coords": xy, "box": boxes, "mask_input": logits}
+    counts = {name: len(value) for name, value in given.items() if value is not None}
+    most = max(counts.values(), default=1)
+    if logits is not None and len(logits) == 1:
+        logits = logits.expand(most, -1, -1, -1)
+        counts["mask_input"] = most
+    if len(set(counts.values())) > 1:
+        told = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise ValueError(f"prompts are of different numbers of objects: {told}")
+    return logits
 
 
 def _squeezed(values: Tensor) -> NDArray[np.float32]:

@@ -330,7 +330,10 @@ def _clicks(
     """Read points and labels; corners with labels 2 and 3, which must come first, make a box."""
     if points is None or labels is None:
         return (), None
-    xy = _array(points).astype(np.float32).reshape(-1, 2) * np.asarray(scale, np.float32)
+    xy = _array(points).astype(np.float32)
+    if xy.shape[-1:] != (2,):
+        raise ValueError(f"points must have shape (N, 2), not {xy.shape}")
+    xy = xy.reshape(-1, 2) * np.asarray(scale, np.float32)
     kinds = _array(labels).reshape(-1).tolist()
     if len(xy) != len(kinds):
         raise ValueError(f"{len(xy)} points need as many labels, got {len(kinds)}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -21,7 +22,8 @@ def open_video(video: Any) -> FrameSource:
     ----------
     video : path, array or FrameSource
         A folder with images named by number (``00000.jpg``), as the reference demands; a video file; an array (numpy,
-        dask, zarr) with time first; or anything with ``len``, ``size`` and ``frame(t)``.
+        dask, zarr, torch) of shape (T, H, W) or (T, H, W, C) with C 1, 3 or 4; or anything with ``len``, ``size`` and
+        ``frame(t)``.
 
     Raises
     ------
@@ -37,8 +39,8 @@ def open_video(video: Any) -> FrameSource:
         return _video_file(path)
     if isinstance(video, FrameSource):
         return video
-    if isinstance(video, np.ndarray) and video.dtype == np.uint8 and video.ndim in (3, 4):
-        return ArrayFrames(video)
+    if isinstance(video, torch.Tensor):
+        video = video.numpy(force=True)
     if hasattr(video, "shape") and hasattr(video, "dtype"):
         return _stack(video)
     if isinstance(video, (list, tuple)):
@@ -90,7 +92,18 @@ def _video_file(path: Path) -> FrameSource:
 
 
 def _stack(array: Any) -> FrameSource:
-    from napari_sam2.frames import FrameStack
+    from napari_sam2.frames import FrameStack, FrameStackOptions
 
-    stack: FrameSource = FrameStack(array)
+    shape = tuple(array.shape)
+    channels = shape[3] if len(shape) == 4 else None
+    if len(shape) not in (3, 4) or channels not in (None, 1, 3, 4):
+        raise ValueError(
+            f"a video is an array (T, H, W) or (T, H, W, C) with 1, 3 or 4 channels, not {shape}: for other "
+            "axes give napari_sam2.FrameStack(array, FrameStackOptions(…))"
+        )
+    if isinstance(array, np.ndarray) and array.dtype == np.uint8 and channels != 4:
+        return ArrayFrames(array)
+    colour = channels is not None and channels > 1
+    options = FrameStackOptions(channel_axis=None if channels is None else 3, rgb=colour)
+    stack: FrameSource = FrameStack(array, options)
     return stack

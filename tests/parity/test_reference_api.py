@@ -203,6 +203,33 @@ def test_image_predictor_refuses(image):
         image.predict(**ONE)
 
 
+@pytest.mark.parametrize(
+    ("prompt", "message"),
+    [
+        ({"box": [1, 2, 3]}, "four numbers"),
+        ({"box": [1, 2, np.nan, 5]}, "finite"),
+        ({"box": [500, 500, 600, 600]}, f"outside the image, which is {WIDTH} wide and {HEIGHT} high"),
+        ({"point_coords": [[1, 2, 3]], "point_labels": [1]}, r"shape \(N, 2\)"),
+        ({"point_coords": [[1, 2]], "point_labels": [np.nan]}, "labels must be 0 or 1"),
+        ({"mask_input": np.zeros((1, 15, 16))}, r"shape \(1, 16, 16\).*not \(1, 15, 16\)"),
+        ({"mask_input": np.zeros((16, 16))}, r"not \(16, 16\)"),
+        ({"mask_input": np.full((1, 16, 16), np.inf)}, "finite"),
+        (MANY | {"box": [[1, 1, 5, 5]]}, "point_coords 2, box 1"),
+        (ONE | {"mask_input": np.zeros((2, 1, 16, 16))}, "point_coords 1, mask_input 2"),
+    ],
+)
+def test_impossible_image_prompts(image, prompt, message):
+    with pytest.raises(ValueError, match=message):
+        image.predict(**prompt)
+
+
+def test_one_mask_serves_several_objects(image):
+    low = image.predict(**ONE)[2][:1]
+    together = image.predict(**MANY, mask_input=low)[2]
+    alone = image.predict(MANY["point_coords"][1], MANY["point_labels"][1], mask_input=low)[2]
+    np.testing.assert_allclose(together[1], alone, atol=1e-4)
+
+
 def test_small_holes_and_specks(model):
     frame = moving_discs(1)[0]
     plain, cleaned = SAM2ImagePredictor(model), SAM2ImagePredictor(model, 0.0, 1000.0, 0.0)
@@ -269,6 +296,7 @@ def test_video_predictor_refuses(video):
         (dict(points=[[1, 1]], labels=[1, 0]), "as many labels"),
         (dict(points=[[-50, 1]], labels=[1]), "outside the image"),
         (dict(box=[1, 1, 5]), "four numbers"),
+        (dict(points=[[1, 1, 1], [1, 1, 1]], labels=[1, 1, 1]), r"shape \(N, 2\), not \(2, 3\)"),
     ):
         with pytest.raises(ValueError, match=message):
             predictor.add_new_points_or_box(state, 0, 1, **bad)
@@ -287,14 +315,35 @@ def test_videos_of_every_kind_are_the_same_video(model, tmp_path):
 
     discs = moving_discs(6)
     predictor = SAM2VideoPredictor(model)
-    kinds = [discs, da.from_array(discs, chunks=(1, -1, -1, -1)), list(discs)]
+    kinds = [discs, da.from_array(discs, chunks=(1, -1, -1, -1)), list(discs), torch.from_numpy(discs)]
+    kinds += [discs.astype(np.float32) / 255, discs.astype(np.uint16) * 257]
+    grey = discs[..., :1]
     results = []
     for kind in kinds:
         state = predictor.init_state(kind)
         predictor.add_new_points_or_box(state, 0, 1, [[15, 12]], [1])
         results.append(torch.stack([m for _, _, m in predictor.propagate_in_video(state)]))
-    assert torch.equal(results[0], results[1])
-    assert torch.equal(results[0], results[2])
+    assert all(torch.equal(results[0], result) for result in results[1:])
+    for kind in (grey, grey[..., 0], da.from_array(grey), da.from_array(grey[..., 0]), grey.repeat(3, -1)):
+        frames = predictor.init_state(kind).session.frames
+        assert np.array_equal(frames.frame(3), grey[3].repeat(3, -1))
+    with_alpha = np.concatenate([discs, np.full_like(grey, 255)], -1)
+    assert np.array_equal(predictor.init_state(with_alpha).session.frames.frame(3), discs[3])
+
+
+@pytest.mark.parametrize("shape", [(6, 3, 20, 30), (20, 30), (2, 6, 20, 30, 3)])
+def test_arrays_with_other_axes_are_not_guessed_at(model, shape):
+    for dtype in (np.uint8, np.float32):
+        with pytest.raises(ValueError, match=r"a video is an array \(T, H, W\) or \(T, H, W, C\)"):
+            SAM2VideoPredictor(model).init_state(np.zeros(shape, dtype))
+
+
+def test_pixels_that_are_not_finite_are_black(model):
+    discs = moving_discs(3).astype(np.float32) / 255
+    discs[1, 5:9, 5:9] = np.nan
+    frames = SAM2VideoPredictor(model).init_state(discs).session.frames
+    assert not frames.frame(1)[5:9, 5:9].any()
+    assert frames.frame(1)[20:].any()
 
 
 def test_a_folder_of_jpegs_sorted_by_number(model, tmp_path):
