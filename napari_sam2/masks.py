@@ -268,7 +268,7 @@ def compose_labels(
 
 
 def mask_box(mask: BoolArray) -> tuple[int, int, int, int] | None:
-    """Return the smallest box (x0, y0, x1, y1) around a (H, W) mask, right and lower edge exclusive; None when empty."""
+    """Return the smallest box (x0, y0, x1, y1) around a mask (H, W), x1 and y1 exclusive; None when it is empty."""
     rows = np.flatnonzero(mask.any(1))
     if len(rows) == 0:
         return None

@@ -176,7 +176,7 @@ def _network_config(
     if isinstance(given, ModelConfig):
         return given
     if given is not None:
-        return ModelConfig.from_reference_yaml(str(given))
+        return ModelConfig.from_reference_yaml(given)
     if stored is not None:
         return stored
     found = recognise(state)

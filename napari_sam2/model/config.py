@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 ModelName = Literal["nano", "tiny", "small", "base_plus", "large"]
@@ -135,7 +136,7 @@ class ModelConfig:
         return cls(**values)
 
     @classmethod
-    def from_reference_yaml(cls, path: str) -> ModelConfig:
+    def from_reference_yaml(cls, path: str | Path) -> ModelConfig:
         """Read a YAML file that Meta's training code wrote; see :mod:`napari_sam2.model.reference_yaml`."""
         from napari_sam2.model.reference_yaml import read_reference_yaml
 
