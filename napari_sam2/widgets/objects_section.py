@@ -235,8 +235,8 @@ class ObjectsSection(QWidget):
         menu.deleteLater()
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
-        """Delete the selected objects with Delete while the table has the keyboard."""
-        if event is not None and event.key() == Qt.Key.Key_Delete and self.view.hasFocus():
+        """Delete the selected objects with Delete while the section has the keyboard."""
+        if event is not None and event.key() == Qt.Key.Key_Delete:
             self._delete()
         elif event is not None:
             event.ignore()

@@ -1,0 +1,130 @@
+"""Auto-mask in the window: the network is asked once, the filters are moved, what is kept is tracked."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import fields
+
+import numpy as np
+import pytest
+from skimage.draw import disk
+
+from napari_sam2.automatic import AutomaticOptions
+from napari_sam2.widgets.automatic_dock import AutomaticDock
+from napari_sam2.widgets.automatic_section import PRESETS
+from napari_sam2.widgets.opening import open_tracker
+from napari_sam2.widgets.options_form import parameter_tips
+from tests.gui.dock_world import WAIT, add_dock, click, fail_on_leaks, iou, press_button, shown
+
+nothing_left = pytest.fixture(autouse=True)(fail_on_leaks)
+CELLS = ((40, 50), (60, 140), (130, 60), (140, 150))
+
+
+def discs():
+    """Three frames of four bright discs, and their masks."""
+    rng = np.random.default_rng(0)
+    frame = rng.integers(20, 40, (192, 192)).astype(np.uint8)
+    masks = []
+    for center in CELLS:
+        mask = np.zeros(frame.shape, bool)
+        mask[disk(center, 20)] = True
+        frame[mask] = rng.integers(170, 200, mask.sum())
+        masks.append(mask)
+    return np.stack([frame] * 3), masks
+
+
+@pytest.fixture
+def world(qtbot, make_napari_viewer, preferences, nano):
+    viewer = shown(make_napari_viewer(show=True))
+    frames, masks = discs()
+    image = viewer.add_image(frames, name="discs", contrast_limits=(0, 255))
+    viewer.dims.set_point(0, 0)
+    viewer.reset_view()
+    c = open_tracker(viewer, image, nano, device="cpu", preferences=preferences)
+    dock = add_dock(viewer, AutomaticDock(viewer))
+    qtbot.waitUntil(lambda: c.model.phase == "ready", timeout=WAIT)
+    few = {"points_per_side": 8, "pred_iou_thresh": 0.3, "stability_score_thresh": 0.3, "min_area": 200}
+    dock.section._take(AutomaticOptions.preset("cells", **few))
+    yield viewer, dock, dock.section, c, masks
+    c.close()
+
+
+def found(qtbot, section):
+    press_button(qtbot, section.go)
+    qtbot.waitUntil(lambda: section.finished, timeout=2 * WAIT)
+
+
+@pytest.mark.gui
+def test_find_filter_drop_and_track(qtbot, world):
+    viewer, dock, section, c, masks = world
+    found(qtbot, section)
+    result = section.choice.result
+    assert len(result) >= 4
+    best = [max(range(len(result)), key=lambda i: iou(result.masks[i].array(), m)) for m in masks]
+    assert min(iou(result.masks[i].array(), m) for i, m in zip(best, masks)) > 0.7
+
+    before = len(result)
+    start = time.perf_counter()
+    section._change({"pred_iou_thresh": 0.99})
+    section._filter()
+    assert time.perf_counter() - start < 1.0
+    assert len(section.choice.result) < before
+    section._change({"pred_iou_thresh": 0.3})
+    qtbot.waitUntil(lambda: len(section.choice.result or ()) == before, timeout=WAIT)
+
+    y, x = CELLS[0]
+    click(qtbot, viewer, y, x)
+    qtbot.waitUntil(lambda: len(section.choice.chosen) == before - 1, timeout=WAIT)
+    assert section.track.text() == f"Track these {before - 1}"
+    assert "dropped" in section.hover.text()
+    press_button(qtbot, section.track)
+    qtbot.waitUntil(lambda: c.status.phase == "ready" and c.results.layer is not None, timeout=WAIT)
+    assert all(prompt.mask is not None for prompt in c.prompts.all.values())
+    labels = c.results.labels(0)
+    assert labels[y, x] == 0
+    assert all(labels[at] > 0 for at in CELLS[1:])
+    assert not any("candidates" in layer.name for layer in viewer.layers)
+
+    count = len(c.objects)
+    press_button(qtbot, section.add)
+    qtbot.waitUntil(lambda: len(c.objects) > count and c.status.phase == "ready", timeout=2 * WAIT)
+    assert c.results.labels(0)[y, x] > count
+
+
+@pytest.mark.gui
+def test_a_search_is_stopped_and_a_region_restricts_it(qtbot, world):
+    viewer, dock, section, c, masks = world
+    section._take(section.choice.options.changed(points_per_side=24, points_per_batch=16))
+    press_button(qtbot, section.go)
+    qtbot.waitUntil(lambda: section.choice.result is not None, timeout=WAIT)
+    press_button(qtbot, section.cancel)
+    assert section.finished
+    assert section.bar.value() < section.bar.maximum()
+
+    press_button(qtbot, section.draw)
+    region = section._region.layer
+    region.add([[0, 10, 10], [0, 10, 95], [0, 95, 95], [0, 95, 10]], shape_type="polygon")
+    section._take(section.choice.options.changed(points_per_side=8, points_per_batch=64))
+    found(qtbot, section)
+    assert section.choice.result.masks
+    for mask in section.choice.result.masks:
+        assert mask.array()[10:95, 10:95].sum() >= 0.5 * mask.area
+    viewer.layers.remove(region)
+    assert not section.draw.isChecked()
+
+
+@pytest.mark.gui
+def test_options_that_ask_the_network_say_so(qtbot, world):
+    _, _, section, _, _ = world
+    found(qtbot, section)
+    section._change({"points_per_side": 9})
+    qtbot.waitUntil(lambda: "find masks again" in section.count.text(), timeout=WAIT)
+    section._change({"min_area": 10, "max_area": 5})
+    assert "max_area" in section.count.text()
+
+
+def test_every_option_is_explained_by_its_docstring():
+    tips = parameter_tips(AutomaticOptions)
+    assert {f.name for f in fields(AutomaticOptions)} == set(tips)
+    assert tips["drop_at_border"] == "Drop masks that touch the border of the frame."
+    assert all(AutomaticOptions.preset(name) for name in PRESETS)
