@@ -292,9 +292,13 @@ def _checked_corners(box: ArrayLike, size: tuple[int, int]) -> NDArray[np.float3
         raise ValueError(f"a box has four numbers x0, y0, x1, y1; an array of shape {array.shape} holds none")
     corners = array.reshape(-1, 2, 2)
     if (corners[:, 1] <= corners[:, 0]).any():
-        raise ValueError(f"a box has no area, give (x0, y0, x1, y1) with x0 < x1 and y0 < y1: {array.tolist()}")
+        raise ValueError(
+            f"a box has no area, give (x0, y0, x1, y1) with x0 < x1 and y0 < y1: {array.tolist()}"
+        )
     if (corners[:, 1] < 0).any() or (corners[:, 0] > np.array([size[1], size[0]])).any():
-        raise ValueError(f"box {array.tolist()} is outside the image, which is {size[1]} wide and {size[0]} high")
+        raise ValueError(
+            f"box {array.tolist()} is outside the image, which is {size[1]} wide and {size[0]} high"
+        )
     return corners
 
 
