@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: test demo lint types contracts unit system env env-napari docs clean
+.PHONY: test demo lint types contracts unit system env clean
 
 test: env system lint types contracts unit
 
