@@ -254,7 +254,10 @@ class ResultsLink:
         self._edited: dict[int, Labels] = {}
         self._writing = False
         self.array = FrameArray(geometry.result_shape, geometry.travel_axis, read, self._edited.__setitem__)
+        active = viewer.layers.selection.active
         self.layer = viewer.add_labels(self.array, name=name, opacity=0.5, **placed_on_plane(image, geometry))
+        if active is not None:  # the tool in the user's hand stays there: the next click is a prompt, too
+            viewer.layers.selection.active = active
         self._watch = PaintWatch(self.layer, self._on_painted)
 
     def belongs_to(self, project: Path | None) -> None:
