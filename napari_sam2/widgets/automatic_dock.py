@@ -11,6 +11,7 @@ from napari_sam2.widgets.automatic_section import AutomaticSection
 from napari_sam2.widgets.banner import Banner
 from napari_sam2.widgets.dock_session import DockSession
 from napari_sam2.widgets.image_section import ImageSection
+from napari_sam2.widgets.layers import itself
 from napari_sam2.widgets.model_section import ModelSection
 from napari_sam2.widgets.verbs import Verbs
 from napari_sam2.widgets.vertical_area import VerticalArea, fill
@@ -27,6 +28,7 @@ class AutomaticDock(QWidget):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
+        viewer = itself(viewer)
         self.session = session = DockSession(self, viewer)
         look = session.look
         self.image = ImageSection(viewer, look)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from napari_sam2.prompts import MaskPrompt, PointPrompt
 from napari_sam2.storage.exports.results import Color
 from napari_sam2.widgets.controller_events import Desk
+from napari_sam2.widgets.layers import itself
 from napari_sam2.widgets.layers_labels import PaintLink
 from napari_sam2.widgets.layers_marks import Mark, PromptKey
 from napari_sam2.widgets.layers_points import PointsLink
@@ -199,7 +200,7 @@ class PromptLayers:
 
 
 def _kind_of(layer: Any) -> LayerKind:
-    names = {c.__name__ for c in type(layer).__mro__}
+    names = {c.__name__ for c in type(itself(layer)).__mro__}
     if "Points" in names:
         return "points"
     if "Shapes" in names:

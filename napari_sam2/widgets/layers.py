@@ -46,9 +46,17 @@ class Connections:
                 continue
 
 
+def itself(thing: Any) -> Any:
+    """Return the viewer or layer behind the proxy that napari hands to docks of plugins.
+
+    Each access through a proxy makes new proxies, so that two of the same layer are not the same object.
+    """
+    return getattr(thing, "__wrapped__", thing)
+
+
 def is_image(layer: Any) -> bool:
     """Whether a layer is an Image layer (a Labels layer is not)."""
-    return type(layer).__name__ == "Image" or any(c.__name__ == "Image" for c in type(layer).__mro__)
+    return any(c.__name__ == "Image" for c in type(itself(layer)).__mro__)
 
 
 def shape_of(image: Any) -> tuple[int, ...]:
@@ -85,7 +93,7 @@ def geometry_of(images: Sequence[Any], point: Sequence[float], travel_axis: int 
         raise ValueError("choose an Image layer first")
     for image in images:
         if not is_image(image):
-            raise TypeError(f"{image.name!r} is a {type(image).__name__} layer: choose an Image layer")
+            raise TypeError(f"{image.name!r} is a {image.__class__.__name__} layer: choose an Image layer")
     first = images[0]
     shape = shape_of(first)
     for image in images[1:]:

@@ -12,7 +12,7 @@ from napari_sam2.storage.opening import is_project
 from napari_sam2.storage.project import Project
 from napari_sam2.widgets.bench_plan import Opener
 from napari_sam2.widgets.controller import Controller
-from napari_sam2.widgets.layers import PROJECT_KEY
+from napari_sam2.widgets.layers import PROJECT_KEY, itself
 from napari_sam2.widgets.preferences import load_preferences
 from napari_sam2.widgets.states import ModelChoice, Preferences
 
@@ -77,7 +77,8 @@ def open_tracker(
     TypeError, ValueError
         This is no Image layer, or the layers do not fit together.
     """
-    images = tuple(layer) if isinstance(layer, Sequence) else (layer,)
+    viewer = itself(viewer)
+    images = tuple(itself(i) for i in (layer if isinstance(layer, Sequence) else (layer,)))
     found = find_controller(viewer, images)
     if found is not None:
         _change(found, model, device, travel_axis)
@@ -103,6 +104,7 @@ def find_controller(viewer: Any, images: Sequence[Any]) -> Controller | None:
     """Return the controller that is open on images in a viewer; None when there is none."""
     if not images:
         return None
+    viewer, images = itself(viewer), [itself(image) for image in images]
     holder = getattr(images[0], "metadata", {}).get(_KEY)
     for controller in getattr(holder, "controllers", ()):
         same = len(controller.images) == len(images) and all(

@@ -14,6 +14,7 @@ from napari_sam2.widgets.cheat_sheet import CheatSheet
 from napari_sam2.widgets.dock_session import DockSession
 from napari_sam2.widgets.history_buttons import HistoryButtons
 from napari_sam2.widgets.image_section import ImageSection
+from napari_sam2.widgets.layers import itself
 from napari_sam2.widgets.object_bar import ObjectBar
 from napari_sam2.widgets.shortcuts import Keys
 from napari_sam2.widgets.style import muted_label
@@ -39,6 +40,7 @@ class PromptParts(QObject):
 
     def __init__(self, dock: QWidget, viewer: Any, names: Sequence[str], hint: str) -> None:
         super().__init__(dock)
+        viewer = itself(viewer)
         self._dock = dock
         self._viewer = viewer
         self.session = session = DockSession(dock, viewer)

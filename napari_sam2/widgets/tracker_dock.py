@@ -15,6 +15,7 @@ from napari_sam2.widgets.dock_session import DockSession
 from napari_sam2.widgets.export_section import ExportSection
 from napari_sam2.widgets.history_buttons import HistoryButtons
 from napari_sam2.widgets.image_section import ImageSection
+from napari_sam2.widgets.layers import itself
 from napari_sam2.widgets.model_section import ModelSection
 from napari_sam2.widgets.objects_section import ObjectsSection
 from napari_sam2.widgets.propagation_section import PropagationSection
@@ -39,6 +40,7 @@ class TrackerDock(QWidget):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
+        viewer = itself(viewer)
         self._viewer = viewer
         self.session = session = DockSession(self, viewer)
         self.verbs = verbs = Verbs(lambda: session.controller)
