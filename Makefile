@@ -35,5 +35,14 @@ contracts: env
 unit: env system
 	$(BIN)/pytest
 
+# The window again, on the oldest napari that is supported; its own warnings are not ours.
+oldest: $(VENV)-oldest/.installed system
+	$(VENV)-oldest/bin/pytest -W default -p no:cacheprovider tests/gui
+
+$(VENV)-oldest/.installed: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv $(VENV)-oldest
+	$(VENV)-oldest/bin/pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e ".[test]"
+	@touch $@
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache dist build
+	rm -rf $(VENV) $(VENV)-oldest .mypy_cache .ruff_cache .pytest_cache dist build
