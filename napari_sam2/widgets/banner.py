@@ -25,7 +25,8 @@ class Banner(QFrame):
         self.setObjectName("sam2Banner")
         self._controller: Controller | None = None
         self._listening = Listening()
-        self._resumed = ""
+        self._greets = False  # until something new is done
+        self._greeted = False
         self._interrupted: int | None = None
         self._act: Callable[[], None] = lambda: None
         self.text = QLabel(_NO_IMAGE)
@@ -48,7 +49,7 @@ class Banner(QFrame):
     def show_controller(self, controller: Controller | None) -> None:
         """Show another controller's status."""
         self._controller = controller
-        self._resumed = ""
+        self._greeted = False
         self._listening.to(controller, status=self._on_status, project=self._on_project)
         if controller is None:
             self._show(_NO_IMAGE)
@@ -57,16 +58,16 @@ class Banner(QFrame):
             self._on_status(controller.status)
 
     def _on_project(self, project: ProjectState) -> None:
-        controller = self._controller
         self._interrupted = project.interrupted_at
-        if controller is not None and project.resumed and len(controller.objects):
-            count = len(controller.objects)
-            self._resumed = f"Welcome back: {count} object{'s' * (count != 1)} of last time are here. "
+        self._greets = project.resumed
 
     def _on_status(self, status: Status) -> None:
         controller = self._controller
         if controller is None:
             return
+        if controller.propagation.phase != "idle":
+            self._interrupted = None
+        welcome = self._welcome(controller, status)
         if not status.plane_is_current:
             self._show(status.message, "warning", "Work here", controller.follow_plane)
         elif controller.model.phase == "failed":
@@ -75,27 +76,33 @@ class Banner(QFrame):
             self._show(status.message, "warning", "Try again", again)
         elif controller.project.message and status.phase != "opening":
             self._show(controller.project.message, "warning")
-        elif (
-            status.phase == "ready"
-            and self._interrupted is not None
-            and controller.propagation.phase == "idle"
-        ):
-            text = f"{self._resumed}Tracking was interrupted at frame {self._interrupted}."
+        elif status.phase == "ready" and self._interrupted is not None:
+            text = f"{welcome}Tracking was interrupted at frame {self._interrupted}."
             self._show(text, "", "Go on", self._go_on)
-        elif self._resumed and status.phase == "ready":
-            self._show(self._resumed + status.message, "", "Start over", self._start_over)
+        elif welcome:
+            self._show(welcome + status.message, "", "Start over", self._start_over)
         else:
             self._show(status.message)
 
+    def _welcome(self, controller: Controller, status: Status) -> str:
+        """Say what is there from last time, until something new is done."""
+        count = len(controller.objects)
+        if self._greeted and status.phase == "working":
+            self._greets = False
+        if not self._greets or status.phase != "ready" or not count:
+            return ""
+        self._greeted = True
+        return f"Welcome back: {count} object{'s' * (count != 1)} of last time are here. "
+
     def _start_over(self) -> None:
         """Delete everything that was resumed; undo brings it back."""
-        self._resumed = ""
+        self._greets = False
         if self._controller is not None:
             self._controller.objects.delete(self._controller.objects.ids)
 
     def _go_on(self) -> None:
         """Track on from where it was interrupted."""
-        self._interrupted, self._resumed = None, ""
+        self._interrupted, self._greets = None, False
         if self._controller is not None:
             self._controller.resume()
 
