@@ -218,9 +218,17 @@ def _check_fit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], path: 
         parts.append(f"{len(unexpected)} are unexpected (first: {', '.join(unexpected[:3])})")
     if shapes:
         parts.append(f"{len(shapes)} have another shape (first: {shapes[0]})")
-    found = recognise(given)
-    likely = f" It looks like '{found[0]}' of SAM {found[1]}." if found else " It looks like no SAM 2 model."
-    raise CheckpointError(f"{path} does not fit this network: {'; '.join(parts)}.{likely}")
+    raise CheckpointError(
+        f"{path} does not fit this network: {'; '.join(parts)}. It looks like {_likely(given)}."
+    )
+
+
+def _likely(state: Mapping[str, Tensor]) -> str:
+    found = recognise(state)
+    if found is not None:
+        return f"'{found[0]}' of SAM {found[1]}"
+    is_sam2 = "image_encoder.trunk.pos_embed" in state
+    return "a SAM 2 of a size of its own, which needs its own configuration" if is_sam2 else "no SAM 2 model"
 
 
 def _key_summary(state: Mapping[str, Tensor]) -> str:

@@ -104,9 +104,18 @@ _BUILT_IN: dict[str, Any] = {
     "use_mlp_for_obj_ptr_proj": True,
     "backbone_stride": 16,
     "non_overlap_masks_for_mem_enc": False,
-    "max_cond_frames_in_attn": -1,
-    "memory_temporal_stride_for_eval": 1,
 }
+
+# Says how a video is tracked, which is no property of a network: read by the reference's video predictor only.
+_INFERENCE = (
+    "max_cond_frames_in_attn",
+    "memory_temporal_stride_for_eval",
+    "add_all_frames_to_correct_as_cond",
+    "binarize_mask_from_pts_for_mem_enc",
+    "clear_non_cond_mem_around_input",
+    "fill_hole_area",
+    "non_overlap_masks",
+)
 
 # Switches that must be said, because the reference's default is the unsupported value.
 _MUST_BE_SAID = (
@@ -135,8 +144,7 @@ _FOLLOWS = re.compile(
 _TRAINING = re.compile(
     r"(^|\.)(dropout|drop_path_rate|layer_scale_init_value|compile_image_encoder|weights_path)$"
     r"|^(prob_to_|num_frames_to_|num_init_cond_frames|num_correction_pt|num_frames_to_correct|rand_|freeze_|"
-    r"use_act_ckpt|forward_backbone_per_frame|add_all_frames_to_correct_as_cond|pt_sampling|"
-    r"binarize_mask_from_pts_for_mem_enc|fill_hole_area|clear_non_cond_mem|non_overlap_masks$)"
+    r"use_act_ckpt|forward_backbone_per_frame|pt_sampling|clear_non_cond_mem_for_multi_obj)"
 )
 
 
@@ -155,14 +163,25 @@ def read_reference_yaml(path: str | Path) -> ModelConfig:
     FileNotFoundError
         When there is no such file.
     """
-    file = Path(path)
+    return _config(_switches(Path(path)), Path(path))
+
+
+def read_inference_switches(path: str | Path) -> dict[str, Any]:
+    """Read what a YAML file of the reference says about tracking, under the reference's names.
+
+    Raises as :func:`read_reference_yaml` does.
+    """
+    return {key: value for key, value in _switches(Path(path)).items() if key in _INFERENCE}
+
+
+def _switches(file: Path) -> dict[str, Any]:
+    """Return everything below ``model:``, by dotted name."""
     try:
         whole = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is not a YAML file: {error}") from error
     tree = _model_tree(whole, file)
-    flat = {key: _resolved(value, whole, file) for key, value in _leaves(tree)}
-    return _config(flat, file)
+    return {key: _resolved(value, whole, file) for key, value in _leaves(tree)}
 
 
 def _model_tree(whole: Any, file: Path) -> Mapping[str, Any]:
@@ -204,7 +223,7 @@ def _config(flat: Mapping[str, Any], file: Path) -> ModelConfig:
         elif key in _BUILT_IN:
             if value != _BUILT_IN[key]:
                 raise ValueError(f"{file}: {key}={value!r} is not supported, only {_BUILT_IN[key]!r} is")
-        elif not _FOLLOWS.search(key) and not _TRAINING.search(key):
+        elif key not in _INFERENCE and not _FOLLOWS.search(key) and not _TRAINING.search(key):
             raise ValueError(f"{file}: unknown switch {key}={value!r}")
     for key in _MUST_BE_SAID:
         if key not in flat:

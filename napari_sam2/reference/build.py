@@ -14,9 +14,10 @@ import torch
 from napari_sam2.model.checkpoints import load_model
 from napari_sam2.model.config import ModelConfig
 from napari_sam2.model.device import choose_device
+from napari_sam2.model.reference_yaml import read_inference_switches
 from napari_sam2.model.released import RELEASED
 from napari_sam2.model.sam2 import Sam2
-from napari_sam2.reference.overrides import parse_overrides
+from napari_sam2.reference.overrides import parse_overrides, session_settings
 from napari_sam2.reference.video import SAM2VideoPredictor
 from napari_sam2.session.options import SessionOptions
 
@@ -44,7 +45,8 @@ def build_sam2(
     ckpt_path : str, optional
         A checkpoint; without one the weights are random, unless a model name was given.
     device : str or torch.device
-        Where CUDA is asked for and absent, the best device of this machine is taken, with a warning.
+        ``"auto"`` is understood, too. Where CUDA is asked for and absent, the best device of this machine is taken,
+        with a warning.
     mode : {"eval", "train"}
         Anything but ``"eval"`` leaves the network in training mode.
     hydra_overrides_extra : sequence of str
@@ -76,7 +78,8 @@ def build_sam2_video_predictor(
     Parameters
     ----------
     config_file, ckpt_path, device, mode, hydra_overrides_extra
-        See :func:`build_sam2`.
+        See :func:`build_sam2`. What a YAML file says about tracking (``max_cond_frames_in_attn`` and the like) holds,
+        too, unless ``apply_postprocessing`` or an override says otherwise.
     apply_postprocessing : bool
         Also make memories of prompted frames from thresholded masks, and fill holes of up to 8 low-resolution pixels.
     vos_optimized : bool
@@ -89,6 +92,8 @@ def build_sam2_video_predictor(
     settings = {"dynamic_stability": bool(apply_postprocessing)} | dict(overrides.model)
     network = _network(str(config_file), ckpt_path, _device(device), mode, settings)
     options = {"memory_dtype": kwargs.get("memory_dtype", "auto")}
+    if Path(config_file).is_file():
+        options |= session_settings(read_inference_switches(config_file))
     if apply_postprocessing:
         options |= {"binarize_prompted": True, "fill_hole_area": 8}
     return SAM2VideoPredictor._of(network, SessionOptions.reference(**(options | dict(overrides.session))))

@@ -84,6 +84,14 @@ def parse_overrides(strings: Sequence[str]) -> Overrides:
     return Overrides(model, session)
 
 
+def session_settings(switches: Mapping[str, Any]) -> dict[str, Any]:
+    """Turn the reference's names of inference options into fields of SessionOptions; ValueError for a wrong type."""
+    known = {key: _PREDICTOR_FIELDS[key] for key in switches}
+    return {
+        name: _typed(f"{key}={switches[key]}", switches[key], kind) for key, (name, kind) in known.items()
+    }
+
+
 def _split(string: str) -> tuple[str, Any]:
     match = re.fullmatch(r"\+{0,2}model\.([\w.]+)=(.*)", str(string).strip(), re.DOTALL)
     if match is None:
@@ -106,5 +114,5 @@ def _typed(string: str, value: Any, kind: type) -> Any:
         fits = True
     if not fits:
         wanted = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
-        raise ValueError(f"override {string!r} needs {wanted}, not {value!r}")
+        raise ValueError(f"{string!r} needs {wanted}, not {value!r}")
     return kind(value)

@@ -4,6 +4,9 @@ import pytest
 import torch
 
 from napari_sam2.model.config import ModelConfig
+from napari_sam2.model.errors import CheckpointError
+from napari_sam2.model.key_layouts import to_meta
+from napari_sam2.model.sam2 import Sam2
 from napari_sam2.reference import (
     SAM2ImagePredictor,
     SAM2VideoPredictor,
@@ -12,7 +15,9 @@ from napari_sam2.reference import (
 )
 from napari_sam2.reference.overrides import parse_overrides
 from tests.golden.recipe import recipe_model
-from tests.session.conftest import TINY
+from tests.model.test_reference_yaml import tree as reference_tree
+from tests.model.test_reference_yaml import write as written
+from tests.session.conftest import TINY, moving_discs
 
 
 @pytest.mark.parametrize(
@@ -84,6 +89,11 @@ def test_a_checkpoint_needs_a_configuration():
         build_sam2("somebody/finetuned", "weights.pt", device="cpu")
 
 
+def test_a_device_that_does_not_exist():
+    with pytest.raises(ValueError, match="unknown device 'gpu'"):
+        build_sam2("nano", device="gpu")
+
+
 def test_training_mode(monkeypatch):
     monkeypatch.setattr("napari_sam2.reference.build.Sam2", lambda config: recipe_model(TINY))
     assert build_sam2("sam2.1_hiera_t.yaml", device="cpu", mode="train").training
@@ -116,6 +126,46 @@ def test_video_predictor_defaults_and_overrides(monkeypatch):
     assert (changed.fill_hole_area, changed.non_overlap, changed.corrections_condition) == (3, True, True)
     assert (changed.forget_around_prompts, changed.max_conditioning, changed.max_memories) == (True, 4, 5)
     assert (changed.memory_stride, changed.binarize_prompted) == (2, False)
+
+
+def test_a_fine_tuned_model_is_a_yaml_and_a_checkpoint(tmp_path):
+    tree = reference_tree()
+    tree["image_size"] = 64
+    tree["image_encoder"]["trunk"] |= {"embed_dim": 8, "stages": [1, 1, 1, 1], "global_att_blocks": [2]}
+    config = ModelConfig.from_reference_yaml(written(tmp_path / "own.yaml", {"model": tree}))
+    torch.save(
+        {"model": to_meta(Sam2(config).state_dict()), "epoch": 3, "optimizer": {"state": {}}},
+        tmp_path / "own.pt",
+    )
+    predictor = build_sam2_video_predictor(str(tmp_path / "own.yaml"), str(tmp_path / "own.pt"), device="cpu")
+    state = predictor.init_state(moving_discs(2))
+    predictor.add_new_points_or_box(state, 0, 1, [[15, 12]], [1])
+    assert [frame for frame, _, _ in predictor.propagate_in_video(state)] == [0, 1]
+    with pytest.raises(CheckpointError, match="does not fit.*a SAM 2 of a size of its own"):
+        build_sam2("configs/sam2.1/sam2.1_hiera_t.yaml", str(tmp_path / "own.pt"), device="cpu")
+
+
+def test_what_a_yaml_says_about_tracking_holds(tmp_path, monkeypatch):
+    monkeypatch.setattr("napari_sam2.reference.build.Sam2", lambda config: recipe_model(TINY))
+    said = {
+        "max_cond_frames_in_attn": 4,
+        "memory_temporal_stride_for_eval": 2,
+        "add_all_frames_to_correct_as_cond": True,
+        "non_overlap_masks": True,
+        "fill_hole_area": 5,
+    }
+    path = written(tmp_path / "m.yaml", {"model": reference_tree() | said})
+    bare = build_sam2_video_predictor(path, device="cpu", apply_postprocessing=False).options
+    assert (bare.max_conditioning, bare.memory_stride, bare.fill_hole_area) == (4, 2, 5)
+    assert bare.corrections_condition
+    assert bare.non_overlap
+    changed = build_sam2_video_predictor(
+        path, device="cpu", hydra_overrides_extra=["++model.non_overlap_masks=false"]
+    ).options
+    assert (changed.fill_hole_area, changed.non_overlap, changed.max_conditioning) == (8, False, 4)
+    wrong = written(tmp_path / "w.yaml", {"model": reference_tree() | {"fill_hole_area": "much"}})
+    with pytest.raises(ValueError, match="'fill_hole_area=much' needs a whole number"):
+        build_sam2_video_predictor(wrong, device="cpu")
 
 
 def test_overrides_of_the_network():
