@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from napari_sam2.model.config import ModelConfig, ModelName
-from napari_sam2.model.device import DeviceName, choose_device
+from napari_sam2.model.device import DeviceName, choose_device, half_precision
 from napari_sam2.model.download import Progress, fetch_released, fetch_repository, file_sha256
 from napari_sam2.model.errors import CheckpointError
 from napari_sam2.model.key_layouts import from_meta, from_transformers, is_transformers_layout
@@ -241,7 +241,7 @@ def choose_dtype(dtype: DtypeName | torch.dtype, device: torch.device) -> torch.
     if isinstance(dtype, torch.dtype):
         chosen = dtype
     elif dtype == "auto":
-        fast = device.type == "cuda" and torch.cuda.is_bf16_supported()
+        fast = device.type == "cuda" and half_precision(device) == torch.bfloat16
         chosen = torch.bfloat16 if fast else torch.float32
     elif dtype in get_args(DtypeName):
         chosen = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]

@@ -41,6 +41,14 @@ def choose_device(device: DeviceName | torch.device = "auto") -> torch.device:
     return chosen
 
 
+def half_precision(device: torch.device) -> torch.dtype:
+    """Return the half precision that a device is fast at: bfloat16 where it computes that itself, else float16."""
+    if device.type == "cuda":
+        # Older GPUs emulate bfloat16, slower than float32 (and PyTorch counts that as support).
+        return torch.bfloat16 if torch.cuda.get_device_capability(device)[0] >= 8 else torch.float16
+    return torch.bfloat16 if device.type == "cpu" else torch.float16
+
+
 @contextmanager
 def fast_float32(device: torch.device) -> Iterator[None]:
     """Let float32 matrix products on the CPU take the faster of PyTorch's two back ends.

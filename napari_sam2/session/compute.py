@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_sam2.model.device import fast_float32
+from napari_sam2.model.device import fast_float32, half_precision
 from napari_sam2.model.tensors import (
     ImageFeatures,
     MaskCandidates,
@@ -208,10 +208,7 @@ def _autocast_dtype(model: Sam2, options: SessionOptions) -> torch.dtype | None:
         return None
     if model.compute_dtype != torch.float32:
         return model.compute_dtype
-    if options.precision == "auto":
-        return None
-    whole = model.device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return torch.bfloat16 if whole or model.device.type == "cpu" else torch.float16
+    return None if options.precision == "auto" else half_precision(model.device)
 
 
 def _memory_dtype(options: SessionOptions, autocast: torch.dtype | None) -> torch.dtype:

@@ -10,9 +10,9 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 from safetensors.torch import save_file
 
 from napari_sam2.model import download
-from napari_sam2.model.checkpoints import load_model, read_checkpoint, recognise
+from napari_sam2.model.checkpoints import choose_dtype, load_model, read_checkpoint, recognise
 from napari_sam2.model.config import ModelConfig
-from napari_sam2.model.device import choose_device, fast_float32
+from napari_sam2.model.device import choose_device, fast_float32, half_precision
 from napari_sam2.model.errors import CheckpointError
 from napari_sam2.model.key_layouts import to_meta
 from napari_sam2.model.released import RELEASED
@@ -288,6 +288,21 @@ def test_devices_and_types_can_be_chosen(tmp_path, state):
     if not torch.cuda.is_available():
         with pytest.raises(ValueError, match="no device 'cuda'"):
             choose_device("cuda")
+
+
+@pytest.mark.parametrize(
+    ("generation", "half", "automatic"),
+    [((7, 5), torch.float16, torch.float32), ((9, 0), torch.bfloat16, torch.bfloat16)],
+)
+def test_bfloat16_is_chosen_only_where_it_is_not_emulated(generation, half, automatic, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: generation)
+    cuda = torch.device("cuda")
+    assert half_precision(cuda) == half
+    assert choose_dtype("auto", cuda) == automatic
+    assert half_precision(torch.device("cpu")) == torch.bfloat16
+    assert half_precision(torch.device("mps")) == torch.float16
+    assert choose_dtype("auto", torch.device("cpu")) == torch.float32
+    assert choose_dtype("float16", torch.device("cpu")) == torch.float16
 
 
 def test_the_global_matmul_setting_is_put_back():

@@ -96,9 +96,13 @@ def test_other_errors_are_not_taken_for_missing_memory(model, frames, monkeypatc
     assert not is_out_of_memory(RuntimeError("shapes do not match"))
 
 
-def test_exact_and_fast(model, frames):
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+def test_exact_and_fast(frames, half):
+    model = recipe_model(TINY)
     exact = VideoSession(model, frames, SessionOptions(precision="exact"))
+    model.compute_dtype = half
     fast = VideoSession(model, frames, SessionOptions(precision="fast"))
+    assert fast.compute.autocast == half
     assert exact.compute.memory_dtype == torch.float32
     assert fast.compute.memory_dtype == torch.bfloat16
     for session in (exact, fast):
