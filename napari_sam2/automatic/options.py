@@ -233,8 +233,8 @@ _PRESETS: dict[str, dict[str, Any]] = {
     "few large": {"points_per_side": 16, "min_area": 400, "box_nms_thresh": 0.5, "min_mask_region_area": 100},
     "many small": {"points_per_side": 48, "box_nms_thresh": 0.5},
     "cells": {
-        "pred_iou_thresh": 0.5,
-        "stability_score_thresh": 0.6,
+        "pred_iou_thresh": 0.4,
+        "stability_score_thresh": 0.7,
         "box_nms_thresh": 0.2,
         "min_area": 20,
         "min_mask_region_area": 20,
