@@ -93,6 +93,8 @@ class TrainOptions:
         Of the moving average of the weights, which is what is exported.
     encoder_rate : float
         Learning rate of the image encoder relative to the rest.
+    score_rate : float
+        The same for the object score's token and head, which learn from the few frames where an object is hidden.
     warmup : int
         Steps of linear warm-up at the beginning of each stage.
     precision : str
@@ -112,6 +114,7 @@ class TrainOptions:
     gradient_clip: float = 5.0
     ema_decay: float = 0.998
     encoder_rate: float = 1.0
+    score_rate: float = 1.0
     warmup: int = 50
     precision: str = "float32"
     threads: int = 0

@@ -29,7 +29,7 @@ from napari_sam2.training.tracker import ClipOutcome, follow_clip
 
 __all__ = ["Trainer", "learning_rate", "train"]
 
-LOG_EVERY = 20
+OBJECT_SCORE = ("mask_decoder.pred_obj_score_head.", "mask_decoder.obj_score_token.")
 
 
 def learning_rate(options: TrainOptions, step: int) -> float:
@@ -93,18 +93,17 @@ class Trainer:
         self.best = -math.inf
 
     def _groups(self) -> list[dict[str, Any]]:
-        """Parameter groups: weight decay for matrices only, an own rate for the image encoder."""
-        groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
+        """Parameter groups: weight decay for matrices only, own rates for image encoder and object score."""
+        options = self._options
+        rates = {"image_encoder.": options.encoder_rate}
+        rates |= dict.fromkeys(OBJECT_SCORE, options.score_rate)
+        groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
         for name, parameter in self.model.named_parameters():
-            key = (name.startswith("image_encoder."), parameter.ndim > 1 and "embed" not in name)
-            groups.setdefault(key, []).append(parameter)
+            scale = next((rate for start, rate in rates.items() if name.startswith(start)), 1.0)
+            groups.setdefault((scale, parameter.ndim > 1 and "embed" not in name), []).append(parameter)
         return [
-            {
-                "params": members,
-                "weight_decay": self._options.weight_decay if decays else 0.0,
-                "scale": self._options.encoder_rate if encoder else 1.0,
-            }
-            for (encoder, decays), members in groups.items()
+            {"params": members, "weight_decay": options.weight_decay if decays else 0.0, "scale": scale}
+            for (scale, decays), members in groups.items()
         ]
 
     # ------------------------------------------------------------------ state
