@@ -178,8 +178,10 @@ class TrainOptions:
 
 # off the plateau: focal and plain mean cross-entropy did not leave "predict nothing" in the first trials
 _EARLY = LossOptions()
-# once objects are found, the balance is relaxed: it favours masks that are too large
-_LATE = LossOptions(balanced=0.7, focal=6.0, dice=1.0, iou=0.5, object_score=0.5, object_share=0.3)
+# once objects are found the balance is relaxed: with it masks came out 28 % too large (median)
+_LATE = LossOptions(
+    balanced=0.25, focal=12.0, dice=1.0, iou=1.0, object_score=1.0, runners_up=0.2, hidden_weight=2.0
+)
 
 
 def _nano() -> TrainOptions:
@@ -211,12 +213,12 @@ def _nano() -> TrainOptions:
 
 
 def _nano_continue() -> TrainOptions:
-    mixed = ((192, 0.4), (256, 0.6))
+    mixed = ((192, 0.3), (256, 0.5), (384, 0.15), (512, 0.05))
     stages = tuple(
-        Stage(f"mixed {rate:g}", 1200, rate, mixed, frames=(3, 6), motion=0.7, loss=_LATE)
-        for rate in (4e-4, 3e-4, 2e-4)
+        Stage(f"mixed {rate:g}", 1200, rate, mixed, frames=(3, 7), motion=0.65, loss=_LATE)
+        for rate in (3e-4, 3e-4, 2e-4)
     )
-    return TrainOptions(stages=stages, start="nano")
+    return TrainOptions(stages=stages, start="nano", ema_decay=0.99, score_rate=5.0)
 
 
 def _finetune() -> TrainOptions:
