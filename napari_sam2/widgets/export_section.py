@@ -15,7 +15,8 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QSizePolicy, QToolBu
 from napari_sam2.storage.exports.formats import FORMATS, ExportFormat
 from napari_sam2.widgets.controller import Controller
 from napari_sam2.widgets.dock_session import Listening
-from napari_sam2.widgets.states import ProjectState
+from napari_sam2.widgets.exporting import ExportCancelled
+from napari_sam2.widgets.states import ExportState, ProjectState
 from napari_sam2.widgets.style import GAP, Look, title_label, tool_button
 from napari_sam2.widgets.verbs import Verbs
 
@@ -37,6 +38,7 @@ class ExportSection(QWidget):
         self._controller: Controller | None = None
         self._listening = Listening()
         self._path: Path | None = None
+        self._told = False
         self.ask_path: Callable[[ExportFormat, Path], str] = self._ask_path
         self.tracks = tool_button(
             look, "tracks", "Tracks", "Add a Tracks layer with the path of every object"
@@ -46,6 +48,9 @@ class ExportSection(QWidget):
         self.saved = tool_button(look, "saved", tip="Everything is saved as you work")
         self.saved.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.saved.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.cancel = tool_button(look, "stop", tip="Give up the file that is being written")
+        self.cancel.clicked.connect(lambda: verbs.do(lambda c: c.results.cancel_exports()))
+        self.cancel.hide()
         menu = QMenu(self.export)
         for form in FORMATS.values():
             menu.addAction(f"{form.file_name}  –  {form.title}", lambda form=form: self.write(form))
@@ -57,6 +62,7 @@ class ExportSection(QWidget):
         row.setSpacing(GAP - 2)
         row.addWidget(title_label("Results"))
         row.addWidget(self.saved, 1)
+        row.addWidget(self.cancel)
         for button in (self.tracks, self.export):
             button.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
             row.addWidget(button)
@@ -64,7 +70,8 @@ class ExportSection(QWidget):
     def show_controller(self, controller: Controller | None) -> None:
         """Show another controller's results."""
         self._controller = controller
-        self._listening.to(controller, project=self._on_project)
+        self._listening.to(controller, project=self._on_project, export=self._on_export)
+        self.cancel.hide()
         self.setEnabled(controller is not None)
         self._on_project(ProjectState() if controller is None else controller.project)
 
@@ -79,7 +86,7 @@ class ExportSection(QWidget):
             lambda c: c.results.export(form.name, path, overwrite=True)  # the dialog has asked about it
         )
         if future is not None:
-            future.add_done_callback(lambda done: _tell(done, lambda written: f"Written to {written}."))
+            future.add_done_callback(lambda done: self._tell(done, lambda written: f"Written to {written}."))
         return future
 
     # -- inside ------------------------------------------------------------------------------------------
@@ -87,7 +94,27 @@ class ExportSection(QWidget):
     def _add_tracks(self) -> None:
         future = self._verbs.do(lambda c: c.results.add_tracks())
         if future is not None:
-            future.add_done_callback(lambda done: _tell(done, lambda layer: f"Added {layer.name}."))
+            future.add_done_callback(lambda done: self._tell(done, lambda layer: f"Added {layer.name}."))
+
+    def _on_export(self, state: ExportState) -> None:
+        """Show how far the writing of a file is, in place of the line about the project."""
+        running = state.phase == "running"
+        self._told = state.phase == "failed"
+        self.cancel.setVisible(running)
+        if running:
+            self.saved.setText(f"{state.name} {state.done / max(state.total, 1):.0%}")
+        elif self._controller is not None:
+            self._on_project(self._controller.project)
+
+    def _tell(self, done: Future[Any], words: Callable[[Any], str]) -> None:
+        error = done.exception()
+        if error is None:
+            show_info(words(done.result()))
+        elif isinstance(error, ExportCancelled):
+            show_info(str(error))
+        elif not self._told:  # the controller tells what broke while it wrote
+            show_error(str(error))
+        self._told = False
 
     def _on_project(self, project: ProjectState) -> None:
         self._path = project.path
@@ -109,11 +136,3 @@ class ExportSection(QWidget):
     def _ask_path(self, form: ExportFormat, start: Path) -> str:
         path, _ = QFileDialog.getSaveFileName(self, f"Export: {form.title}", str(start))
         return str(path)
-
-
-def _tell(done: Future[Any], words: Callable[[Any], str]) -> None:
-    error = done.exception()
-    if error is not None:
-        show_error(str(error))
-    else:
-        show_info(words(done.result()))

@@ -129,7 +129,9 @@ def _text(state: ObjectState, column: Column) -> str:
     if column == Column.PROMPTS:
         return str(len(state.prompted_frames) or "–")
     if column == Column.PRESENT:
-        return "–" if state.first is None else f"{state.first}–{state.last}"
+        if state.first is None:
+            return "–"
+        return f"{state.first}–{state.last}" if state.first != state.last else f"{state.first}"
     return ""
 
 

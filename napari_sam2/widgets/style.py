@@ -17,7 +17,7 @@ from qtpy.QtWidgets import QAbstractButton, QLabel, QSizePolicy, QToolButton, QW
 from napari_sam2.widgets.layers import Connections
 
 GAP, MARGIN, ICON = 6, 8, 16
-_ICONS = Path(__file__).parent / "icons"
+ICONS = Path(__file__).parent / "icons"
 _FADED = 0.35
 # Blue and orange stay apart in every kind of colour blindness, on dark and on light.
 SURE, DOUBT = "#56b4e9", "#e69f00"
@@ -195,7 +195,7 @@ def _pixmap(name: str, color: str, knocked_out: str, side: int) -> QPixmap:
 
 @lru_cache(maxsize=64)
 def _svg(name: str) -> str:
-    return (_ICONS / f"{name}.svg").read_text()
+    return (ICONS / f"{name}.svg").read_text()
 
 
 def _faded(source: QPixmap) -> QPixmap:

@@ -16,7 +16,7 @@ from napari_sam2.widgets.style import DOUBT, Look
 from napari_sam2.widgets.timeline_strips import frame_at, strip, tick_step, x_of
 
 _REDRAW_MS = 80
-_MOST_ROWS = 6
+_LEAST_ROWS, _MOST_ROWS = 4, 8
 
 
 class TimelineView(QAbstractScrollArea):
@@ -168,12 +168,12 @@ class TimelineView(QAbstractScrollArea):
 
     def sizeHint(self) -> QSize:
         """Room for a few rows."""
-        rows = min(max(len(self._states), 3), _MOST_ROWS)
+        rows = min(max(len(self._states), _LEAST_ROWS), _MOST_ROWS)
         return QSize(400, self._ruler + rows * self._row_height + 4)
 
     def minimumSizeHint(self) -> QSize:
-        """Room for one row."""
-        return QSize(160, self._ruler + 2 * self._row_height)
+        """Room for a few rows."""
+        return QSize(160, self._ruler + _LEAST_ROWS * self._row_height)
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
         """Draw anew."""

@@ -10,11 +10,11 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QEnterEvent
 from qtpy.QtWidgets import QApplication, QLineEdit, QToolButton
 
-from napari_sam2.widgets import dock_session
+from napari_sam2.widgets import dock_session, style
 from napari_sam2.widgets.opening import find_controller, open_tracker
 from napari_sam2.widgets.points_dock import PointsDock
 from napari_sam2.widgets.shortcuts import SHORTCUTS
-from napari_sam2.widgets.states import FrameFact
+from napari_sam2.widgets.states import ExportState, FrameFact
 from napari_sam2.widgets.tracker_dock import TIMELINE_NAME, TrackerDock
 from tests.gui.dock_world import (
     WAIT,
@@ -393,3 +393,22 @@ def test_theme_switch_restyles_dock_and_timeline(world):
     viewer.theme = "light"
     assert dock.styleSheet() != before[0]
     assert dock.timeline.styleSheet() != before[1]
+
+
+def test_writing_a_file_shows_how_far_it_is_and_can_be_given_up(qtbot, world):
+    _, _, dock, c, _ = world
+    c.events.export.emit(ExportState("labels.tif", "running", 3, 12))
+    assert dock.results.saved.text() == "labels.tif 25%"
+    press_button(qtbot, dock.results.cancel)
+    c.events.export.emit(ExportState("labels.tif", "cancelled", 3, 12))
+    assert not dock.results.cancel.isVisible()
+
+
+def test_every_icon_is_drawn_and_none_is_missing(world):
+    _, _, dock, _, _ = world
+    names = {path.stem for path in style.ICONS.glob("*.svg")}
+    assert len(names) > 30
+    for name in names:
+        image = style.pixmap(name, "#ffffff", 16).toImage()
+        inked = sum(image.pixelColor(x, y).alpha() > 128 for x in range(16) for y in range(16))
+        assert 12 <= inked <= 200, name

@@ -1,0 +1,68 @@
+"""How long showing the results blocks the window while a 1080p video is tracked, with the tracker dock open.
+
+The session is a fake one that draws discs, so that what is measured is the plugin and napari, not the network.
+Run it by hand: ``python tests/benchmarks/bench_dock.py [objects]`` (needs a display or Xvfb).
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import napari
+import numpy as np
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication
+
+from napari_sam2.widgets.opening import open_tracker
+from napari_sam2.widgets.states import Preferences
+from napari_sam2.widgets.tracker_dock import TrackerDock
+from tests.gui.conftest import FakeOpener
+
+FRAMES, SIZE = 120, (1080, 1920)
+
+
+def main() -> None:
+    objects = int(sys.argv[1]) if len(sys.argv) > 1 else 10
+    with tempfile.TemporaryDirectory() as folder:
+        viewer = napari.Viewer()
+        image = viewer.add_image(np.zeros((FRAMES, *SIZE), np.uint8), name="movie", contrast_limits=(0, 255))
+        viewer.dims.set_point(0, 0)
+        preferences = Preferences(autosave_folder=Path(folder), encode_ahead=0)
+        tracker = open_tracker(viewer, image, opener=FakeOpener(), preferences=preferences)
+        tracker.wait()
+        dock = TrackerDock(viewer)
+        viewer.window.add_dock_widget(dock, name="SAM2 Tracker", area="right")
+        for i in range(objects):
+            tracker.prompts.add_point(100 + 150 * (i % 10), 100 + 100 * (i // 10), object_id=i + 1)
+        tracker.wait()
+        for _ in range(50):
+            QApplication.processEvents()
+        gaps, last = [], [time.perf_counter()]
+
+        def tick() -> None:
+            now = time.perf_counter()
+            gaps.append(now - last[0] - 0.01)
+            last[0] = now
+            if tracker.propagation.phase == "idle":
+                timer.stop()
+                tracker.close()
+                viewer.close()
+
+        timer = QTimer()
+        timer.timeout.connect(tick)
+        started = time.perf_counter()
+        tracker.propagate()
+        timer.start(10)
+        napari.run()
+        blocked = np.array(gaps[1:]) * 1000
+        print(
+            f"{objects} objects, {FRAMES} frames in {time.perf_counter() - started:.1f} s: blocked for "
+            f"{np.median(blocked):.0f} ms median, {np.percentile(blocked, 99):.0f} ms p99, {blocked.max():.0f} ms max"
+        )
+
+
+if __name__ == "__main__":
+    main()
