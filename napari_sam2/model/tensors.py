@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -203,3 +205,25 @@ class MaskCandidates:
             self.object_score[:, 0],
             self.pointers[row, index],
         )
+
+
+Masks = TypeVar("Masks", MaskResult, MaskCandidates)
+
+
+def as_float32(masks: Masks) -> Masks:
+    """Return masks in float32."""
+    return type(masks)(*(plane.float() for plane in _planes(masks)))
+
+
+def rows(masks: Masks) -> list[Masks]:
+    """Return the masks of each object of a batch, batch 1 each."""
+    return [type(masks)(*parts) for parts in zip(*(torch.split(plane, 1) for plane in _planes(masks)))]
+
+
+def joined(parts: Sequence[Masks]) -> Masks:
+    """Return the masks of several batches as one batch."""
+    return type(parts[0])(*(torch.cat(planes) for planes in zip(*(_planes(part) for part in parts))))
+
+
+def _planes(masks: MaskResult | MaskCandidates) -> list[Tensor]:
+    return [getattr(masks, field.name) for field in fields(masks)]

@@ -18,6 +18,8 @@ from napari_sam2.model.tensors import (
     MaskResult,
     MemoryReadout,
     PromptTensors,
+    as_float32,
+    rows,
 )
 from napari_sam2.session.tensors import image_tensor
 
@@ -79,14 +81,11 @@ class Compute:
         self, embedding: Tensor, features: ImageFeatures, prompts: PromptTensors, multimask: bool
     ) -> MaskCandidates:
         """Decode prompts, as float32."""
-        out = self.run(self.model.decode_masks, embedding, features, prompts, multimask)
-        return MaskCandidates(
-            out.logits.float(), out.ious.float(), out.object_score.float(), out.pointers.float()
-        )
+        return as_float32(self.run(self.model.decode_masks, embedding, features, prompts, multimask))
 
     def adopt_mask(self, features: ImageFeatures, mask: Tensor) -> MaskResult:
         """Take over a mask (1, 1, side, side) of zeros and ones."""
-        return _as_float(self.run(self.model.adopt_mask, features, mask.to(self.device)))
+        return as_float32(self.run(self.model.adopt_mask, features, mask.to(self.device)))
 
     def track(self, features: ImageFeatures, readouts: Sequence[MemoryReadout]) -> list[MaskResult]:
         """Find objects on a frame from what each of them recalls (batch 1 each).
@@ -99,8 +98,8 @@ class Compute:
             One for each readout, batch 1 each.
         """
         results: dict[int, MaskResult] = {}
-        for rows in _same_layout(readouts):
-            results.update(zip(rows, self._track_batch(features, [readouts[r] for r in rows])))
+        for alike in _same_layout(readouts):
+            results.update(zip(alike, self._track_batch(features, [readouts[r] for r in alike])))
         return [results[row] for row in range(len(readouts))]
 
     def _track_batch(self, features: ImageFeatures, readouts: list[MemoryReadout]) -> list[MaskResult]:
@@ -108,7 +107,7 @@ class Compute:
             embedding = self.condition(features, _joined(readouts[low:high], self.device))
             # Multimask, as the reference does on every frame that it tracks without a prompt.
             candidates = self.decode(embedding, features, PromptTensors(batch=high - low), True)
-            return _split(candidates.best())
+            return rows(candidates.best())
 
         return self.in_batches(track, len(readouts), self._batch)
 
@@ -257,21 +256,3 @@ def _joined(readouts: Sequence[MemoryReadout], device: torch.device) -> MemoryRe
         torch.cat([r.distances for r in readouts]).to(device),
         readouts[0].span,
     )
-
-
-def _as_float(result: MaskResult) -> MaskResult:
-    return MaskResult(
-        result.logits.float(), result.iou.float(), result.object_score.float(), result.pointer.float()
-    )
-
-
-def _split(result: MaskResult) -> list[MaskResult]:
-    return [
-        MaskResult(
-            result.logits[i : i + 1],
-            result.iou[i : i + 1],
-            result.object_score[i : i + 1],
-            result.pointer[i : i + 1],
-        )
-        for i in range(len(result.iou))
-    ]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_sam2.model.sam2 import Sam2
-from napari_sam2.model.tensors import ImageFeatures, MaskCandidates, PromptTensors
+from napari_sam2.model.tensors import ImageFeatures, MaskCandidates, PromptTensors, joined, rows
 from napari_sam2.prompts import Prompt
 from napari_sam2.session.compute import CPU_OBJECTS_PER_BATCH, Compute
 from napari_sam2.session.options import SessionOptions
@@ -134,15 +134,9 @@ class ImageSession:
             prompt.check(self._ready()[1])
         previous = self._previous(prompts, previous_logits)
         parts: dict[int, MaskCandidates] = {}
-        for rows in _alike(prompts, previous):
-            parts.update(zip(rows, self._decode_alike(prompts, rows, previous, multimask)))
-        rows_in_order = [parts[i] for i in range(len(prompts))]
-        return MaskCandidates(
-            torch.cat([p.logits for p in rows_in_order]),
-            torch.cat([p.ious for p in rows_in_order]),
-            torch.cat([p.object_score for p in rows_in_order]),
-            torch.cat([p.pointers for p in rows_in_order]),
-        )
+        for alike in _alike(prompts, previous):
+            parts.update(zip(alike, self._decode_alike(prompts, alike, previous, multimask)))
+        return joined([parts[i] for i in range(len(prompts))])
 
     def decode(self, prompts: PromptTensors, multimask: bool) -> MaskCandidates:
         """Decode prompts that are tensors in pixels of the network's input already."""
@@ -159,15 +153,9 @@ class ImageSession:
                 else prompts.mask_logits[low:high].to(self.compute.device),
                 high - low,
             )
-            return _rows(self.compute.decode(embedding, features, part, multimask))
+            return rows(self.compute.decode(embedding, features, part, multimask))
 
-        rows = self.compute.in_batches(work, prompts.batch, self._batch)
-        return MaskCandidates(
-            torch.cat([r.logits for r in rows]),
-            torch.cat([r.ious for r in rows]),
-            torch.cat([r.object_score for r in rows]),
-            torch.cat([r.pointers for r in rows]),
-        )
+        return joined(self.compute.in_batches(work, prompts.batch, self._batch))
 
     def _ready(self) -> tuple[ImageFeatures, tuple[int, int]]:
         if self.features is None:
@@ -196,16 +184,18 @@ class ImageSession:
         return small[0] * 20.0 - 10.0  # the reference's logits for a mask that is certain
 
     def _decode_alike(
-        self, prompts: Sequence[Prompt], rows: list[int], previous: list[Tensor | None], multimask: bool
+        self, prompts: Sequence[Prompt], alike: list[int], previous: list[Tensor | None], multimask: bool
     ) -> list[MaskCandidates]:
-        pairs = [point_tensors(prompts[r].points, prompts[r].box, self.size, self.compute.side) for r in rows]
-        fed = [p for p in (previous[r] for r in rows) if p is not None]
+        pairs = [
+            point_tensors(prompts[r].points, prompts[r].box, self.size, self.compute.side) for r in alike
+        ]
+        fed = [p for p in (previous[r] for r in alike) if p is not None]
         tensors = PromptTensors(
             torch.cat([xy for xy, _ in pairs]),
             torch.cat([labels for _, labels in pairs]),
             torch.stack(fed) if fed else None,
         )
-        return _rows(self.decode(tensors, multimask))
+        return rows(self.decode(tensors, multimask))
 
 
 def _alike(prompts: Sequence[Prompt], previous: Sequence[Tensor | None]) -> list[list[int]]:
@@ -215,15 +205,3 @@ def _alike(prompts: Sequence[Prompt], previous: Sequence[Tensor | None]) -> list
         kind = (len(prompt.points), prompt.box is not None, previous[row] is not None)
         groups.setdefault(kind, []).append(row)
     return list(groups.values())
-
-
-def _rows(candidates: MaskCandidates) -> list[MaskCandidates]:
-    return [
-        MaskCandidates(
-            candidates.logits[i : i + 1],
-            candidates.ious[i : i + 1],
-            candidates.object_score[i : i + 1],
-            candidates.pointers[i : i + 1],
-        )
-        for i in range(len(candidates.ious))
-    ]

@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+import napari_sam2
 import napari_sam2.reference as reference
 from napari_sam2.reference import (
     SAM2ImagePredictor,
@@ -121,6 +122,8 @@ def test_signatures(name):
     parameters = inspect.signature(target).parameters
     assert {p.name: p.default for p in parameters.values()} == SIGNATURES[name]
     assert list(parameters) == list(SIGNATURES[name])
+    first = name.split(".")[0]
+    assert getattr(napari_sam2, first) is getattr(reference, first)
 
 
 @pytest.fixture(scope="module")
