@@ -8,6 +8,7 @@ Run under a display at least as large as the window, for example::
 from __future__ import annotations
 
 import argparse
+import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -138,6 +139,9 @@ def main() -> None:
     for name, story in stories.items():
         if given.only in (None, name):
             with tempfile.TemporaryDirectory() as autosave:
+                os.environ["HOME"] = os.environ["USERPROFILE"] = (
+                    autosave  # projects of others stay out of the picture
+                )
                 studio = Studio(given.folder, (width, height), given.theme, given.model)
                 story(studio, Path(autosave))
                 studio.viewer.close()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any, get_type_hints
 
-from magicgui.widgets import create_widget
+from magicgui.widgets import CheckBox, create_widget
 from qtpy.QtWidgets import QFormLayout, QWidget
 
 _PARAMETER = re.compile(r"^([a-z_][a-z0-9_, ]*?) :", re.MULTILINE)
@@ -60,7 +60,8 @@ class OptionsForm:
         form.setContentsMargins(0, 0, 0, 0)
         form.setVerticalSpacing(4)
         for widget in self.widgets.values():
-            form.addRow(widget.label, widget.native)
+            said_beside = isinstance(widget, CheckBox)
+            form.addRow("" if said_beside else widget.label, widget.native)
 
     def show(self, options: Any) -> None:
         """Show other values."""

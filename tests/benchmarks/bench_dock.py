@@ -21,7 +21,7 @@ from napari_sam2.widgets.states import Preferences
 from napari_sam2.widgets.tracker_dock import TrackerDock
 from tests.gui.conftest import FakeOpener
 
-FRAMES, SIZE = 120, (1080, 1920)
+FRAMES, SIZE = 30, (1080, 1920)
 
 
 def main() -> None:
