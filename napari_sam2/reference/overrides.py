@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
+
+from napari_sam2.model.config import ModelConfig
+from napari_sam2.session.options import SessionOptions
 
 _MODEL_FIELDS = {
     "image_size": ("image_size", int),
@@ -72,10 +76,10 @@ def parse_overrides(strings: Sequence[str]) -> Overrides:
         key, value = _split(string)
         if key in _MODEL_FIELDS:
             name, kind = _MODEL_FIELDS[key]
-            model[name] = _typed(string, value, kind)
+            model[name] = _possible(ModelConfig, name, string, _typed(string, value, kind))
         elif key in _PREDICTOR_FIELDS:
             name, kind = _PREDICTOR_FIELDS[key]
-            session[name] = _typed(string, value, kind)
+            session[name] = _possible(SessionOptions, name, string, _typed(string, value, kind))
         elif key in _WITHOUT_EFFECT:
             _typed(string, value, _WITHOUT_EFFECT[key])
         elif key != "_target_" or value not in _TARGETS:
@@ -85,11 +89,9 @@ def parse_overrides(strings: Sequence[str]) -> Overrides:
 
 
 def session_settings(switches: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn the reference's names of inference options into fields of SessionOptions; ValueError for a wrong type."""
-    known = {key: _PREDICTOR_FIELDS[key] for key in switches}
-    return {
-        name: _typed(f"{key}={switches[key]}", switches[key], kind) for key, (name, kind) in known.items()
-    }
+    """Turn the reference's names of inference options into fields of SessionOptions, checked in the same way."""
+    strings = [f"model.{key}={json.dumps(value)}" for key, value in switches.items()]
+    return dict(parse_overrides(strings).session)
 
 
 def _split(string: str) -> tuple[str, Any]:
@@ -100,6 +102,14 @@ def _split(string: str) -> tuple[str, Any]:
         return match[1], yaml.safe_load(match[2])
     except yaml.YAMLError:
         raise ValueError(f"the value in override {string!r} is not understood") from None
+
+
+def _possible(options: Callable[..., object], name: str, string: str, value: Any) -> Any:
+    try:
+        options(**{name: value})
+    except ValueError as error:
+        raise ValueError(f"{string!r} is impossible: {error}") from error
+    return value
 
 
 def _typed(string: str, value: Any, kind: type) -> Any:

@@ -164,7 +164,7 @@ def test_what_a_yaml_says_about_tracking_holds(tmp_path, monkeypatch):
     ).options
     assert (changed.fill_hole_area, changed.non_overlap, changed.max_conditioning) == (8, False, 4)
     wrong = written(tmp_path / "w.yaml", {"model": reference_tree() | {"fill_hole_area": "much"}})
-    with pytest.raises(ValueError, match="'fill_hole_area=much' needs a whole number"):
+    with pytest.raises(ValueError, match="'model.fill_hole_area=.much.' needs a whole number"):
         build_sam2_video_predictor(wrong, device="cpu")
 
 
@@ -196,6 +196,9 @@ def test_overrides_of_the_network():
         ("fill_hole_area=8", "is not understood"),
         ("~model.image_size", "is not understood"),
         ("++model._target_=os.system", "is not supported"),
+        ("++model.memory_temporal_stride_for_eval=0", "stride_for_eval=0' is impossible: .* at least 1"),
+        ("++model.max_cond_frames_in_attn=1", "max_cond_frames_in_attn=1' is impossible"),
+        ("++model.image_size=100", "image_size=100' is impossible: .*multiple of 32"),
     ],
 )
 def test_overrides_that_are_refused_by_name(override, message):
