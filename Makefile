@@ -6,9 +6,9 @@ BIN := $(VENV)/bin
 PYTEST_ENV ?= OMP_NUM_THREADS=1
 PYTEST_FLAGS ?= -n 2 --dist loadfile
 
-.PHONY: test demo lint types contracts unit system env clean
+.PHONY: test demo lint types contracts unit oldest system env clean
 
-test: env system lint types contracts unit
+test: env system lint types contracts unit oldest
 
 demo: env
 	$(BIN)/napari-sam2 demo
