@@ -78,9 +78,7 @@ class ImageSection(QWidget):
     def show_controller(self, controller: Controller | None) -> None:
         """Show what is worked with."""
         self._controller = controller
-        if controller is None:
-            self._told = ()
-        else:
+        if controller is not None:  # an image whose session was closed is opened again only when it is chosen
             self._told, self._more = controller.images, controller.images[1:]
             if controller.image in self._layers:
                 self.combo.setCurrentIndex(self._layers.index(controller.image))
@@ -122,6 +120,8 @@ class ImageSection(QWidget):
     def _on_combo(self, index: int) -> None:
         self._more = ()
         self._show_names(self._layers[index])
+        if self._controller is None:
+            self._told = ()
         self._tell(self._layers[index])
 
     def _tell(self, layer: Any) -> None:
