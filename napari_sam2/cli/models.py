@@ -5,15 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from napari_sam2.cli.console import Console
+from napari_sam2.cli.download_progress import DownloadProgress
 from napari_sam2.cli.errors import CommandError
-from napari_sam2.cli.progress import Progress
 from napari_sam2.model.checkpoints import load_model
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.storage.project import Project
 from napari_sam2.storage.schema import ModelDescription
 from napari_sam2.storage.session_opening import describe_model
-
-MEGABYTE = 10**6
 
 
 def load(name: str, device: str, console: Console) -> Sam2:
@@ -34,34 +32,6 @@ def load_for(project: Project, device: str, console: Console) -> Sam2:
 def describe(model: Sam2, name: str) -> ModelDescription:
     """Return what a project keeps of a network; the path of a file is made absolute."""
     return describe_model(model, _lasting_name(name))
-
-
-class DownloadProgress:
-    """Reports bytes as megabytes, now and then.
-
-    Parameters
-    ----------
-    console : Console
-        Where to report.
-    name : str
-        What is downloaded.
-    """
-
-    def __init__(self, console: Console, name: str) -> None:
-        self._console = console
-        self._name = name
-        self._progress: Progress | None = None
-
-    def __call__(self, done: int, total: int) -> None:
-        """Take the numbers of bytes."""
-        if self._progress is None:
-            self._console.note(f"downloading {self._name} ({total / MEGABYTE:.0f} MB), once")
-            self._progress = Progress(
-                self._console, f"downloading {self._name}", total, unit="MB", per=MEGABYTE
-            )
-        self._progress.advance_to(done)
-        if done >= total:
-            self._progress.finish()
 
 
 def _lasting_name(name: str) -> str:

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from napari_sam2.cli.console import Console
+from napari_sam2.cli.download_progress import DownloadProgress
 from napari_sam2.cli.errors import CommandError, UsageError
-from napari_sam2.cli.models import DownloadProgress
-from napari_sam2.model.checkpoints import NANO_FILE
 from napari_sam2.model.download import cached_file, fetch_released
-from napari_sam2.model.released import RELEASED, ReleasedModel
+from napari_sam2.model.released import NANO_FILE, RELEASED, ReleasedModel
 
 NANO = "nano"
 

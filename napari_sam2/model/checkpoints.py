@@ -19,11 +19,10 @@ from napari_sam2.model.device import DeviceName, choose_device, half_precision
 from napari_sam2.model.download import Progress, fetch_released, fetch_repository, file_sha256
 from napari_sam2.model.errors import CheckpointError
 from napari_sam2.model.key_layouts import from_meta, from_transformers, is_transformers_layout
-from napari_sam2.model.released import RELEASED
+from napari_sam2.model.released import NANO_FILE, RELEASED
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.model.tensors import ModelOrigin
 
-NANO_FILE = Path(__file__).parent / "weights" / "nano.safetensors"
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 
 

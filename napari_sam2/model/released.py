@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 Size = Literal["tiny", "small", "base_plus", "large"]
+
+# The embedded model: part of this package, so it is not among the released ones below.
+NANO_FILE = Path(__file__).parent / "weights" / "nano.safetensors"
 
 
 @dataclass(frozen=True)

@@ -490,7 +490,7 @@ def test_projects_are_open_for_plain_zarr_after_a_run(project: Path) -> None:
     np.testing.assert_array_equal(zarr.open_group(project, mode="r")["labels"][:], labels)
 
 
-@pytest.mark.parametrize("module", ["info", "export", "evaluate"])
+@pytest.mark.parametrize("module", ["info", "export", "evaluate", "weights"])
 def test_commands_without_a_network_do_not_load_torch(module: str) -> None:
     code = f"import sys, napari_sam2.cli.{module}, napari_sam2.storage.exports.coco; print('torch' in sys.modules)"
     assert python("-c", code).stdout.strip() == "False"
