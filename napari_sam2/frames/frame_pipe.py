@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import subprocess
-import sys
 import weakref
 from dataclasses import dataclass
 from typing import IO, Any, Protocol
@@ -92,7 +90,7 @@ class FramePipe:
         assert self._process.stdout is not None
         assert self._process.stderr is not None
         self._stdout = self._process.stdout
-        _widen(self._stdout)
+        # The pipe keeps its usual size: a wider one was slower here, more so the busier the machine.
         self._times = io.BufferedReader(self._process.stderr)  # type: ignore[type-var]
         self._count = 0
         self._finalizer = weakref.finalize(self, _end, self._process, self._times)
@@ -145,12 +143,3 @@ def _end(process: subprocess.Popen[bytes], times: IO[bytes]) -> None:
     if process.stdout is not None:
         process.stdout.close()
     times.close()
-
-
-def _widen(pipe: IO[bytes]) -> None:
-    # Linux: a pipe of 1 MiB instead of 64 KiB, so that ffmpeg is not stopped so often while it writes a frame.
-    if sys.platform == "linux":
-        import fcntl
-
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(pipe.fileno(), fcntl.F_SETPIPE_SZ, 1 << 20)
