@@ -10,7 +10,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QEnterEvent
 from qtpy.QtWidgets import QApplication, QLineEdit, QToolButton
 
-from napari_sam2.widgets import dock_session, style
+from napari_sam2.widgets import dock_session
 from napari_sam2.widgets.opening import find_controller, open_tracker
 from napari_sam2.widgets.points_dock import PointsDock
 from napari_sam2.widgets.shortcuts import SHORTCUTS
@@ -339,16 +339,6 @@ def test_help_shows_every_key(qtbot, world):
     dock.sheet.close()
 
 
-def test_keys_clash_with_none_of_naparis(world):
-    from napari.utils.key_bindings import coerce_keybinding
-    from napari.utils.shortcuts import default_shortcuts
-
-    taken = {coerce_keybinding(key) for keys in default_shortcuts.values() for key in keys}
-    ours = {coerce_keybinding(s.key): s.name for s in SHORTCUTS.values()}
-    assert len(ours) == len(SHORTCUTS)
-    assert not {name for key, name in ours.items() if key in taken}
-
-
 def test_every_button_says_what_it_does(world):
     _, _, dock, _, _ = world
     buttons = dock.findChildren(QToolButton) + dock.timeline.findChildren(QToolButton)
@@ -402,13 +392,3 @@ def test_writing_a_file_shows_how_far_it_is_and_can_be_given_up(qtbot, world):
     press_button(qtbot, dock.results.cancel)
     c.events.export.emit(ExportState("labels.tif", "cancelled", 3, 12))
     assert not dock.results.cancel.isVisible()
-
-
-def test_every_icon_is_drawn_and_none_is_missing(world):
-    _, _, dock, _, _ = world
-    names = {path.stem for path in style.ICONS.glob("*.svg")}
-    assert len(names) > 30
-    for name in names:
-        image = style.pixmap(name, "#ffffff", 16).toImage()
-        inked = sum(image.pixelColor(x, y).alpha() > 128 for x in range(16) for y in range(16))
-        assert 12 <= inked <= 200, name
