@@ -8,7 +8,6 @@ Run under a display at least as large as the window, for example::
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,6 +17,7 @@ import napari
 from qtpy.QtWidgets import QApplication
 
 from napari_sam2.synthetic.samples import Sample, sample_timelapse
+from napari_sam2.widgets import opening
 from napari_sam2.widgets.automatic_dock import AutomaticDock
 from napari_sam2.widgets.controller import Controller
 from napari_sam2.widgets.opening import open_tracker
@@ -60,24 +60,29 @@ class Studio:
         self.viewer.window.screenshot(str(path), canvas_only=False, flash=False)
         print(path)
 
-    def open_sample(self, sample: Sample, autosave: Path) -> Controller:
+    def open_sample(self, sample: Sample) -> Controller:
         """Show a sample and open the tracker on it."""
         scale = {"scale": sample.scale, "axis_labels": ("t", "y", "x")}
         image = self.viewer.add_image(sample.image, name="cells", **scale)
         self.viewer.dims.set_point(0, 0)
-        preferences = Preferences(ModelChoice(self.model), autosave_folder=autosave, encode_ahead=0)
-        controller = open_tracker(self.viewer, image, preferences=preferences)
+        controller = open_tracker(self.viewer, image)
         self.settle(controller)
         return controller
 
 
-def tell_the_story(studio: Studio, autosave: Path) -> None:
+def keep_apart(model: str, autosave: Path) -> None:
+    """Let everything be opened with a folder of its own: projects of the user's stay out of the picture."""
+    preferences = Preferences(ModelChoice(model), autosave_folder=autosave, encode_ahead=0)
+    opening.load_preferences = lambda: preferences
+
+
+def tell_the_story(studio: Studio) -> None:
     """Empty window, first click, several objects, tracking, doubt, keys."""
     sample = sample_timelapse()
     dock = TrackerDock(studio.viewer)
     studio.viewer.window.add_dock_widget(dock, name="SAM2 Tracker", area="right")
     studio.take("1-start")
-    controller = studio.open_sample(sample, autosave)
+    controller = studio.open_sample(sample)
     dock.tools.choose("points")
     sights = list(sample.first_sight.items())
     add_cell(controller, sights[0])
@@ -111,9 +116,9 @@ def add_cell(controller: Controller, sight: tuple[int, object]) -> None:
     controller.prompts.add_point(*first.click, frame=first.frame)  # type: ignore[attr-defined]
 
 
-def find_everything(studio: Studio, autosave: Path) -> None:
+def find_everything(studio: Studio) -> None:
     """The Auto-mask dock with its candidates filtered."""
-    controller = studio.open_sample(sample_timelapse(), autosave)
+    controller = studio.open_sample(sample_timelapse())
     dock = AutomaticDock(studio.viewer)
     studio.viewer.window.add_dock_widget(dock, name="Auto-mask", area="right")
     studio.wait(0.5)
@@ -139,11 +144,11 @@ def main() -> None:
     for name, story in stories.items():
         if given.only in (None, name):
             with tempfile.TemporaryDirectory() as autosave:
-                os.environ["HOME"] = os.environ["USERPROFILE"] = (
                     autosave  # projects of others stay out of the picture
                 )
+                keep_apart(given.model, Path(autosave))
                 studio = Studio(given.folder, (width, height), given.theme, given.model)
-                story(studio, Path(autosave))
+                story(studio)
                 studio.viewer.close()
                 studio.wait(0.5)
 
