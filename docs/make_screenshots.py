@@ -144,8 +144,6 @@ def main() -> None:
     for name, story in stories.items():
         if given.only in (None, name):
             with tempfile.TemporaryDirectory() as autosave:
-                    autosave  # projects of others stay out of the picture
-                )
                 keep_apart(given.model, Path(autosave))
                 studio = Studio(given.folder, (width, height), given.theme, given.model)
                 story(studio)
