@@ -17,6 +17,7 @@ from napari_sam2.frames.lazy import lazy_array
 from napari_sam2.frames.plain_axes import checked_axes
 from napari_sam2.frames.source import Source
 from napari_sam2.frames.tiff_metadata import tiff_calibration
+from napari_sam2.frames.tiff_sanity import check_structure
 
 # tifffile's letters of axes that have no meaning of their own.
 _NAMELESS = "IQ"
@@ -116,6 +117,7 @@ class TiffPlanes:
                 self._file = tifffile.TiffFile(self._path)
             except tifffile.TiffFileError as error:
                 raise SourceError(f"{self._path} is no readable TIFF ({error}).") from error
+            check_structure(self._file, self._path)
             if not self._file.series:
                 raise SourceError(f"{self._path} holds no image.")
             self._series = max(
