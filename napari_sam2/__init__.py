@@ -39,7 +39,7 @@ _PUBLIC = {
     "Project": "napari_sam2.storage",
     "Prompt": "napari_sam2.prompts",
     "Source": "napari_sam2.frames",
-    "SAM2AutomaticMaskGenerator": "napari_sam2.reference.automatic",
+    "SAM2AutomaticMaskGenerator": "napari_sam2.reference",
     "SAM2ImagePredictor": "napari_sam2.reference",
     "SAM2VideoPredictor": "napari_sam2.reference",
     "sample_timelapse": "napari_sam2.synthetic",

@@ -109,7 +109,10 @@ def track_everything(
     step = newcomers_every or last + 1
     while frame <= last:
         add_newcomers(session, frame, options, progress=progress)
-        stop = min(frame + step - 1, last)
+        # Known objects are followed onto the next frame that is searched: else all of them would be new there.
+        following = frame + step
         if session.object_ids:
-            yield from session.propagate(frame, stop)
-        frame = stop + 1
+            for masks in session.propagate(frame, min(following, last)):
+                if masks.frame < following:
+                    yield masks
+        frame = following

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import napari_sam2
+from napari_sam2.cli.auto_flags import AUTO_EXAMPLES, add_auto_flags, add_track_flags
 from napari_sam2.storage.exports.formats import FORMATS
 
 MODELS = ("nano", "tiny", "small", "base_plus", "large")
@@ -281,19 +282,18 @@ def _add_weights(commands: Any) -> None:
 
 
 def _add_auto(commands: Any) -> None:
-    parser = _command(commands, "auto", "auto:run", "find every object on one frame without prompts")
-    parser.add_argument("source", help="video, TIFF, zarr, npy, image, image folder or pattern")
-    parser.add_argument("--frame", type=int, default=0, help="frame to look at (%(default)s)")
-    parser.add_argument(
-        "--out",
-        type=Path,
-        metavar="NAME.tif|NAME.json",
-        help="label image or COCO (the source's name .labels.tif, in the current folder)",
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+    title = "find every object on some frames without prompts, and track them"
+    parser = _command(commands, "auto", "auto:run", title, AUTO_EXAMPLES)
+    # All the flags of the search in the usage line would hide the sentence about an error.
+    parser.usage = "napari-sam2 auto SOURCE [--frame N | --frames A:B] [--out FILE] [--track] [OPTIONS]"
+    add_auto_flags(parser)
     _add_settings(parser, "of the search, for example points_per_side=16 or min_area=50")
     _add_reading(parser)
     _add_model(parser)
+    track = parser.add_argument_group("tracking what was found")
+    add_track_flags(track)
+    _add_range(track, "track in frames A to B-1 only (all)")
+    _add_exports(track)
 
 
 def _add_train(commands: Any) -> None:

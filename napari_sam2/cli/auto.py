@@ -1,4 +1,4 @@
-"""``napari-sam2 auto``: everything on one frame, without a prompt."""
+"""``napari-sam2 auto``: everything on some frames, without a prompt."""
 
 from __future__ import annotations
 
@@ -6,39 +6,88 @@ import shlex
 from argparse import Namespace
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from napari_sam2.automatic.generate import generate_masks
 from napari_sam2.automatic.options import AutomaticOptions
+from napari_sam2.automatic.result import AutomaticResult
+from napari_sam2.automatic.surroundings import Surroundings
+from napari_sam2.cli.auto_files import write_found
+from napari_sam2.cli.auto_flags import frame_numbers, options_of
 from napari_sam2.cli.console import Console
 from napari_sam2.cli.errors import CommandError, Interrupted, UsageError
-from napari_sam2.cli.exporting import LABEL_SUFFIXES, write_still
+from napari_sam2.cli.exporting import LABEL_SUFFIXES
 from napari_sam2.cli.interrupt import graceful_stop
 from napari_sam2.cli.models import load
-from napari_sam2.cli.option_values import options_from
 from napari_sam2.cli.progress import Progress, duration
-from napari_sam2.cli.recordings import open_recording
+from napari_sam2.cli.recordings import Recording, open_recording
 from napari_sam2.cli.track import default_project
-from napari_sam2.storage.exports.results import ObjectInfo, Results
+from napari_sam2.model.sam2 import Sam2
+from napari_sam2.storage.imports.detect import read_masks
+
+BoolArray = NDArray[np.bool_]
 
 
 def run(args: Namespace, console: Console) -> None:
     """Run the command."""
+    options = options_of(args)
+    if args.track:
+        from napari_sam2.cli.auto_track import run_tracking
+
+        run_tracking(args, options, console)
+        return
+    if args.export:
+        raise UsageError("--export writes what was tracked: add --track, or choose a file with --out")
     out: Path = args.out or default_project(args.source).with_suffix(".labels.tif")
-    if out.exists() and not args.overwrite:
+    check_file(out, args.overwrite)
+    recording = open_recording(args, args.source)
+    wanted = frame_numbers(args, len(recording.frames))
+    region, existing = planes(args, recording.frames.size)
+    model = load(args.model, args.device, console)
+    found: dict[int, AutomaticResult] = {}
+    seconds = 0.0
+    for frame in wanted:
+        found[frame], spent = look(model, recording, frame, options, Surroundings(region, existing), console)
+        seconds += spent
+    write_found(found, out, args.overwrite, recording.calibration, Path(args.source).name)
+    _report(console, args, found, out, seconds, len(recording.frames))
+
+
+def check_file(out: Path, overwrite: bool) -> None:
+    """Raise, before any work, when the result can't be written there."""
+    if out.suffix.lower() not in LABEL_SUFFIXES:
+        raise UsageError(f"--out {out}: choose a name that ends in {' or '.join(LABEL_SUFFIXES)}")
+    if out.exists() and not overwrite:
         raise CommandError(
             f"{out} exists already: replace it with --overwrite, or choose another name with --out"
         )
-    if out.suffix.lower() not in LABEL_SUFFIXES:
-        raise UsageError(f"--out {out}: choose a name that ends in {' or '.join(LABEL_SUFFIXES)}")
-    options = options_from(AutomaticOptions, args.set)
-    recording = open_recording(args, args.source)
-    if not 0 <= args.frame < len(recording.frames):
-        raise UsageError(f"--frame {args.frame}: the frames go from 0 to {len(recording.frames) - 1}")
-    image = recording.frames.frame(args.frame)
-    model = load(args.model, args.device, console)
-    progress = Progress(console, "looking", options.points_per_side or 0, unit="points")
+
+
+def planes(args: Namespace, size: tuple[int, int]) -> tuple[BoolArray | None, BoolArray | None]:
+    """Return the masks (H, W) of ``--region`` and ``--existing``, None where not given."""
+    return _plane(args.region, "--region", size), _plane(args.existing, "--existing", size)
+
+
+def look(
+    model: Sam2,
+    recording: Recording,
+    frame: int,
+    options: AutomaticOptions,
+    surroundings: Surroundings,
+    console: Console,
+    stopped: str = "stopped; nothing was written",
+) -> tuple[AutomaticResult, float]:
+    """Find everything on a frame, with progress; return it and the seconds it took.
+
+    Raises
+    ------
+    Interrupted
+        With ``stopped`` as the sentence, when the user stopped it.
+    """
+    progress = Progress(console, f"looking at frame {frame}", options.points_per_side or 0, unit="points")
 
     def tell() -> None:
         console.note("\nstopping")
@@ -49,30 +98,56 @@ def run(args: Namespace, console: Console) -> None:
             progress.total = total
             progress.advance_to(done)
             if wish:
-                raise Interrupted("stopped; nothing was written", wish.signal_number)
+                raise Interrupted(stopped, wish.signal_number)
 
         try:
-            found = generate_masks(model, image, options, progress=count)
+            image = recording.frames.frame(frame)
+            return generate_masks(model, image, options, surroundings, count), progress.seconds
         finally:
             progress.finish()
-    if not len(found):
-        raise CommandError(f"{found.explanation} Nothing was written.")
-    # One file for one frame: its number is that of the frame only in the hint below.
-    masks = found.frame_masks(0)
-    infos = tuple(ObjectInfo(i) for i in masks.object_ids)
-    results = Results(
-        found.size, 1, lambda _: masks, infos, recording.calibration, name=Path(args.source).name
-    )
-    write_still(results, out, args.overwrite)
-    areas = [int(a) for a in np.sort([m.area for m in found.masks])]
-    hint = shlex.join(["napari-sam2", "track", args.source, "--mask", str(out)])
-    hint += f" --range {args.frame}:" if args.frame else ""
-    data = {
-        "path": out,
-        "frame": args.frame,
-        "objects": len(found),
-        "areas": areas,
-        "stages": [asdict(stage) for stage in found.stages],
-    }
-    text = f"found {len(found)} objects on frame {args.frame} in {duration(progress.seconds)}: {out}"
-    console.result(data, f"{text}\ntrack them with:\n  {hint}" if len(recording.frames) > 1 else text)
+
+
+def _plane(path: Path | None, flag: str, size: tuple[int, int]) -> BoolArray | None:
+    if path is None:
+        return None
+    found = read_masks(path)
+    if found.n_frames != 1 or found.size != size:
+        raise CommandError(
+            f"{flag} {path} has {found.n_frames} frames of {found.size[0]} × {found.size[1]} pixels: "
+            f"one image of {size[0]} × {size[1]} (height × width) is needed"
+        )
+    plane = np.zeros(size, bool)
+    for masklet in found.masklets.values():
+        plane |= masklet.mask(0)
+    return plane
+
+
+def _report(
+    console: Console,
+    args: Namespace,
+    found: dict[int, AutomaticResult],
+    out: Path,
+    seconds: float,
+    length: int,
+) -> None:
+    frames: list[dict[str, Any]] = [
+        {
+            "frame": frame,
+            "objects": len(result),
+            "areas": sorted(int(mask.area) for mask in result.masks),
+            "explanation": result.explanation,
+            "stages": [asdict(stage) for stage in result.stages],
+        }
+        for frame, result in found.items()
+    ]
+    total = sum(len(result) for result in found.values())
+    where = f"frame {frames[0]['frame']}" if len(frames) == 1 else f"{len(frames)} frames"
+    lines = [f"found {total} object{'s' if total != 1 else ''} on {where} in {duration(seconds)}: {out}"]
+    many = len(frames) > 1
+    lines += [f"  frame {f['frame']}: {f['explanation']}" for f in frames] if many or not total else []
+    if len(frames) == 1 and total and length > 1:
+        hint = shlex.join(["napari-sam2", "track", args.source, "--mask", str(out)])
+        first = frames[0]["frame"]
+        lines += ["track them with:", f"  {hint}" + (f" --range {first}:" if first else "")]
+    data = {"path": out, "objects": total, "seconds": round(seconds, 3), "frames": frames}
+    console.result(data, "\n".join(lines))

@@ -377,40 +377,6 @@ def test_weights_are_listed(napari_sam2) -> None:
     assert f"weights download {absent}" in run.err or absent == "nano"
 
 
-def test_auto_finds_and_hands_over_to_track(napari_sam2, movie: Path, checkpoint: Path) -> None:
-    keep_all = (
-        "--set",
-        "pred_iou_thresh=0",
-        "--set",
-        "stability_score_thresh=0",
-        "--set",
-        "points_per_side=4",
-    )
-    run = napari_sam2("auto", movie, *keep_all, "--frame", "3", "--model", checkpoint)
-    assert run.code == 0, run.err
-    assert "napari-sam2 track" in run.out
-    assert "--range 3:" in run.out
-    labels = tifffile.imread("movie.labels.tif")
-    assert labels.shape == (40, 56)
-    found = len(set(np.unique(labels)) - {0})
-    assert found > 0
-    words = ("track", movie, "--mask", "movie.labels.tif", "--range", "3:5", "--model", checkpoint, "--json")
-    assert len(napari_sam2(*words).ok()["objects"]) == found
-    run = napari_sam2("auto", movie, *keep_all, "--model", checkpoint)
-    assert run.code == 1
-    assert "--overwrite" in run.err
-    data = napari_sam2("auto", movie, *keep_all, "--out", "a.json", "--model", checkpoint, "--json").ok()
-    assert len(json.loads(Path("a.json").read_text(encoding="utf-8"))["annotations"]) == data["objects"]
-
-
-def test_auto_says_why_nothing_was_found(napari_sam2, movie: Path, checkpoint: Path) -> None:
-    words = ("--set", "pred_iou_thresh=1", "--set", "points_per_side=2", "--model", checkpoint)
-    run = napari_sam2("auto", movie, *words)
-    assert run.code == 1
-    assert "Nothing was written" in run.err
-    assert not Path("movie.labels.tif").exists()
-
-
 def test_gui_opens_napari_in_a_process_of_its_own(napari_sam2, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
