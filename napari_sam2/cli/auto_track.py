@@ -86,8 +86,9 @@ class _Run:
         """Find what no object covers on a frame, and track it."""
         result = self._found(frame)
         self.explanations.append(f"Frame {frame}: {result.explanation}")
+        was = self.project is not None
         ids = self._add(frame, result, stack)
-        self.console.note(f"frame {frame}: {len(ids)} {'new ' if self.explanations[1:] else ''}objects")
+        self.console.note(f"frame {frame}: {len(ids)} {'new ' if was else ''}objects")
         if not ids or self.project is None:
             return
         plan = Plan(PASSES[self.args.direction], *limits, ids)
@@ -99,8 +100,8 @@ class _Run:
     def _found(self, frame: int) -> AutomaticResult:
         options, known, saved = self.options, self.existing, "nothing was written"
         if self.project is not None:
-            tracked = self.project.masks(frame).masks.any(axis=0)
-            known = tracked if known is None else np.logical_or(tracked, known)
+            tracked: BoolArray = np.asarray(self.project.masks(frame).masks.any(axis=0), bool)
+            known = tracked if known is None else np.asarray(tracked | known, bool)
             saved = f"what was tracked so far is in {self.folder}"
             if options.max_overlap == 1:
                 options = options.changed(max_overlap=NEWCOMER_OVERLAP)
