@@ -94,10 +94,7 @@ def run_automatic(
     """
     path = _checked_target(out)
     options = options or AutomaticOptions()
-    if not indices:
-        raise ValueError("no frames were chosen: give at least one frame index")
-    for index in indices:
-        checked_index(index, len(frames))
+    _check_indices(indices, len(frames))
     if track:
         return _run_tracking(
             model, frames, path, options, list(indices), newcomers_every, session_options, progress
@@ -115,6 +112,13 @@ def run_automatic(
 
     _write(path, rows(), len(indices), frames.size, options)
     return AutomaticReport(path, len(indices), sum(counts), 0, "\n".join(found))
+
+
+def _check_indices(indices: Sequence[int], length: int) -> None:
+    if not indices:
+        raise ValueError("no frames were chosen: give at least one frame index")
+    for index in indices:
+        checked_index(index, length)
 
 
 def _run_tracking(

@@ -6,8 +6,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -297,25 +297,32 @@ def train(
     if not resume and (folder / "state.pt").exists():
         raise ValueError(f"{folder} already holds a run; resume it or choose another folder")
     chosen = _device(device)
-    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
-    if options.threads:
-        torch.set_num_threads(options.threads)
-    if chosen.type == "cuda":
-        torch.set_float32_matmul_precision("high")  # TF32; on a CPU the default was the fastest
     share = options.synthetic_share
     taught = default_sources(share, folders, videos) if sources is None else sources
     exam = default_sources(share, folders, videos, held_out=True) if held_out is None else held_out
-    try:
+    with _torch_settings(options.threads, chosen):
         trainer = Trainer(options, folder, taught, exam, chosen)
         if resume:
             trainer.resume()
         trainer.run(minutes, progress)
         trainer.evaluate()
         trainer.save()
+    return folder / "best.safetensors"
+
+
+@contextmanager
+def _torch_settings(wanted_threads: int, device: torch.device) -> Iterator[None]:
+    """Set threads and matrix precision for a run and put them back: both are global in PyTorch."""
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    if wanted_threads:
+        torch.set_num_threads(wanted_threads)
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high")  # TF32; on a CPU the default was the fastest
+    try:
+        yield
     finally:
         torch.set_num_threads(threads)
         torch.set_float32_matmul_precision(precision)
-    return folder / "best.safetensors"
 
 
 def _device(name: str) -> torch.device:

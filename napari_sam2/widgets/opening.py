@@ -90,11 +90,9 @@ def open_tracker(
         model = model or _model_of(project)
     chosen = preferences.model
     choice = ModelChoice(model or chosen.name, device or chosen.device, chosen.precision)
-    path = None if project is None else Path(project)
-    settings = replace(preferences, model=choice)
-    controller = Controller(
-        viewer, images, opener or _default_opener(), settings, travel_axis, path, required
-    )
+    settings, path = replace(preferences, model=choice), None if project is None else Path(project)
+    opener = opener or _default_opener()
+    controller = Controller(viewer, images, opener, settings, travel_axis, path, required)
     _share(controller)
     _connect_to_window(controller)
     return controller
