@@ -70,7 +70,7 @@ def open_tracker(
     Returns
     -------
     Controller
-        Its model may still be loading; :meth:`Controller.wait` waits for it.
+        Its model may still be loading; see :meth:`Controller.wait`.
 
     Raises
     ------
@@ -88,14 +88,17 @@ def open_tracker(
     if not required and images and is_project(images[0].metadata.get(PROJECT_KEY, "")):
         project = images[0].metadata[PROJECT_KEY]  # the image was opened as part of it
         model = model or _model_of(project)
-    chosen = preferences.model
-    choice = ModelChoice(model or chosen.name, device or chosen.device, chosen.precision)
-    settings, path = replace(preferences, model=choice), None if project is None else Path(project)
-    opener = opener or _default_opener()
-    controller = Controller(viewer, images, opener, settings, travel_axis, path, required)
+    settings = replace(preferences, model=_choice(preferences.model, model, device))
+    path = None if project is None else Path(project)
+    made = opener or _default_opener()
+    controller = Controller(viewer, images, made, settings, travel_axis, path, required)
     _share(controller)
     _connect_to_window(controller)
     return controller
+
+
+def _choice(preferred: ModelChoice, name: str | None, device: str | None) -> ModelChoice:
+    return ModelChoice(name or preferred.name, device or preferred.device, preferred.precision)
 
 
 def find_controller(viewer: Any, images: Sequence[Any]) -> Controller | None:
