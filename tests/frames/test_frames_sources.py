@@ -264,7 +264,7 @@ def test_a_header_that_claims_the_impossible_is_refused(tmp_path):
     content = bytearray((tmp_path / "a.tif").read_bytes())
     with tifffile.TiffFile(tmp_path / "a.tif") as file:
         tags = file.pages[0].tags
-        places = [tags[name].valueoffset for name in ("ImageWidth", "ImageLength")]
+        places = [tags[name].valueoffset for name in ("ImageWidth", "ImageLength", "RowsPerStrip")]
     for place in places:
         content[place : place + 2] = b"\xff\xff"
     (tmp_path / "a.tif").write_bytes(bytes(content))

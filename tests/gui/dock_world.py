@@ -12,7 +12,7 @@ from qtpy.QtCore import QCoreApplication, QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication, QWidget
 
-WAIT = 60_000
+WAIT = 180_000  # shared machines can be slow; a wait ends as soon as what it waits for is there
 
 
 def shown(viewer: Any, size: tuple[int, int] = (1000, 700)) -> Any:
