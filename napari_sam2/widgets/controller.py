@@ -75,7 +75,7 @@ class Controller:
         geometry = geometry_of(images, viewer.dims.point, travel_axis)
         self.mailbox: Mailbox[Reply | Callable[[], None]] = Mailbox()
         self.events = ControllerEvents()
-        worker = SessionWorker(self.mailbox.post)
+        worker = SessionWorker(self.mailbox.post, self.mailbox.nudge)
         self._desk = Desk(
             viewer, tuple(images), geometry, self.events, worker, preferences, self.mailbox.post
         )

@@ -30,6 +30,10 @@ class Mailbox(Generic[Letter]):
         with self._arrived:
             self._letters.append(letter)
             self._arrived.notify_all()
+        self.nudge()
+
+    def nudge(self) -> None:
+        """Wake the owner although nothing new is in the box; any thread."""
         wake = self.wake
         if wake is not None:
             wake()

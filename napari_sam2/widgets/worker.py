@@ -65,10 +65,13 @@ class SessionWorker:
     ----------
     post : callable
         Takes replies, in the worker's thread; must return at once (a mailbox does).
+    rested : callable, optional
+        Called in the worker's thread when a request is over: only then it is no longer pending.
     """
 
-    def __init__(self, post: Callable[[Reply], None]) -> None:
+    def __init__(self, post: Callable[[Reply], None], rested: Callable[[], None] | None = None) -> None:
         self._post = post
+        self._rested = rested
         self._queue = _Queue()
         self._bench: Workbench | None = None
         self._march: March | None = None
@@ -187,6 +190,8 @@ class SessionWorker:
         finally:
             with self._queue.changed:
                 self._queue.busy = False
+            if self._rested is not None:
+                self._rested()
 
     def _perform(self, generation: int, request: Request) -> None:
         if isinstance(request, Open):

@@ -317,3 +317,20 @@ def test_removing_every_object_ends_it():
     bench.prompts.clear()
     assert m.step() is None
     np.testing.assert_array_equal(bench.visited, [0, 1, 2])
+
+
+def test_whoever_is_told_last_finds_nothing_pending(fake):
+    """Told by the answer alone, the window could look before the request is over and say "working" for ever."""
+    seen = []
+    slow = Mailbox(lambda: time.sleep(0.02))
+    worker = SessionWorker(slow.post, lambda: seen.append(worker.pending))
+    try:
+        opened(worker, fake)
+        worker.submit(SetPrompt(0, 1, CLICK))
+        collected(worker)
+        deadline = time.monotonic() + 10
+        while len(seen) < 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert seen == [0, 0]
+    finally:
+        worker.close()
