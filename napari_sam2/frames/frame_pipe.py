@@ -90,7 +90,7 @@ class FramePipe:
         assert self._process.stdout is not None
         assert self._process.stderr is not None
         self._stdout = self._process.stdout
-        # The pipe keeps its usual size: a wider one was slower here, more so the busier the machine.
+        # The pipe keeps its usual size: no gain was seen from a wider one (timings were noisy).
         self._times = io.BufferedReader(self._process.stderr)  # type: ignore[type-var]
         self._count = 0
         self._finalizer = weakref.finalize(self, _end, self._process, self._times)
