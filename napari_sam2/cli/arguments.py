@@ -11,6 +11,7 @@ from napari_sam2.cli.auto_flags import AUTO_EXAMPLES, add_auto_flags, add_track_
 from napari_sam2.storage.exports.formats import FORMATS
 
 MODELS = ("nano", "tiny", "small", "base_plus", "large")
+SUITES = ("images", "videos", "presence", "sequences", "clicks", "speed")
 
 _EXAMPLES = """\
 examples:
@@ -57,6 +58,7 @@ def make_parser() -> ArgumentParser:
     _add_replay(commands)
     _add_info(commands)
     _add_evaluate(commands)
+    _add_benchmark(commands)
     _add_weights(commands)
     _add_auto(commands)
     _add_train(commands)
@@ -273,6 +275,26 @@ def _add_evaluate(commands: Any) -> None:
         help="whose masks belong together: same id, or most overlap; auto: ids if all are known (%(default)s)",
     )
     parser.add_argument("--skip-prompted", action="store_true", help="leave out frames that have a prompt")
+
+
+def _add_benchmark(commands: Any) -> None:
+    parser = _command(commands, "benchmark", "benchmark:run", "measure a model on synthetic and real data")
+    parser.add_argument(
+        "--suite",
+        nargs="+",
+        choices=SUITES,
+        default=SUITES,
+        metavar="NAME",
+        help=f"{', '.join(SUITES)} (all)",
+    )
+    parser.add_argument(
+        "--data", type=Path, metavar="FOLDER", help="real data sets, for sequences and clicks"
+    )
+    parser.add_argument(
+        "--image-size", type=int, metavar="N", help="side of the network's input (the model's)"
+    )
+    parser.add_argument("--quick", action="store_true", help="a small part of it")
+    _add_model(parser)
 
 
 def _add_weights(commands: Any) -> None:

@@ -82,7 +82,7 @@ def plan_step(options: TrainOptions, step: int) -> StepPlan:
     rng = np.random.default_rng((options.seed, step, 0))
     is_image = rng.random() < stage.image_share
     frames = 1 if is_image else int(rng.integers(stage.frames[0], stage.frames[1] + 1))
-    sizes = np.array(stage.sizes)
+    sizes = np.array(stage.sizes if is_image or not stage.clip_sizes else stage.clip_sizes)
     size = int(rng.choice(sizes[:, 0].astype(int), p=sizes[:, 1] / sizes[:, 1].sum()))
     names = ("click", "box", "mask")
     weights = np.array(stage.prompts, dtype=float)

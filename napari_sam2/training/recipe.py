@@ -24,6 +24,8 @@ class Stage:
         At the top of the cosine; it falls to a twentieth at the stage's end.
     sizes : tuple of (int, float)
         Input sides in pixels and how often each is used.
+    clip_sizes : tuple of (int, float)
+        The same for clip steps, which cost several times an image step; empty for the same as `sizes`.
     frames : tuple of int
         Shortest and longest clip of a clip step.
     image_share : float
@@ -48,6 +50,7 @@ class Stage:
     steps: int
     learning_rate: float
     sizes: tuple[tuple[int, float], ...] = ((256, 1.0),)
+    clip_sizes: tuple[tuple[int, float], ...] = ()
     frames: tuple[int, int] = (2, 4)
     image_share: float = 0.5
     clips: int = 4
@@ -63,8 +66,10 @@ class Stage:
         """Refuse what no step could do."""
         if self.steps < 1:
             raise ValueError(f"stage {self.name!r} has {self.steps} steps; give it at least one")
-        if any(size % 32 for size, _ in self.sizes):
-            raise ValueError(f"stage {self.name!r}: sizes {self.sizes} must be multiples of 32")
+        if any(size % 32 for size, _ in (*self.sizes, *self.clip_sizes)):
+            raise ValueError(
+                f"stage {self.name!r}: sizes {(*self.sizes, *self.clip_sizes)} must be multiples of 32"
+            )
         if not 2 <= self.frames[0] <= self.frames[1]:
             raise ValueError(
                 f"stage {self.name!r}: frames {self.frames} must be (shortest, longest), at least 2"

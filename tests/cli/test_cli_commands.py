@@ -14,12 +14,14 @@ import tifffile
 import yaml
 
 import napari_sam2 as napari_sam2_package
-from napari_sam2.cli import demo, exporting, gui
+from napari_sam2.cli import arguments, demo, exporting, gui
 from napari_sam2.cli.arguments import MODELS, make_parser
 from napari_sam2.cli.main import main
 from napari_sam2.storage import Project
 from napari_sam2.storage.exports import FORMATS
 from napari_sam2.synthetic.samples import Sample, sample_timelapse
+from napari_sam2.training import benchmark
+from napari_sam2.training.benchmark import Extent
 
 COMMANDS = (
     "demo",
@@ -29,6 +31,7 @@ COMMANDS = (
     "replay",
     "info",
     "evaluate",
+    "benchmark",
     "weights",
     "auto",
     "train",
@@ -140,6 +143,7 @@ def test_what_cannot_be_meant_is_usage(napari_sam2, words: tuple) -> None:
         (("weights", "path", "enormous"), "nano"),
         (("weights", "download"), "needs a model"),
         (("train", "--out", "x"), "PROJECT"),
+        (("benchmark", "--image-size", "100"), "multiple of 32"),
     ],
 )
 def test_usage_errors_are_one_sentence_with_the_remedy(
@@ -162,6 +166,7 @@ def test_usage_errors_are_one_sentence_with_the_remedy(
         (("export", "none.sam2", "--export", "tiff"), "no project"),
         (("replay", "none.sam2"), "no project"),
         (("evaluate", "none.sam2", "gt.tif"), "no project"),
+        (("benchmark", "--data", "nowhere"), "not a folder"),
         (("track", "{movie}", "--point", "0:1:5,5", "--model", "none.pt"), "none.pt"),
         (("track", "{movie}", "--point", "0:1:5,5", "--prompts", "none.json"), "none.json"),
         (("track", "{movie}", "--mask", "none.tif"), "none.tif does not exist"),
@@ -396,6 +401,24 @@ def test_gui_opens_napari_in_a_process_of_its_own(napari_sam2, monkeypatch: pyte
     run = napari_sam2("gui")
     assert run.code == 1
     assert "pip install" in run.err
+
+
+def test_benchmark_prints_one_table_a_suite(napari_sam2, checkpoint: Path, monkeypatch) -> None:
+    monkeypatch.setattr(Extent, "quick", lambda: Extent(images=2, videos=2, frames=3, side=64, objects=2))
+    words = ("benchmark", "--model", checkpoint, "--quick", "--suite", "images", "presence", "clicks")
+    found = napari_sam2(*words, "--image-size", "64", "--json").ok()
+    titles = [table["title"] for table in found["tables"]]  # without --data there are no real clicks
+    assert [title.split(":")[0] for title in titles] == [
+        "held-out synthetic images",
+        "object score with occlusion and re-entry",
+    ]
+    assert 0 <= float(found["tables"][0]["rows"][0]["1 click"]) <= 1
+    assert found["image_size"] == 64
+    assert "| 1 click | box | 3 clicks |" in napari_sam2(*words[:-2]).out
+
+
+def test_benchmark_offers_every_suite() -> None:
+    assert arguments.SUITES == benchmark.SUITES
 
 
 def test_train_learns_from_a_project(napari_sam2, project: Path, checkpoint: Path) -> None:
