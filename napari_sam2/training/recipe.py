@@ -92,8 +92,10 @@ class TrainOptions:
         The same seed and options give the same run on the same machine.
     synthetic_share : float
         Share of synthetic clips where other sources are given too.
+    optimizer : str
+        "adamw", or "muon" for all matrices with AdamW for the rest.
     weight_decay, gradient_clip : float
-        Of AdamW, and the largest norm of the gradient.
+        Of the optimizer, and the largest norm of the gradient.
     ema_decay : float
         Of the moving average of the weights, which is what is exported.
     encoder_rate : float
@@ -115,6 +117,7 @@ class TrainOptions:
     start: str | None = None
     seed: int = 0
     synthetic_share: float = 0.5
+    optimizer: str = "adamw"
     weight_decay: float = 0.02
     gradient_clip: float = 5.0
     ema_decay: float = 0.998
@@ -133,6 +136,8 @@ class TrainOptions:
             raise ValueError("a recipe needs at least one stage")
         if self.precision not in ("float32", "bfloat16"):
             raise ValueError(f"precision {self.precision!r} is unknown; use 'float32' or 'bfloat16'")
+        if self.optimizer not in ("adamw", "muon"):
+            raise ValueError(f"optimizer {self.optimizer!r} is unknown; use 'adamw' or 'muon'")
         if not 0 <= self.synthetic_share <= 1:
             raise ValueError(f"synthetic_share is {self.synthetic_share}; it must lie between 0 and 1")
 

@@ -23,14 +23,12 @@ from napari_sam2.training.batches import StepBatch, step_batches
 from napari_sam2.training.clips import ClipSource
 from napari_sam2.training.export import export_checkpoint
 from napari_sam2.training.heldout import HeldOutScores, held_out_batches, score_held_out
+from napari_sam2.training.optimizers import make_optimizers
 from napari_sam2.training.recipe import TrainOptions
 from napari_sam2.training.sources import default_sources
 from napari_sam2.training.tracker import ClipOutcome, follow_clip
 
 __all__ = ["Trainer", "learning_rate", "train"]
-
-OBJECT_SCORE = ("mask_decoder.pred_obj_score_head.", "mask_decoder.obj_score_token.")
-
 
 def learning_rate(options: TrainOptions, step: int) -> float:
     """Return the rate of a step: linear warm-up, then a cosine to a twentieth, anew in every stage."""
@@ -88,23 +86,9 @@ class Trainer:
         out.mkdir(parents=True, exist_ok=True)
         self.model = build_network(options).to(device).train()
         self._average = {name: p.detach().clone() for name, p in self.model.named_parameters()}
-        self._optimizer = torch.optim.AdamW(self._groups(), lr=1e-4, betas=(0.9, 0.99))
+        self._optimizers = make_optimizers(self.model, options)
         self.step = 0
         self.best = -math.inf
-
-    def _groups(self) -> list[dict[str, Any]]:
-        """Parameter groups: weight decay for matrices only, own rates for image encoder and object score."""
-        options = self._options
-        rates = {"image_encoder.": options.encoder_rate}
-        rates |= dict.fromkeys(OBJECT_SCORE, options.score_rate)
-        groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
-        for name, parameter in self.model.named_parameters():
-            scale = next((rate for start, rate in rates.items() if name.startswith(start)), 1.0)
-            groups.setdefault((scale, parameter.ndim > 1 and "embed" not in name), []).append(parameter)
-        return [
-            {"params": members, "weight_decay": options.weight_decay if decays else 0.0, "scale": scale}
-            for (scale, decays), members in groups.items()
-        ]
 
     # ------------------------------------------------------------------ state
 
@@ -113,7 +97,7 @@ class Trainer:
         state = {
             "model": self.model.state_dict(),
             "average": self._average,
-            "optimizer": self._optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self._optimizers],
             "step": self.step,
             "best": self.best,
             "recipe": json.dumps(self._options.to_json()),
@@ -131,7 +115,8 @@ class Trainer:
         state = torch.load(path, map_location=self._device, weights_only=True)
         self.model.load_state_dict(state["model"])
         self._average = state["average"]
-        self._optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved)
         self.step, self.best = int(state["step"]), float(state["best"])
         return True
 
@@ -178,15 +163,17 @@ class Trainer:
         generator = torch.Generator().manual_seed((options.seed << 32) + step)
         stage, _ = options.stage_at(step)
         rate = learning_rate(options, step)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate * group["scale"]
+        for optimizer in self._optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group["scale"]
         with self._autocast():
             outcome = follow_clip(self.model, batch.to(self._device), generator, stage.loss)
-        self._optimizer.zero_grad(set_to_none=True)
+        self.model.zero_grad(set_to_none=True)
         outcome.loss.backward()  # type: ignore[no-untyped-call]
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), options.gradient_clip)
         if bool(torch.isfinite(norm)):
-            self._optimizer.step()
+            for optimizer in self._optimizers:
+                optimizer.step()
             self._update_average()
         self.step += 1
         loss = float(outcome.loss.detach())

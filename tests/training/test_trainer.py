@@ -79,8 +79,9 @@ def weights(folder):
         return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
 
 
-def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, start):
-    recipe = options(start)
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_an_interrupted_run_ends_like_an_uninterrupted_one(tmp_path, start, optimizer):
+    recipe = options(start, optimizer=optimizer)
     whole = Trainer(recipe, tmp_path / "whole", SOURCES, SOURCES, torch.device("cpu"))
     whole.run()
     first = Trainer(recipe, tmp_path / "parts", SOURCES, SOURCES, torch.device("cpu"))
