@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from time import monotonic
 
 from napari_sam2.prompts import Prompt
@@ -77,7 +78,7 @@ class History:
     # Actions ------------------------------------------------------------------------------------------
 
     @contextmanager
-    def action(self, label: str, whole: bool = True) -> Iterator[None]:
+    def action(self, label: str, whole: bool = True, joins: bool = False) -> Iterator[None]:
         """Make everything that is written inside one step of undo.
 
         Parameters
@@ -87,6 +88,8 @@ class History:
         whole : bool
             True: an error (or a crash) takes back what was written. False: what was written stays, as is
             right for long work.
+        joins : bool
+            Make it part of the last action (when there is one), which keeps its label.
 
         Notes
         -----
@@ -95,7 +98,10 @@ class History:
         if self.is_open:
             yield
             return
-        self.begin(label, whole)
+        if joins and self.can_undo:
+            self.resume(whole=whole)
+        else:
+            self.begin(label, whole)
         before = self._workspace.state
         try:
             yield
@@ -113,20 +119,25 @@ class History:
         with workspace.lock:
             workspace.require_writable()
             self._require_closed()
-            self._change(workspace.versions.begun(label, whole))
+            self._open(workspace.versions.begun(label, whole), whole)
 
-    def resume(self) -> None:
-        """Open the last action again, so that what follows belongs to it."""
+    def resume(self, label: str = "", whole: bool = False) -> None:
+        """Open the last action again, so that what follows belongs to it.
+
+        Parameters
+        ----------
+        label : str
+            What it is called from now on; empty: as before.
+        whole : bool
+            As for :meth:`action`, for what follows.
+        """
         workspace = self._workspace
         with workspace.lock:
             workspace.require_writable()
             self._require_closed()
             if not self.can_undo:
                 raise ProjectError("there is no action to continue")
-            self._change(workspace.versions.continued())
-            self._overdue = True
-            workspace.states.publish(workspace.versions.settled, workspace.state)
-            self._overdue = False
+            self._open(workspace.versions.continued(label, whole), whole)
 
     def commit(self) -> None:
         """End the action that is going on; nothing happens without one."""
@@ -136,10 +147,20 @@ class History:
                 return
             self._overdue = True
             workspace.states.save(workspace.versions.opened.last, workspace.state)
-            self._change(workspace.versions.committed())
+            self._change(workspace.versions.committed().kept_to(_MAX_ACTIONS))
             self._overdue = False
-            workspace.states.publish(workspace.versions.settled, workspace.state)
+            workspace.publish()
             self.keep_budget()
+
+    @property
+    def steps(self) -> tuple[tuple[int, str], ...]:
+        """All actions that can be undone or redone, oldest first: (a number that stays with it, its label)."""
+        return tuple((action.first, action.label) for action in self._workspace.versions.actions)
+
+    @property
+    def applied(self) -> int:
+        """How many of ``steps`` are in effect."""
+        return self._workspace.versions.applied
 
     def undo(self) -> str:
         """Take back the last action and return its label; ProjectError when there is none."""
@@ -201,8 +222,6 @@ class History:
         """Forget the oldest actions until what is kept for undo fits into the budget."""
         workspace = self._workspace
         with workspace.lock:
-            while len(workspace.versions.actions) > _MAX_ACTIONS:
-                self._forget_oldest()
             if workspace.index.count * workspace.memories.bytes_per_row <= self.budget_bytes:
                 return  # not even everything together would be too much
             if self.superseded_bytes <= self.budget_bytes:
@@ -257,8 +276,17 @@ class History:
 
     # Inside -------------------------------------------------------------------------------------------
 
+    def _open(self, versions: Versions, whole: bool) -> None:
+        workspace = self._workspace
+        # A short action need not be on disk before its end: what was written meanwhile counts only then. But
+        # when something could be redone, its results go with the first write, and so it must be gone before.
+        if workspace.defers and whole and not self.can_redo:
+            workspace.versions = versions
+        else:
+            self._change(versions)
+
     def _change(self, versions: Versions) -> None:
-        old = self._workspace.versions
+        old = self._workspace.saved
         self._workspace.save_versions(versions)
         gone = set(old.states) - set(versions.states)
         if versions.opened is not None:
@@ -282,7 +310,7 @@ class History:
             workspace.labels.mark_stale(self._touched(action))
             self._change(moved)
             workspace.adopt(state)
-            workspace.states.publish(moved.settled, state)
+            workspace.publish()
             return action.label
 
     def _abandon(self, before: State) -> None:
@@ -291,7 +319,8 @@ class History:
             opened = workspace.versions.opened
             if opened is None:
                 return
-            frames = self._touched(opened)
+            reopened = workspace.versions.reopened
+            frames = self._touched(opened if reopened is None else replace(opened, first=reopened + 1))
             abandoned = workspace.versions.abandoned()
             # In memory first: the action does not count even when the disk is too full to say so. The file
             # still says that it is going on, and so it is taken back when the project is opened again.
@@ -325,4 +354,6 @@ class History:
         serial = workspace.versions.settled
         if opened is None:
             workspace.states.save(serial, workspace.state)
-        workspace.states.publish(serial, workspace.state)
+            workspace.publish()
+        else:  # read after a crash, because what a long action did so far stays
+            workspace.states.publish(serial, workspace.state)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +38,7 @@ def lay_out(workspace: Workspace) -> None:
     workspace.memories.write_metadata()
     workspace.states.save(0, workspace.state)
     workspace.save_versions(Versions())
-    workspace.states.publish(0, workspace.state)
+    workspace.publish()
     workspace.documents.write("run", {})
     workspace.documents.write("", workspace.header.to_json())
 
@@ -83,14 +83,22 @@ def _load_labels(workspace: Workspace) -> None:
 
 
 def _versions(workspace: Workspace) -> Versions:
+    problems: list[str] = []
     try:
-        versions = workspace.states.read_versions(workspace.report)
+        versions = workspace.states.read_versions(problems.append)
     except ProjectDamagedError as error:
         # Without the history nobody knows what was undone: everything that is there counts.
-        newest = max((e.serial for t in workspace.table.written() for e in workspace.entries(t)), default=0)
+        newest = _newest(workspace, workspace.table.written())
         workspace.report(f"{error}; the history of undo is lost, and what was undone may be back")
         return Versions(base=newest, next_serial=newest + 1)
-    return versions
+    for problem in problems:
+        workspace.report(problem)
+    # A copy may be older than the last action.
+    return versions.beyond(_newest(workspace, workspace.table.written())) if problems else versions
+
+
+def _newest(workspace: Workspace, frames: Iterable[int]) -> int:
+    return max((entry.serial for frame in frames for entry in workspace.entries(frame)), default=0)
 
 
 def _state(workspace: Workspace, versions: Versions) -> State:
@@ -99,9 +107,10 @@ def _state(workspace: Workspace, versions: Versions) -> State:
 
 def _take_stock(workspace: Workspace) -> None:
     """Decide, in memory, what an interrupted process leaves: the frame and the action it was busy with."""
-    interrupted = workspace.interrupted_frame()
-    if interrupted is not None:
-        workspace.labels.forget(interrupted)
+    interrupted = workspace.interrupted_frames()
+    for frame in interrupted:
+        workspace.labels.forget(frame)
+    workspace.versions = workspace.versions.beyond(_newest(workspace, interrupted))
     opened = workspace.versions.opened
     if opened is None:
         return
@@ -124,7 +133,7 @@ def _repair(workspace: Workspace, unfinished: Action | None) -> None:
         workspace.states.save(unfinished.last, workspace.state)
     workspace.save_versions(workspace.versions)
     workspace.states.save(workspace.versions.settled, workspace.state)
-    workspace.states.publish(workspace.versions.settled, workspace.state)
+    workspace.publish()
     workspace.documents.write("", workspace.header.to_json())
     workspace.table.write_metadata()
     if workspace.memories.layout is not None:

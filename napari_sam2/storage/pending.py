@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from napari_sam2.storage.errors import ProjectDamagedError
@@ -25,6 +25,8 @@ class PendingRun:
         Only these objects; None for all.
     done : int or None
         The last frame that is on disk; None before the first one.
+    since : int
+        Serial of its first result: the action may have begun with something else.
     """
 
     start: int | None = None
@@ -32,6 +34,7 @@ class PendingRun:
     reverse: bool = False
     objects: tuple[int, ...] | None = None
     done: int | None = None
+    since: int = 0
 
     @property
     def next_frame(self) -> int | None:
@@ -60,16 +63,17 @@ class PendingRun:
             last = versions.base  # it was too large to be undone
         else:
             return None
-        frames = workspace.index.touched(first, last)
+        frames = workspace.index.touched(max(first, run.since), last)
         done = None if not frames else (min(frames) if run.reverse else max(frames))
-        return cls(run.start, run.stop, run.reverse, run.objects, done)
+        return replace(run, done=done)
 
-    def save(self, workspace: Workspace, first: int) -> None:
-        """Keep what was asked for; ``first`` is the first serial of the action that does it."""
+    def save(self, workspace: Workspace, first: int, since: int) -> None:
+        """Keep what was asked for; ``first`` is the first serial of the action that does it, ``since`` its own."""
         workspace.documents.write(
             "run",
             {
                 "serial": first,
+                "since": since,
                 "start": self.start,
                 "stop": self.stop,
                 "reverse": self.reverse,
@@ -92,5 +96,6 @@ def _parsed(data: Mapping[str, Any]) -> tuple[PendingRun, int] | None:
         None if stop is None else whole_number(stop, "a frame"),
         bool(data["reverse"]),
         None if objects is None else tuple(checked_object_id(i) for i in objects),
+        since=whole_number(data.get("since", 0), "a serial"),
     )
     return run, whole_number(data["serial"], "a serial")

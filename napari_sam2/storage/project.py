@@ -229,7 +229,7 @@ class Project:
         opened = self._workspace.versions.opened
         if opened is None:
             raise ProjectError("a propagation can be resumed only when it is an action: begin one first")
-        run.save(self._workspace, opened.first)
+        run.save(self._workspace, opened.first, opened.last)
 
     def clear_pending(self) -> None:
         """Say that no propagation is pending."""
@@ -363,7 +363,7 @@ class Project:
             try:
                 self.history.commit()
                 self.history.compact(_CLOSING_SECONDS)
-                workspace.labels.refresh_all()
+                self.store.flush()
                 workspace.note_index()
                 workspace.settle()
             finally:

@@ -92,6 +92,20 @@ class RecordedSession:
 
     # -- verbs of a session ------------------------------------------------------------------------------
 
+    @contextmanager
+    def step(self, label: str, joins: bool = False) -> Iterator[None]:
+        """Make all verbs inside one step of undo, with a label of your own; an error takes all of it back.
+
+        Parameters
+        ----------
+        label : str
+            What the user does.
+        joins : bool
+            Make it part of the last step, which keeps its label.
+        """
+        with self._action(label, joins):
+            yield
+
     def set_prompt(self, frame: int, object_id: int, prompt: Prompt) -> FrameMasks:
         """Say all there is to say about one object on one frame; see :meth:`VideoSession.set_prompt`."""
         with self._action(f"Prompt object {object_id} on frame {frame}"):
@@ -127,16 +141,26 @@ class RecordedSession:
         stop: int | None = None,
         reverse: bool = False,
         objects: Iterable[int] | None = None,
+        label: str = "Propagate",
+        joins: bool = False,
     ) -> Iterator[FrameMasks]:
         """Carry objects through time; see :meth:`VideoSession.propagate`.
 
         The whole run is one step of undo. Closed early or killed, what was done stays, and :meth:`resume`
         goes on.
+
+        Parameters
+        ----------
+        start, stop, reverse, objects
+            As for :meth:`VideoSession.propagate`.
+        label : str
+            What the step is called.
+        joins : bool
+            Make the run part of the last step, which is called ``label`` from now on.
         """
         wanted = None if objects is None else tuple(objects)
         steps = self.session.propagate(start, stop, reverse, wanted)
-        run = PendingRun(start, stop, reverse, wanted)
-        return self._run(steps, run, resumed=False)
+        return self._run(steps, PendingRun(start, stop, reverse, wanted), label, joins)
 
     def resume(self) -> Iterator[FrameMasks]:
         """Go on with a propagation that was stopped or killed; it stays one step of undo.
@@ -155,7 +179,7 @@ class RecordedSession:
             self._end_run()
             return iter(())
         steps = self.session.propagate(start, run.stop, run.reverse, run.objects)
-        return self._run(steps, run, resumed=True)
+        return self._run(steps)
 
     @property
     def pending(self) -> PendingRun | None:
@@ -287,22 +311,25 @@ class RecordedSession:
         self.session.features = features
 
     @contextmanager
-    def _action(self, label: str) -> Iterator[None]:
+    def _action(self, label: str, joins: bool = False) -> Iterator[None]:
         try:
-            with self.history.action(label):
+            with self.history.action(label, joins=joins):
                 yield
         except BaseException:
             if not self.history.is_open:
                 self._rebuild()  # the session may have gone further than what was taken back
             raise
 
-    def _run(self, steps: Iterator[FrameMasks], run: PendingRun, resumed: bool) -> Iterator[FrameMasks]:
-        if resumed:
-            self.history.resume()
+    def _run(
+        self, steps: Iterator[FrameMasks], run: PendingRun | None = None, label: str = "", joins: bool = True
+    ) -> Iterator[FrameMasks]:
+        """Take steps in an action; without ``run`` the one that is pending goes on."""
+        if joins and self.history.can_undo:
+            self.history.resume(label)
         else:
-            self.history.begin("Propagate", whole=False)
+            self.history.begin(label, whole=False)
         try:
-            if not resumed:
+            if run is not None:
                 self.project.save_pending(run)
             for masks in steps:
                 yield self._shown(masks)

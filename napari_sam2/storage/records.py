@@ -133,6 +133,16 @@ class ProjectRecords:
         with self._workspace.lock:
             if self._workspace.writable:
                 self._workspace.labels.refresh_all()
+                self._workspace.tidy()
+
+    def defer(self, defers: bool = True) -> None:
+        """Let what only follows from what is saved already wait for :meth:`tidy`, so that answers come sooner."""
+        self._workspace.defers = defers
+
+    def tidy(self) -> None:
+        """Write what could wait: labels, copies, and prompts and objects where people look for them."""
+        with self._workspace.lock:
+            self._workspace.tidy()
 
     def _checked_mask(self, mask: NDArray[Any]) -> BoolMask:
         array = np.asarray(mask)

@@ -16,7 +16,6 @@ from napari_sam2.storage.exports.results import ObjectInfo
 from napari_sam2.storage.files import (
     METADATA,
     array_document,
-    make_folder,
     parsed_json,
     read_file,
     read_json,
@@ -73,11 +72,11 @@ class StateFiles:
 
     def write_versions(self, versions: Versions) -> None:
         """Write which versions count: the moment from which undo, redo and actions are done."""
-        make_folder(self._folder)
-        shape = (versions.next_serial,)
-        document = array_document(shape, (1,), "string", ZSTD, ("serial",), signed(versions.to_json()))
-        write_json(self._folder / METADATA, document)
-        write_json(self._copy, document)
+        write_json(self._folder / METADATA, _versions_document(versions))
+
+    def copy_versions(self, versions: Versions) -> None:
+        """Write the copy that is read when the original is damaged."""
+        write_json(self._copy, _versions_document(versions))
 
     def read_versions(self, report: Report) -> Versions:
         """Read which versions count; ProjectDamagedError when neither file nor copy can be read."""
@@ -161,6 +160,11 @@ class StateFiles:
 
     def _path(self, serial: int) -> Path:
         return self._folder / f"c.{serial}"
+
+
+def _versions_document(versions: Versions) -> dict[str, Any]:
+    attributes = signed(versions.to_json())
+    return array_document((versions.next_serial,), (1,), "string", ZSTD, ("serial",), attributes)
 
 
 def _objects(data: Any) -> tuple[int, Any]:

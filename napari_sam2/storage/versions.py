@@ -69,6 +69,8 @@ class Versions:
         Serials of actions that were undone and can no longer be redone.
     removals : tuple of (object id, serial)
         At this serial everything older of this object was removed.
+    reopened : int, optional
+        The action that is going on is the last one, continued; up to this serial it is done whatever comes.
     """
 
     base: int = 0
@@ -78,10 +80,13 @@ class Versions:
     next_serial: int = 1
     dead: tuple[tuple[int, int], ...] = ()
     removals: tuple[Removal, ...] = ()
+    reopened: int | None = None
 
     @property
     def settled(self) -> int:
-        """Serial of the current state, not counting the action that is going on."""
+        """Serial of the current state, not counting what is going on."""
+        if self.reopened is not None:
+            return self.reopened
         return self.actions[self.applied - 1].last if self.applied else self.base
 
     @property
@@ -93,6 +98,8 @@ class Versions:
     def states(self) -> list[int]:
         """Serials of all states that undo and redo can reach, in order."""
         states = [self.base, *(a.last for a in self.actions)]
+        if self.reopened is not None:
+            states.append(self.reopened)
         return states + [self.opened.last] if self.opened else states
 
     def is_dead(self, serial: int) -> bool:
@@ -134,16 +141,25 @@ class Versions:
             self.without_redo(), opened=Action(label, serial, serial, whole), next_serial=serial + 1
         )
 
-    def continued(self) -> Versions:
-        """Open the last action again, so that what follows belongs to it."""
+    def continued(self, label: str = "", whole: bool = False) -> Versions:
+        """Open the last action again, so that what follows belongs to it.
+
+        Parameters
+        ----------
+        label : str
+            What it is called from now on; empty: as before.
+        whole : bool
+            True: after a crash what is added is taken back. False: it stays.
+        """
         short = self.without_redo()
-        serial = self.next_serial
+        serial, last = self.next_serial, short.actions[-1]
         return replace(
             short,
             actions=short.actions[:-1],
             applied=self.applied - 1,
-            opened=replace(short.actions[-1], last=serial),
+            opened=Action(label or last.label, last.first, serial, whole),
             next_serial=serial + 1,
+            reopened=last.last,
         )
 
     def removed(self, object_id: int) -> Versions:
@@ -161,13 +177,35 @@ class Versions:
         """End the action that is going on; it can be undone from now on."""
         assert self.opened is not None
         return replace(
-            self, actions=(*self.actions[: self.applied], self.opened), applied=self.applied + 1, opened=None
+            self,
+            actions=(*self.actions[: self.applied], self.opened),
+            applied=self.applied + 1,
+            opened=None,
+            reopened=None,
         )
 
     def abandoned(self) -> Versions:
-        """Take back the action that is going on."""
-        assert self.opened is not None
-        return replace(self, opened=None, dead=_joined(self.dead, (self.opened.first, self.opened.last)))
+        """Take back the action that is going on; of a continued one what was added."""
+        opened, reopened = self.opened, self.reopened
+        assert opened is not None
+        if reopened is None:
+            return replace(self, opened=None, dead=_joined(self.dead, (opened.first, opened.last)))
+        short = replace(self, dead=_joined(self.dead, (reopened + 1, opened.last)))
+        return replace(short, opened=replace(opened, last=reopened)).committed()
+
+    def beyond(self, serial: int) -> Versions:
+        """Take back writes up to a serial of which these versions do not know."""
+        if serial < self.next_serial:
+            return self
+        dead = _joined(self.dead, (self.next_serial, serial))
+        return replace(self, dead=dead, next_serial=serial + 1)
+
+    def kept_to(self, count: int) -> Versions:
+        """Forget how to undo the oldest of more than ``count`` actions."""
+        versions = self
+        while len(versions.actions) > count:
+            versions = versions.without_oldest()
+        return versions
 
     def without_redo(self) -> Versions:
         """Forget what was undone."""
@@ -186,7 +224,7 @@ class Versions:
     def anchored(self) -> Versions:
         """Make the action that is going on part of the oldest state: it cannot be undone."""
         assert self.opened is not None
-        return replace(self, base=self.opened.last, actions=(), applied=0, opened=None)
+        return replace(self, base=self.opened.last, actions=(), applied=0, opened=None, reopened=None)
 
     def swept(self) -> Versions:
         """Forget what only concerned results that are no longer there."""
@@ -207,12 +245,13 @@ class Versions:
             "next_serial": self.next_serial,
             "dead": [list(d) for d in self.dead],
             "removals": [list(r) for r in self.removals],
+            "reopened": self.reopened,
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Versions:
         """Read what :meth:`to_json` wrote; ValueError, KeyError or TypeError when it is something else."""
-        opened = data["opened"]
+        opened, reopened = data["opened"], data.get("reopened")
         versions = cls(
             whole_number(data["base"], "a serial"),
             tuple(Action.from_json(a) for a in data["actions"]),
@@ -221,7 +260,10 @@ class Versions:
             whole_number(data["next_serial"], "a serial", 1),
             tuple((whole_number(a, "a serial"), whole_number(b, "a serial")) for a, b in data["dead"]),
             tuple((checked_object_id(i), whole_number(s, "a serial")) for i, s in data["removals"]),
+            None if reopened is None else whole_number(reopened, "a serial"),
         )
+        if opened is None and reopened is not None:
+            raise ValueError("an action that is not going on cannot be continued")
         states = versions.states
         if versions.applied > len(versions.actions) or states != sorted(set(states)):
             raise ValueError("the order of actions makes no sense")

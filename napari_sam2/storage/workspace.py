@@ -25,6 +25,8 @@ from napari_sam2.storage.state_files import State, StateFiles
 from napari_sam2.storage.versions import Versions
 
 BoolMask = NDArray[np.bool_]
+_ANNOUNCED_TOGETHER = 16  # neighbouring frames: the announcement is rarely written anew
+_ANNOUNCED_AT_MOST = 64
 
 
 class Workspace:
@@ -38,6 +40,12 @@ class Workspace:
         What the root group says.
     writable : bool
         Whether this process holds the right to write.
+
+    Attributes
+    ----------
+    defers : bool
+        Whether what only follows from what is saved already waits for :meth:`tidy`: labels, copies of documents,
+        and prompts and objects where people look for them. Somebody waits for a click, and nobody for these.
     """
 
     def __init__(self, folder: Path, header: ProjectHeader, writable: bool) -> None:
@@ -50,12 +58,18 @@ class Workspace:
         self.table = FrameTable(folder / "masks", header.shape, cached=writable)
         self.memories = Memories(folder / "memories", header.shape[0])
         self.labels = LabelStack(folder / "labels", header.shape, self.compose, writable, self.lock)
+        self.defers = False
         self.versions = Versions()
+        self.saved = Versions()  # as they are on disk: an action may begin in memory
         self.prompts: dict[PromptKey, Prompt] = {}
         self.objects: dict[int, ObjectInfo] = {}
         self.damage: dict[int | None, list[str]] = {}
         self._index: CellIndex | None = None
         self._index_file = folder / WRITER / "index"
+        self._announced: frozenset[int] = frozenset()
+        self._undrawn: set[int] = set()
+        self._unpublished = False
+        self._uncopied = False
 
     @property
     def frame_count(self) -> int:
@@ -227,31 +241,80 @@ class Workspace:
             self._index.add(frame, new)
         if not draw:
             return
+        opened = self.versions.opened
+        if self.defers and opened is not None and opened.whole:
+            self._undrawn.add(frame)
+            self.labels.forget(frame)
+            return
         try:
             self.labels.write(frame, _labels(self.masks(frame, new, known=known)))
         except BaseException:
             self.labels.forget(frame)
             raise
 
-    def _announce(self, frame: int) -> None:
-        # Read after a crash only: the labels of this one frame may be older than its masks.
-        replace_file(self.folder / WRITER / "frame", str(frame).encode())
+    @property
+    def is_quiet(self) -> bool:
+        """Whether the action that is going on is known in memory only."""
+        return self.versions.opened is not None and self.saved.opened != self.versions.opened
 
-    def interrupted_frame(self) -> int | None:
-        """Return the frame that was written last when the project was not closed properly."""
-        data = read_file(self.folder / WRITER / "frame") or b""
-        if not data.isdigit() or len(data) > 18 or int(data) >= self.frame_count:
-            return None
-        return int(data)
+    def _announce(self, frame: int) -> None:
+        # Read after a crash only: of these frames the labels may be older than the masks, and there may be masks
+        # of an action that was never saved.
+        if frame in self._announced:
+            return
+        first = frame - frame % _ANNOUNCED_TOGETHER
+        frames = {*range(first, min(first + _ANNOUNCED_TOGETHER, self.frame_count)), *self._undrawn}
+        if self.is_quiet:
+            frames |= self._announced
+            if len(frames) > _ANNOUNCED_AT_MOST:
+                self.save_versions(self.versions)
+        replace_file(self.folder / WRITER / "frame", " ".join(map(str, sorted(frames))).encode())
+        self._announced = frozenset(frames)
+
+    def interrupted_frames(self) -> list[int]:
+        """Return the frames that were written last when the project was not closed properly."""
+        words = (read_file(self.folder / WRITER / "frame") or b"").split()
+        numbers = [int(word) for word in words if word.isdigit() and len(word) < 18]
+        return [frame for frame in numbers if frame < self.frame_count]
 
     def settle(self) -> None:
         """Say that masks and labels are in step."""
         remove_file(self.folder / WRITER / "frame")
+        self._announced = frozenset()
 
     def save_versions(self, versions: Versions) -> None:
         """Make other versions the ones that count, on disk first."""
         self.states.write_versions(versions)
-        self.versions = versions
+        self.versions = self.saved = versions
+        self._uncopied = True
+        if not self.defers:
+            self._copy()
+
+    def publish(self) -> None:
+        """Write the settled state where people and plain zarr look for it."""
+        self._unpublished = True
+        if not self.defers:
+            self._publish()
+
+    def tidy(self) -> None:
+        """Write what could wait; not in the middle of an action."""
+        if self.versions.opened is not None or not self.writable:
+            return
+        for frame in sorted(self._undrawn & self.labels.stale):
+            self.labels.refresh(frame)
+        self._undrawn.clear()
+        if self._uncopied:
+            self._copy()
+        if self._unpublished:
+            self._publish()
+
+    def _copy(self) -> None:
+        self.states.copy_versions(self.saved)
+        self._uncopied = False
+
+    def _publish(self) -> None:
+        self.states.publish(self.versions.settled, self.state)
+        self._unpublished = False
 
 
 def _labels(masks: FrameMasks) -> NDArray[np.uint16]:

@@ -22,7 +22,7 @@ from napari_sam2.session.records import FrameRecord
 from napari_sam2.storage import Project, files, open_session
 
 SHAPE = (40, 30, 40)
-VERBS = 14
+VERBS = 16
 
 
 def victim(work: Callable[[Callable[[str], None]], None]) -> tuple[int, int]:
@@ -150,8 +150,9 @@ def kill_stores(folder: Path, trials: int, rng: random.Random) -> int:
 # -- a death at every single step of writing ---------------------------------------------------------------
 
 
-def all_verbs(path: Path, report: Callable[[str], None]) -> None:
+def all_verbs(path: Path, report: Callable[[str], None], defers: bool) -> None:
     project = Project.open(path, "a")
+    project.store.defer(defers)
     nan = np.full(1, np.nan, np.float32)
     with project.history.action("track"):
         project.store.put_frame(2, {i: (record_of(i), mask_of(i)) for i in (1, 2)})
@@ -170,6 +171,12 @@ def all_verbs(path: Path, report: Callable[[str], None]) -> None:
     with project.history.action("again"):
         project.store.put(3, 2, record_of(5), mask_of(5))
     report("again")
+    with project.history.action("not told", joins=True):
+        project.store.put(1, 2, record_of(11), mask_of(11))
+        project.put_object(3, "three")
+    report("joined")
+    project.store.tidy()
+    report("tidy")
     project.flush()
     report("flush")
     project.history.begin("run", whole=False)
@@ -204,17 +211,15 @@ def look(path: Path, mode: str) -> tuple:
         )
 
 
-def die_at_every_step(folder: Path, stride: int) -> int:
+def die_at_every_step(folder: Path, stride: int, defers: bool) -> int:
     """Let a process die before or after its n-th file operation, for every ``stride``-th n; returns the last."""
+    folder.mkdir()
     start = folder / "verbs.sam2"
     Project.create(start, SHAPE).close()
     legal = [look(start, "r")]  # the states between two verbs, in order
 
-    def collect(report: Callable[[str], None]) -> None:
-        all_verbs(start, report)
-
     for _ in range(VERBS):
-        child, pipe = victim(lambda report, legal=legal: _until(start, folder / "x.sam2", len(legal), report))
+        child, pipe = victim(lambda report, legal=legal: _until(start, folder / "x.sam2", len(legal), defers))
         told(pipe)
         os.waitpid(child, 0)
         legal.append(look(folder / "x.sam2", "r"))
@@ -222,7 +227,7 @@ def die_at_every_step(folder: Path, stride: int) -> int:
     for step in range(0, 10**4, stride):
         path = folder / f"verbs-{step}.sam2"
         _copy(start, path)
-        child, pipe = victim(lambda report, path=path, step=step: _dying(path, step, report))
+        child, pipe = victim(lambda report, path=path, step=step: _dying(path, step, report, defers))
         reports = told(pipe)
         _, status = os.waitpid(child, 0)
         at = len(reports)
@@ -237,7 +242,7 @@ def die_at_every_step(folder: Path, stride: int) -> int:
     return step
 
 
-def _until(start: Path, path: Path, verbs: int, report: Callable[[str], None]) -> None:
+def _until(start: Path, path: Path, verbs: int, defers: bool) -> None:
     _copy(start, path)
     seen = [0]
 
@@ -246,7 +251,7 @@ def _until(start: Path, path: Path, verbs: int, report: Callable[[str], None]) -
         if seen[0] == verbs:
             os._exit(0)
 
-    all_verbs(path, stop_there)
+    all_verbs(path, stop_there, defers)
 
 
 def _copy(start: Path, path: Path) -> None:
@@ -256,7 +261,7 @@ def _copy(start: Path, path: Path) -> None:
     shutil.copytree(start, path)
 
 
-def _dying(path: Path, step: int, report: Callable[[str], None]) -> None:
+def _dying(path: Path, step: int, report: Callable[[str], None], defers: bool) -> None:
     left = [step]
     replace, unlink, real_open = os.replace, Path.unlink, open
 
@@ -281,7 +286,7 @@ def _dying(path: Path, step: int, report: Callable[[str], None]) -> None:
 
     os.replace, Path.unlink = dying_replace, dying_unlink  # type: ignore[assignment]
     files.open = dying_open  # type: ignore[attr-defined]
-    all_verbs(path, report)
+    all_verbs(path, report, defers)
 
 
 # -- sessions with a network -------------------------------------------------------------------------------
@@ -379,7 +384,8 @@ def main() -> None:
         "sessions killed": killed,
         "sessions resumed": resumed,
         "stores killed": kill_stores(folder, int(sys.argv[4]), rng),
-        "steps": die_at_every_step(folder, int(sys.argv[5])),
+        "steps": die_at_every_step(folder / "at once", int(sys.argv[5]), False),
+        "deferring steps": die_at_every_step(folder / "deferring", int(sys.argv[5]), True),
     }
     print(json.dumps(seen))
 

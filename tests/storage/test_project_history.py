@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,11 @@ CHANGES = st.one_of(
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("action"), st.lists(CHANGES, min_size=1, max_size=4)),
+        st.tuples(st.just("joined action"), st.lists(CHANGES, min_size=1, max_size=3)),
         st.tuples(st.just("failing action"), st.lists(CHANGES, min_size=1, max_size=3)),
+        st.tuples(st.just("failing joined action"), st.lists(CHANGES, min_size=1, max_size=3)),
+        st.tuples(st.just("killed"), st.lists(CHANGES, max_size=3)),
+        st.tuples(st.just("tidy"), st.none()),
         st.tuples(st.just("undo"), st.none()),
         st.tuples(st.just("redo"), st.none()),
         st.tuples(st.just("reopen"), st.none()),
@@ -109,18 +114,21 @@ class Fault(Exception):
     pass
 
 
-def fail(project: Project, changes) -> None:
-    with project.history.action("fail"):
+def fail(project: Project, changes, joins: bool, last=lambda: None) -> None:
+    with project.history.action("fail", joins=joins):
         for item in changes:
             change(project, *item)
+        last()
         raise Fault
 
 
-@given(STEPS)
-@settings(max_examples=60, deadline=None)
-def test_undo_and_redo_lead_back_to_every_state(steps) -> None:
+@given(STEPS, st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_undo_and_redo_lead_back_to_every_state(steps, defers) -> None:
     folder = Path(tempfile.mkdtemp())
-    project = Project.create(folder / "a.sam2", SHAPE)
+    path = folder / "0.sam2"
+    project = Project.create(path, SHAPE)
+    project.store.defer(defers)
     states, at = [snapshot(project)], 0
     try:
         for kind, changes in steps:
@@ -129,10 +137,29 @@ def test_undo_and_redo_lead_back_to_every_state(steps) -> None:
                     for item in changes:
                         change(project, *item)
                 states, at = [*states[: at + 1], snapshot(project)], at + 1
-            elif kind == "failing action":
+            elif kind == "joined action":
+                with project.history.action("do", joins=True):
+                    for item in changes:
+                        change(project, *item)
+                at = max(at, 1)
+                states = [*states[:at], snapshot(project)]
+            elif kind.startswith("failing"):
                 with pytest.raises(Fault):
-                    fail(project, changes)
+                    fail(project, changes, "joined" in kind)
                 states = states[: at + 1]
+            elif kind == "killed":  # in the middle of an action: the disk is as it is then
+                copy = folder / f"{path.stem}0.sam2"
+                with pytest.raises(Fault):
+                    fail(project, changes, bool(len(changes) % 2), partial(shutil.copytree, path, copy))
+                project.close()
+                path = copy
+                reader = Project.open(path)
+                assert snapshot(reader) == states[at]
+                project = Project.open(path, "a")
+                project.store.defer(defers)
+                states = states[: at + 1]
+            elif kind == "tidy":
+                project.store.tidy()
             elif kind == "undo":
                 assert project.history.can_undo == (at > 0)
                 if at:
@@ -145,7 +172,8 @@ def test_undo_and_redo_lead_back_to_every_state(steps) -> None:
                     at += 1
             elif kind == "reopen":
                 project.close()
-                project = Project.open(folder / "a.sam2", "a")
+                project = Project.open(path, "a")
+                project.store.defer(defers)
             elif kind == "compact":
                 assert project.history.compact()
             assert snapshot(project) == states[at], kind
@@ -159,7 +187,9 @@ def test_undo_and_redo_lead_back_to_every_state(steps) -> None:
             project.history.redo()
             at += 1
         assert snapshot(project) == states[-1], "redoing everything leads to the last state"
-        reader = Project.open(folder / "a.sam2")
+        assert [label for _, label in project.history.steps] == ["do"] * (len(states) - 1)
+        assert project.history.applied == at
+        reader = Project.open(path)
         assert snapshot(reader) == states[-1], "a reader sees the same"
     finally:
         project.close()

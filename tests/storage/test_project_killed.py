@@ -26,7 +26,7 @@ def test_killed_writers_lose_at_most_the_frame_in_flight(tmp_path) -> None:
     seen = json.loads(process.stdout)
     assert seen["sessions killed"] + seen["stores killed"] >= 20
     assert seen["sessions resumed"] >= 4
-    assert seen["steps"] > 100
+    assert seen["steps"] > seen["deferring steps"] > 70
 
 
 @pytest.mark.slow

@@ -13,7 +13,7 @@ STEPS = st.lists(
         st.tuples(
             st.just("do"), st.lists(st.sampled_from(["write", "remove", "gone"]), min_size=1, max_size=3)
         ),
-        st.tuples(st.sampled_from(["undo", "redo", "forget", "fail", "more"]), st.just([])),
+        st.tuples(st.sampled_from(["undo", "redo", "forget", "fail", "more", "fail more"]), st.just([])),
     ),
     max_size=14,
 )
@@ -38,10 +38,12 @@ def test_current_version_is_that_of_a_model_that_copies_every_state(steps) -> No
         return None if serial is None or written[serial] else serial
 
     for kind, writes in steps:
-        if kind in ("do", "fail", "more"):
-            if kind == "more" and not versions.applied:
+        if kind in ("do", "fail", "more", "fail more"):
+            more = kind.endswith("more")
+            if more and not versions.applied:
                 continue
-            versions = versions.continued() if kind == "more" else versions.begun("x", True)
+            versions = versions.continued("y") if more else versions.begun("x", True)
+            assert Versions.from_json(versions.to_json()) == versions
             value = copies.states[copies.at]
             for write in writes or ["write"]:
                 if write == "remove":
@@ -50,12 +52,14 @@ def test_current_version_is_that_of_a_model_that_copies_every_state(steps) -> No
                     written[versions.head] = write == "gone"
                     value = None if write == "gone" else versions.head
             assert visible() == value
-            if kind == "fail":
+            if kind.startswith("fail"):
+                settled = versions.settled
                 versions = versions.abandoned()
+                assert versions.settled == settled
                 copies.states = copies.states[: copies.at + 1]
             else:
                 versions = versions.committed()
-                keep = copies.at if kind == "more" else copies.at + 1
+                keep = copies.at if more else copies.at + 1
                 copies.states = [*copies.states[:keep], value]
                 copies.at = keep
         elif kind == "undo" and versions.applied:
@@ -97,12 +101,31 @@ def test_neighbouring_dead_serials_are_joined() -> None:
     assert versions.dead == ((1, 100),)
 
 
+def test_writes_of_which_the_versions_do_not_know_are_dead_for_ever() -> None:
+    versions = Versions().begun("a", True).committed()
+    beyond = versions.beyond(4)
+    assert beyond.dead == ((2, 4),)
+    assert beyond.begun("b", True).head == 5
+    assert beyond.begun("b", True).current(1, [1, 2, 3, 4]) == 1
+    assert versions.beyond(1) == versions
+
+
+def test_only_so_many_actions_can_be_undone() -> None:
+    versions = Versions()
+    for name in "abcd":
+        versions = versions.begun(name, True).committed()
+    short = versions.kept_to(2)
+    assert [a.label for a in short.actions] == ["c", "d"]
+    assert (short.applied, short.base, short.head) == (2, 2, versions.head)
+
+
 @pytest.mark.parametrize(
     "change",
     [
         {"applied": 5},
         {"next_serial": 1},
         {"base": -1},
+        {"reopened": 0},
         {"actions": [{"label": "x", "first": 2, "last": 1, "whole": True}]},
     ],
 )
