@@ -1,73 +1,280 @@
-"""Make the pictures of the tutorial: the whole window, step by step, dark and light, small and large screens.
+"""Make the pictures of the tutorial: the whole window, step by step, dark and light, on small and large screens.
 
-Run under a display at least as large as the window, for example::
+One window is led through the whole story with the network that is built in; nothing is downloaded. It needs a
+display at least as large as the largest window::
 
-    xvfb-run -a -s "-screen 0 1920x1080x24" python docs/make_screenshots.py docs/images --size 1920x1080
+    xvfb-run -a -s "-screen 0 1920x1080x24" python docs/make_screenshots.py docs/images
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
 import tempfile
-import time
-from collections.abc import Callable
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
-import napari
-from qtpy.QtWidgets import QApplication
+_SETTINGS = tempfile.TemporaryDirectory()
+os.environ["NAPARI_CONFIG"] = str(Path(_SETTINGS.name) / "settings.yaml")  # as napari looks when it is new
 
-from napari_sam2.synthetic.samples import Sample, sample_timelapse
-from napari_sam2.widgets import opening
-from napari_sam2.widgets.automatic_dock import AutomaticDock
-from napari_sam2.widgets.controller import Controller
-from napari_sam2.widgets.opening import open_tracker
-from napari_sam2.widgets.states import ModelChoice, Preferences
-from napari_sam2.widgets.tracker_dock import TrackerDock
+import numpy as np  # noqa: E402
+from picture_studio import Enough, Studio, Variant, open_menu  # noqa: E402
+from qtpy.QtCore import QPoint  # noqa: E402
+from qtpy.QtWidgets import QApplication, QMenu  # noqa: E402
+from scipy import ndimage  # noqa: E402
 
-CELLS = 5
+from napari_sam2.synthetic.samples import FirstSight, sample_timelapse  # noqa: E402
+from napari_sam2.widgets import opening  # noqa: E402
+from napari_sam2.widgets.controller import Controller  # noqa: E402
+from napari_sam2.widgets.project_bench import ProjectBench  # noqa: E402
+from napari_sam2.widgets.states import ModelChoice, Preferences  # noqa: E402
+
+SMALL, LARGE = (1366, 768), (1920, 1080)
+THEMES = ("dark", "light")
+ON_LARGE = ("05-box", "09-tracking", "10-doubt", "16-auto")  # what is shown on a large screen, too
+MID_RUN = 12  # frames
+PLUGIN = "napari-sam2"
 
 
-class Studio:
-    """A window that is photographed."""
+class Gate:
+    """Holds a propagation after some frames, so that a picture in the middle of it shows always the same."""
 
-    def __init__(self, folder: Path, size: tuple[int, int], theme: str, model: str) -> None:
-        self.folder = folder
-        self.name = f"{size[0]}x{size[1]}-{theme}"
-        self.model = model
-        self.viewer = napari.Viewer(show=False)
-        self.viewer.theme = theme
-        self.viewer.show()
-        self.wait(0.5)
-        self.viewer.window.resize(*size)
-        self.wait(0.5)
+    def __init__(self) -> None:
+        self.after = 0
+        self.reached, self.opened = threading.Event(), threading.Event()
 
-    def wait(self, seconds: float = 0.3, until: Callable[[], bool] = lambda: False) -> None:
-        """Let the window live for a while, or until something is true."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and not until():
-            QApplication.processEvents()
-            time.sleep(0.01)
+    def install(self) -> None:
+        """Stand in the way of every propagation."""
+        original = ProjectBench.propagate
 
-    def settle(self, controller: Controller) -> None:
-        """Wait until everything that was asked for is answered."""
-        controller.wait(600)
-        self.wait()
+        def propagate(bench: ProjectBench, *how: Any) -> Iterator[Any]:
+            for number, masks in enumerate(original(bench, *how), start=1):
+                yield masks
+                if number == self.after:
+                    self.reached.set()
+                    self.opened.wait()
 
-    def take(self, step: str) -> None:
-        """Photograph the window."""
-        self.wait(0.5)
-        path = self.folder / f"{step}-{self.name}.png"
-        self.viewer.window.screenshot(str(path), canvas_only=False, flash=False)
-        print(path)
+        ProjectBench.propagate = propagate  # type: ignore[method-assign]
 
-    def open_sample(self, sample: Sample) -> Controller:
-        """Show a sample and open the tracker on it."""
-        scale = {"scale": sample.scale, "axis_labels": ("t", "y", "x")}
-        image = self.viewer.add_image(sample.image, name="cells", **scale)
+
+class Story:
+    """The tutorial, step by step."""
+
+    def __init__(self, studio: Studio, gate: Gate, autosave: Path, rescue: Path) -> None:
+        self.studio = studio
+        self.viewer = studio.viewer
+        self.gate = gate
+        self.autosave = autosave
+        self.rescue = rescue
+        self.sample = sample_timelapse()
+        self.sights: list[FirstSight] = [s for s in self.sample.first_sight.values() if s.frame == 0]
+
+    @property
+    def controller(self) -> Controller:
+        return self.dock.controller
+
+    def settle(self) -> None:
+        self.studio.settle(self.controller)
+
+    def open_tracker(self) -> None:
+        _, self.dock = self.viewer.window.add_plugin_dock_widget(PLUGIN, "SAM2 Tracker")
+        self.studio.wait(0.5)
+
+    def open_sample(self) -> None:
+        self.viewer.open_sample(PLUGIN, "timelapse")
         self.viewer.dims.set_point(0, 0)
-        controller = open_tracker(self.viewer, image)
-        self.settle(controller)
-        return controller
+        self.studio.wait(0.3)
+        self.settle()
+
+    # -- the tracker -------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """An empty window, the menu of samples, the list of models."""
+        self.open_tracker()
+        self.studio.take("01-start")
+        self.take_menu("02-sample", self.viewer.window.file_menu, "Open Sample", "SAM 2")
+        self.open_sample()
+        combo = self.dock.model.combo
+        self.studio.take("03-model", combo.showPopup, combo.hidePopup)
+
+    def prompt(self) -> None:
+        """One object with every tool."""
+        tools, prompts = self.dock.tools, self.controller.prompts
+        clicked, boxed, outlined, painted, last = self.sights[:5]
+        tools.choose("points")
+        prompts.add_point(*clicked.click, frame=0)
+        self.settle()
+        self.studio.take("04-click")
+        self.controller.objects.add()
+        tools.choose("box")
+        prompts.add_box(*boxed.box, frame=0)
+        self.settle()
+        self.studio.take("05-box")
+        self.controller.objects.add()
+        tools.choose("region")
+        prompts.add_region(around(outlined), frame=0)
+        self.settle()
+        self.studio.take("06-region")
+        self.controller.objects.add()
+        tools.choose("paint")
+        self.paint(painted)
+        self.settle()
+        self.studio.take("07-paint")
+        self.controller.objects.add()
+        tools.choose("points")
+        prompts.add_point(*last.click, frame=0)
+        self.controller.objects.rename(2, "mother cell")
+        self.settle()
+        self.studio.take("08-objects")
+
+    def paint(self, sight: FirstSight) -> None:
+        """Strokes of a brush, as far as the cell goes."""
+        layer = self.controller.prompts.layer("labels")
+        layer.brush_size = 8
+        cell = self.sample.labels[sight.frame] == self.truth_id(sight)
+        core = ndimage.binary_erosion(cell, iterations=4)
+        for y, x in np.argwhere(core)[::5]:
+            layer.paint((sight.frame, y, x), layer.selected_label)
+
+    def track(self) -> None:
+        """A propagation, in the middle and after its end."""
+        self.gate.after = MID_RUN
+        self.dock.tracking.track("forward")
+        self.studio.wait(300, self.gate.reached.is_set)
+        self.studio.wait(1.0)  # what it told is drawn
+        self.studio.take("09-tracking")
+        shutil.copytree(self.autosave, self.rescue, dirs_exist_ok=True)  # what a killed process leaves behind
+        self.gate.after = 0
+        self.gate.opened.set()
+        self.studio.wait(300, lambda: self.controller.propagation.phase == "idle")
+        self.settle()
+
+    def check(self) -> None:
+        """A doubtful frame, and its correction."""
+        controller = self.controller
+        controller.frame = 0
+        if not controller.go_to_doubt():
+            controller.frame = int(np.argmax(controller.timeline.doubt()))
+        self.settle()
+        self.studio.take("10-doubt")
+        self.dock.tools.choose("points")
+        frame, wrong = self.worst()
+        controller.frame = frame
+        controller.objects.select([wrong])
+        controller.prompts.add_point(*self.middle(wrong, frame), frame=frame)
+        self.settle()
+        self.dock.tracking.track("forward")
+        self.studio.wait(300, lambda: controller.propagation.phase == "idle")
+        self.settle()
+        self.studio.take("11-corrected")
+
+    def worst(self) -> tuple[int, int]:
+        """Frame and object where the mask differs most from the truth, among those that are seen there."""
+        found = (0.0, 0, 1)
+        for frame in range(1, self.controller.n_frames):
+            labels = self.controller.results.labels(frame)
+            for object_id, sight in enumerate(self.sights[:5], start=1):
+                truth = self.sample.labels[frame] == self.truth_id(sight)
+                mask = labels == object_id
+                if truth.sum() > 250:
+                    wrong = 1 - (truth & mask).sum() / max((truth | mask).sum(), 1)
+                    found = max(found, (float(wrong), frame, object_id), key=lambda f: f[0])
+        return found[1:]
+
+    def truth_id(self, sight: FirstSight) -> int:
+        return next(i for i, s in self.sample.first_sight.items() if s is sight)
+
+    def middle(self, object_id: int, frame: int) -> tuple[float, float]:
+        """A pixel well inside an object."""
+        truth = self.sample.labels[frame] == self.truth_id(self.sights[object_id - 1])
+        inside = ndimage.distance_transform_edt(truth)
+        y, x = np.unravel_index(int(inside.argmax()), truth.shape)
+        return float(x), float(y)
+
+    def finish(self) -> None:
+        """What can be undone, what can be exported, and the keys."""
+        history = getattr(self.dock.history, "menu", None)
+        if isinstance(history, QMenu):
+            self.take_popup("12-undo", history, self.dock.history.undo)
+        self.controller.frame = 0
+        self.dock.results.tracks.click()
+        self.studio.wait(60, lambda: any(layer._type_string == "tracks" for layer in self.viewer.layers))
+        self.settle()
+        self.quiet()
+        self.take_popup("13-export", self.dock.results.export.menu(), self.dock.results.export)
+        self.studio.take("14-keys", self.dock.show_help, lambda: self.dock.sheet.close())
+
+    def resume(self) -> None:
+        """What is found after napari was killed in mid-run."""
+        self.open_tracker()
+        self.open_sample()
+        self.studio.take("15-resume")
+
+    # -- Auto-mask ---------------------------------------------------------------------------------------
+
+    def find_everything(self) -> None:
+        """Candidates with their filters, then objects."""
+        self.open_tracker()
+        self.open_sample()
+        _, auto = self.viewer.window.add_plugin_dock_widget(PLUGIN, "Auto-mask")
+        self.studio.wait(0.5)
+        auto.section.choose_preset("cells")
+        auto.section.run()
+        self.studio.wait(300, lambda: auto.section.finished)
+        self.settle()
+        self.studio.take("16-auto")
+        auto.section.track_these()
+        self.settle()
+        show_dock(self.dock)
+        self.studio.take("17-track-these")
+
+    # -- how ---------------------------------------------------------------------------------------------
+
+    def take_menu(self, step: str, menu: QMenu, *titles: str) -> None:
+        bar = self.studio.window.menuBar()
+        corner = bar.actionGeometry(menu.menuAction()).bottomLeft() + QPoint(0, 1)
+        opened: list[QMenu] = []
+        self.studio.take(
+            step,
+            lambda: opened.extend(open_menu(menu, bar.mapToGlobal(corner), *titles)),
+            lambda: [m.close() for m in reversed(opened)] and None,
+        )
+
+    def take_popup(self, step: str, menu: QMenu, button: Any) -> None:
+        def show() -> None:
+            menu.aboutToShow.emit()
+            size = menu.sizeHint()
+            right = button.mapToGlobal(QPoint(button.width(), 0))
+            menu.popup(right - QPoint(size.width(), size.height()))
+
+        self.studio.take(step, show, lambda: menu.close() and None)
+
+    def quiet(self) -> None:
+        """Let notifications go: they cover the picture."""
+        for widget in QApplication.allWidgets():
+            if type(widget).__name__ == "NapariQtNotification":
+                widget.close()
+
+
+def show_dock(widget: Any) -> None:
+    """Bring a dock to the front of its tabs."""
+    while widget is not None:
+        widget.show()
+        widget.raise_()
+        widget = widget.parentWidget()
+
+
+def around(sight: FirstSight) -> list[tuple[float, float]]:
+    """A lasso around an object, drawn by hand."""
+    x0, y0, x1, y1 = sight.box
+    angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
+    wobble = 0.5 + 0.02 * np.sin(3 * angles)
+    xs = (x0 + x1) / 2 + wobble * (x1 - x0) * np.cos(angles)
+    ys = (y0 + y1) / 2 + wobble * (y1 - y0) * np.sin(angles)
+    return [(float(x), float(y)) for x, y in zip(xs, ys)]
 
 
 def keep_apart(model: str, autosave: Path) -> None:
@@ -76,79 +283,44 @@ def keep_apart(model: str, autosave: Path) -> None:
     opening.load_preferences = lambda: preferences
 
 
-def tell_the_story(studio: Studio) -> None:
-    """Empty window, first click, several objects, tracking, doubt, keys."""
-    sample = sample_timelapse()
-    dock = TrackerDock(studio.viewer)
-    studio.viewer.window.add_dock_widget(dock, name="SAM2 Tracker", area="right")
-    studio.take("1-start")
-    controller = studio.open_sample(sample)
-    dock.tools.choose("points")
-    sights = list(sample.first_sight.items())
-    add_cell(controller, sights[0])
-    studio.settle(controller)
-    studio.take("2-click")
-    for sight in sights[1:CELLS]:
-        controller.objects.add()
-        add_cell(controller, sight)
-    controller.objects.rename(2, "mother cell")
-    studio.viewer.dims.set_point(0, 0)
-    studio.settle(controller)
-    studio.take("3-objects")
-    controller.propagate("both")
-    studio.wait(300, lambda: controller.propagation.done >= 12)
-    studio.take("4-tracking")
-    studio.settle(controller)
-    controller.frame = 0
-    controller.go_to_doubt()
-    studio.settle(controller)
-    studio.take("5-doubt")
-    dock.show_help()
-    studio.wait()
-    assert dock.sheet is not None
-    dock.sheet.grab().save(str(studio.folder / f"7-keys-{studio.name}.png"))
-    dock.sheet.close()
-
-
-def add_cell(controller: Controller, sight: tuple[int, object]) -> None:
-    """Click on a cell where it is first seen."""
-    _, first = sight
-    controller.prompts.add_point(*first.click, frame=first.frame)  # type: ignore[attr-defined]
-
-
-def find_everything(studio: Studio) -> None:
-    """The Auto-mask dock with its candidates filtered."""
-    controller = studio.open_sample(sample_timelapse())
-    dock = AutomaticDock(studio.viewer)
-    studio.viewer.window.add_dock_widget(dock, name="Auto-mask", area="right")
-    studio.wait(0.5)
-    dock.section.choose_preset("cells")
-    dock.section.run()
-    studio.wait(300, lambda: dock.section.finished)
-    studio.settle(controller)
-    studio.take("6-auto")
+def chosen_variants(step: str, everything: bool) -> Sequence[Variant]:
+    """All looks of a step, or those that are kept in the repository."""
+    sizes = [SMALL, LARGE] if everything or step in ON_LARGE else [SMALL]
+    return [Variant(size, theme) for size in sizes for theme in THEMES]
 
 
 def main() -> None:
     """Read the command line, and photograph."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--size", default="1366x768")
-    parser.add_argument("--theme", default="dark", choices=["dark", "light"])
-    parser.add_argument("--model", default="nano")
-    parser.add_argument("--only", choices=["story", "auto"])
+    parser.add_argument("--all", action="store_true", help="every step on the large screen, too")
+    parser.add_argument("--model", default="nano", help="another network, or a file")
+    parser.add_argument("--until", default="", metavar="STEP", help="stop after this picture, as in 04")
+    parser.add_argument("--font-size", type=int, help="letters of this size, to see that nothing is cut off")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
-    width, height = (int(n) for n in given.size.split("x"))
-    stories = {"story": tell_the_story, "auto": find_everything}
-    for name, story in stories.items():
-        if given.only in (None, name):
-            with tempfile.TemporaryDirectory() as autosave:
-                keep_apart(given.model, Path(autosave))
-                studio = Studio(given.folder, (width, height), given.theme, given.model)
-                story(studio)
-                studio.viewer.close()
-                studio.wait(0.5)
+    if given.font_size:
+        from napari.settings import get_settings
+
+        get_settings().appearance.font_size = given.font_size
+    gate = Gate()
+    gate.install()
+    chapters = (
+        ("work", ("begin", "prompt", "track", "check", "finish")),
+        ("rescue", ("resume",)),
+        ("auto", ("find_everything",)),
+    )
+    with tempfile.TemporaryDirectory() as place:
+        for folder, steps in chapters:
+            keep_apart(given.model, Path(place) / folder)
+            studio = Studio(given.folder, lambda step: chosen_variants(step, given.all), given.until)
+            story = Story(studio, gate, Path(place) / folder, Path(place) / "rescue")
+            try:
+                for step in steps:
+                    getattr(story, step)()
+            except Enough:
+                return
+            studio.close()
 
 
 if __name__ == "__main__":

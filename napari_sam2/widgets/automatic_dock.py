@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import napari.viewer
@@ -10,6 +11,7 @@ from qtpy.QtWidgets import QWidget
 from napari_sam2.widgets.automatic_section import AutomaticSection
 from napari_sam2.widgets.banner import Banner
 from napari_sam2.widgets.dock_session import DockSession
+from napari_sam2.widgets.first_sample import open_first_sample
 from napari_sam2.widgets.image_section import ImageSection
 from napari_sam2.widgets.layers import itself
 from napari_sam2.widgets.model_section import ModelSection
@@ -33,7 +35,7 @@ class AutomaticDock(QWidget):
         look = session.look
         self.image = ImageSection(viewer, look)
         self.model = ModelSection(look)
-        self.banner = Banner()
+        self.banner = Banner(partial(open_first_sample, viewer))
         self.section = AutomaticSection(viewer, look, Verbs(lambda: session.controller))
         fill(self, VerticalArea([self.image, self.model, self.banner, None, self.section]))
         session.add(self.image, self.model, self.banner, self.section)

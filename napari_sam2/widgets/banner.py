@@ -14,15 +14,22 @@ from napari_sam2.widgets.dock_session import Listening
 from napari_sam2.widgets.states import ProjectState, Status
 from napari_sam2.widgets.style import GAP, MARGIN
 
-_NO_IMAGE = "Drop a recording into the window, or try File ▸ Open Sample ▸ SAM 2."
+_NO_IMAGE = "Drop a recording into the window, or begin with a sample (File ▸ Open Sample ▸ SAM 2)."
 
 
 class Banner(QFrame):
-    """The status of a controller."""
+    """The status of a controller.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    open_sample : callable
+        Opens a recording to begin with, for those who have none at hand.
+    """
+
+    def __init__(self, open_sample: Callable[[], object]) -> None:
         super().__init__()
         self.setObjectName("sam2Banner")
+        self._open_sample = open_sample
         self._controller: Controller | None = None
         self._listening = Listening()
         self._greets = False  # until something new is done
@@ -52,7 +59,7 @@ class Banner(QFrame):
         self._greeted = False
         self._listening.to(controller, status=self._on_status, project=self._on_project)
         if controller is None:
-            self._show(_NO_IMAGE)
+            self._show(_NO_IMAGE, "", "Sample", self._open_sample)
         else:
             self._on_project(controller.project)
             self._on_status(controller.status)
@@ -80,7 +87,7 @@ class Banner(QFrame):
             text = f"{welcome}Tracking was interrupted at frame {self._interrupted}."
             self._show(text, "", "Go on", self._go_on)
         elif welcome:
-            self._show(welcome + status.message, "", "Start over", self._start_over)
+            self._show(welcome + "Go on where you were.", "", "Start over", self._start_over)
         else:
             self._show(status.message)
 

@@ -5,18 +5,10 @@ from __future__ import annotations
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDialog, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
-from napari_sam2.widgets.shortcuts import SHORTCUTS
-from napari_sam2.widgets.style import GAP, Look
+from napari_sam2.widgets.shortcuts import NAPARI_KEYS, SHORTCUTS
+from napari_sam2.widgets.style import GAP, Look, muted_label, title_label
 
-_OWN = {
-    "napari": (
-        ("← →", "Frame by frame"),
-        ("Space", "Hold to move and zoom"),
-        ("Delete", "Delete the selected points or shapes"),
-        ("[  ]", "Brush size (Paint)"),
-        ("Ctrl+Z", "Undo a brush stroke (Paint)"),
-    )
-}
+_NOTE = "The keys work while the canvas has the keyboard: click on it first. Esc closes this page."
 
 
 class CheatSheet(QDialog):
@@ -37,36 +29,44 @@ class CheatSheet(QDialog):
         groups: dict[str, list[tuple[str, str]]] = {}
         for shortcut in SHORTCUTS.values():
             groups.setdefault(shortcut.group, []).append((shortcut.shown, shortcut.title))
-        groups |= {name: list(rows) for name, rows in _OWN.items()}
+        groups["napari’s own"] = list(NAPARI_KEYS)
         columns = QHBoxLayout()
-        columns.setSpacing(4 * GAP)
-        left, right = QVBoxLayout(), QVBoxLayout()
+        columns.setSpacing(5 * GAP)
+        left, right = QGridLayout(), QGridLayout()
         for number, (name, rows) in enumerate(groups.items()):
-            (left if number < 2 else right).addLayout(_group(name, rows, look))
+            _add_group(left if number < 2 else right, name, rows, look)
         for side in (left, right):
-            side.setSpacing(2 * GAP)
-            side.addStretch(1)
+            side.setHorizontalSpacing(2 * GAP)
+            side.setVerticalSpacing(4)
+            side.setColumnStretch(1, 1)
+            side.setRowStretch(side.rowCount(), 1)
             columns.addLayout(side)
         box = QVBoxLayout(self)
         box.setContentsMargins(3 * GAP, 3 * GAP, 3 * GAP, 3 * GAP)
+        box.setSpacing(2 * GAP)
         box.addLayout(columns)
+        box.addWidget(muted_label(_NOTE))
 
 
-def _group(name: str, rows: list[tuple[str, str]], look: Look) -> QGridLayout:
+def _add_group(grid: QGridLayout, name: str, rows: list[tuple[str, str]], look: Look) -> None:
+    """Add a heading and its rows; all groups of a side share the column of the keys."""
+    row = grid.rowCount()
+    if row > 1:
+        grid.setRowMinimumHeight(row, GAP)
+        row += 1
+    grid.addWidget(title_label(name), row, 0, 1, 2)
+    for place, (key, what) in enumerate(rows, start=row + 1):
+        grid.addWidget(_cap(key, look), place, 0, Qt.AlignmentFlag.AlignLeft)
+        grid.addWidget(QLabel(what), place, 1)
+
+
+def _cap(key: str, look: Look) -> QLabel:
     palette = look.palette
-    grid = QGridLayout()
-    grid.setHorizontalSpacing(2 * GAP)
-    grid.setVerticalSpacing(4)
-    title = QLabel(name)
-    title.setObjectName("sam2Title")
-    grid.addWidget(title, 0, 0, 1, 2)
-    for row, (key, what) in enumerate(rows, start=1):
-        cap = QLabel(key)
-        cap.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        cap.setStyleSheet(
-            f"background: {palette.button}; border: 1px solid {palette.hover}; border-radius: 3px; padding: 1px 6px;"
-        )
-        grid.addWidget(cap, row, 0)
-        grid.addWidget(QLabel(what), row, 1)
-    grid.setColumnStretch(1, 1)
-    return grid
+    cap = QLabel(key)
+    cap.setAlignment(Qt.AlignmentFlag.AlignCenter)
+    cap.setMinimumWidth(2 * cap.fontMetrics().height())
+    cap.setStyleSheet(
+        f"background: {palette.button}; color: {palette.text}; border: 1px solid {palette.hover};"
+        "border-radius: 3px; padding: 1px 6px;"
+    )
+    return cap

@@ -11,6 +11,14 @@ from napari_sam2.widgets.controller_replies import Replies
 from napari_sam2.widgets.layers import plane_shown
 from napari_sam2.widgets.states import Status
 
+# What to do next, by how the last tracking ended.
+_NEXT = {
+    "": "Does the mask fit? Track with “Forward”, or press “New” and click on the next object.",
+    "finished": "Tracked. G goes to the next doubtful frame: correct it with a click, and track again.",
+    "stopped": "Stopped; what is done stays. Correct a mask with a click, or track on with “Forward”.",
+    "failed": "Tracking failed; what is done stays. Track again, or take other prompts.",
+}
+
 
 class StatusLine:
     """The status of a controller; told whenever it changed."""
@@ -52,7 +60,7 @@ class StatusLine:
         if progress.phase != "idle":
             return f"Tracking: {progress.done} of {progress.total} frames"
         if not self._prompts.all:
-            return "Click on an object, or draw a box around it."
+            return "Take the Points tool and click on an object, or drag a Box around it."
         if self._desk.geometry.n_frames == 1:
             return "Add or correct prompts until the masks fit."
-        return "Add or correct prompts on any frame, then propagate."
+        return _NEXT[progress.outcome]

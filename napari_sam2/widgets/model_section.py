@@ -27,6 +27,7 @@ from napari_sam2.widgets.style import GAP, Look, tool_button
 
 _FILE = "\0file"
 _DEVICES = {"auto": "best there is", "cpu": "processor", "cuda": "NVIDIA GPU", "mps": "Apple GPU"}
+_BITS = {"float32": "32 bit", "bfloat16": "16 bit", "float16": "16 bit"}
 _PRECISIONS = {"auto": "best there is", "exact": "exact (32 bit)", "fast": "fast (16 bit)"}
 
 
@@ -170,7 +171,7 @@ class ModelSection(QWidget):
             "none": "",
             "loading": "loading …",
             "failed": "not loaded",
-            "ready": f"{model.device} · {model.precision}",
+            "ready": f"{_device(model.device)} · {_BITS.get(model.precision, model.precision)}",
         }
         self.runs.setText(words[model.phase])
         self.runs.setToolTip(model.message or "Device and precision that the model runs with")
@@ -196,9 +197,17 @@ def _choices(titles: dict[str, str]) -> QComboBox:
     return combo
 
 
+def _device(name: str) -> str:
+    kind, _, number = name.partition(":")
+    title = {"cpu": "CPU", "cuda": "GPU", "mps": "Apple GPU"}.get(kind, kind)
+    return f"{title} {number}".strip()
+
+
 def _title(name: str, there: dict[str, bool]) -> str:
     if name not in RELEASED:
         return f"{name} · built in"
     model = RELEASED[name]
+    base, _, version = name.partition("-")
+    title = base.replace("_", " ") + (f" ({version})" if version else "")
     state = "" if name not in there else " · downloaded" if there[name] else " · to be downloaded"
-    return f"{name} · {model.megabytes} MB{state}"
+    return f"{title} · {model.megabytes} MB{state}"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from enum import IntEnum
 from typing import Any
 
-from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt
+from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, QTimer
 from qtpy.QtGui import QColor, QFont
 
 from napari_sam2.widgets.controller import Controller
@@ -13,6 +14,7 @@ from napari_sam2.widgets.dock_session import Listening
 from napari_sam2.widgets.states import ObjectState
 
 STATE_ROLE = int(Qt.ItemDataRole.UserRole) + 1
+_REFRESH_MS = 300
 
 
 class Column(IntEnum):
@@ -42,6 +44,12 @@ class ObjectsModel(QAbstractTableModel):
         self._controller: Controller | None = None
         self._states: tuple[ObjectState, ...] = ()
         self._listening = Listening()
+        # Rows that are seen: only they are looked at again while results come in.
+        self.seen_rows: Callable[[], Iterable[int]] = lambda: range(0)
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(_REFRESH_MS)
+        self._soon.timeout.connect(self.refresh)
 
     @property
     def states(self) -> tuple[ObjectState, ...]:
@@ -55,7 +63,8 @@ class ObjectsModel(QAbstractTableModel):
     def show_controller(self, controller: Controller | None) -> None:
         """Show another controller's objects."""
         self._controller = controller
-        self._listening.to(controller, objects=self._on_objects)
+        self._soon.stop()
+        self._listening.to(controller, objects=self._on_objects, timeline=self._on_timeline)
         self.beginResetModel()
         self._states = () if controller is None else controller.objects.states
         self.endResetModel()
@@ -71,6 +80,23 @@ class ObjectsModel(QAbstractTableModel):
         changed = [row for row, (a, b) in enumerate(zip(old, states)) if a != b]
         if changed:
             self.dataChanged.emit(self.index(changed[0], 0), self.index(changed[-1], len(Column) - 1))
+
+    def refresh(self) -> None:
+        """Look again at the rows that are seen."""
+        controller = self._controller
+        if controller is None or controller.closed:
+            return
+        states = list(self._states)
+        rows = [r for r in self.seen_rows() if r < len(states) and states[r].object_id in controller.objects]
+        for row in rows:
+            states[row] = controller.objects.state(states[row].object_id)
+        if rows and tuple(states) != self._states:
+            self._states = tuple(states)
+            self.dataChanged.emit(self.index(rows[0], 0), self.index(rows[-1], len(Column) - 1))
+
+    def _on_timeline(self, object_ids: frozenset[int]) -> None:
+        if not self._soon.isActive():
+            self._soon.start()
 
     # -- what Qt asks (Qt's names) -----------------------------------------------------------------------
 

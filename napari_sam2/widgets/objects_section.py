@@ -69,6 +69,7 @@ class ObjectsSection(QWidget):
         self._prepare_view()
         self._lay_out()
         self.model.modelReset.connect(self._on_reset)
+        self.model.seen_rows = self._seen_rows
         self._listening.to(None)
         look.follow(self.view.viewport().update)
 
@@ -191,6 +192,11 @@ class ObjectsSection(QWidget):
         self.solo.setChecked(any(not s.visible for s in states))
         for button in (self.go, self.solo, self.lock, self.delete):
             button.setEnabled(bool(states))
+
+    def _seen_rows(self) -> range:
+        first = max(self.view.rowAt(0), 0)
+        last = self.view.rowAt(self.view.viewport().height() - 1)
+        return range(first, self.model.rowCount() if last < 0 else last + 1)
 
     def _on_selection(self, *_: object) -> None:
         if not self._selecting:

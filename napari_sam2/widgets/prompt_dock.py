@@ -12,6 +12,7 @@ from qtpy.QtWidgets import QWidget
 from napari_sam2.widgets.banner import Banner
 from napari_sam2.widgets.cheat_sheet import CheatSheet
 from napari_sam2.widgets.dock_session import DockSession
+from napari_sam2.widgets.first_sample import open_first_sample
 from napari_sam2.widgets.history_buttons import HistoryButtons
 from napari_sam2.widgets.image_section import ImageSection
 from napari_sam2.widgets.layers import itself
@@ -48,7 +49,7 @@ class PromptParts(QObject):
         look = session.look
         self.image = ImageSection(viewer, look)
         self.history = HistoryButtons(look, verbs, self.show_help)
-        self.banner = Banner()
+        self.banner = Banner(partial(open_first_sample, viewer))
         self.object = ObjectBar(look, verbs)
         self.tools = ToolsSection(viewer, look, verbs, names)
         self._keys = Keys(viewer, self._acts(names))

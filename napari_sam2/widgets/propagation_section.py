@@ -160,8 +160,7 @@ class PropagationSection(QWidget):
         self.stop.setEnabled(state.phase in ("running", "paused"))
         if not running:
             self._end_activity()
-            words = _OUTCOMES.get(state.outcome, "")
-            self.note.setText(f"{words} {state.done} frame{'s' * (state.done != 1)}" if words else "")
+            self.note.setText(self._outcome(state))
             return
         self.bar.setMaximum(max(state.total, state.done, 1))
         self.bar.setValue(state.done)
@@ -170,6 +169,12 @@ class PropagationSection(QWidget):
         )
         self.note.setText(_speed(state))
         self._show_activity(state)
+
+    def _outcome(self, state: PropagationState) -> str:
+        words = _OUTCOMES.get(state.outcome, "")
+        # Both ways from one frame pass it twice; people count it once.
+        done = state.done if self._controller is None else min(state.done, self._controller.n_frames)
+        return f"{words} {done} frame{'s' * (done != 1)}" if words else ""
 
     def _show_activity(self, state: PropagationState) -> None:
         """Show the same in napari's activity dock."""
@@ -191,7 +196,8 @@ def _speed(state: PropagationState) -> str:
         return "stopping …"
     if not state.fps:
         return ""
-    return f"{state.fps:.1f} frames/s · {_duration(state.eta)} left"
+    speed = f"{state.fps:.1f} frames/s" if state.fps >= 0.1 else f"{_duration(1 / state.fps)} a frame"
+    return f"{speed} · {_duration(state.eta)} left"
 
 
 def _duration(seconds: float) -> str:

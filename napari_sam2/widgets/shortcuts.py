@@ -79,6 +79,16 @@ SHORTCUTS = {
 }
 
 
+# What napari itself has for the same work: shown beside ours, never bound.
+NAPARI_KEYS = (
+    ("← →", "Frame by frame"),
+    ("Space", "Hold to move and zoom"),
+    ("Delete", "Delete the selected points or shapes"),
+    ("[  ]", "Brush size (Paint)"),
+    ("Ctrl+Z", "Undo a brush stroke (Paint)"),
+)
+
+
 def tip(name: str, text: str = "") -> str:
     """Return the tooltip of a button: what it does, and its key."""
     shortcut = SHORTCUTS[name]

@@ -15,6 +15,7 @@ from qtpy.QtSvg import QSvgRenderer
 from qtpy.QtWidgets import QAbstractButton, QLabel, QSizePolicy, QToolButton, QWidget
 
 from napari_sam2.widgets.layers import Connections
+from napari_sam2.widgets.text_button import TextButton
 
 GAP, MARGIN, ICON = 6, 8, 16
 ICONS = Path(__file__).parent / "icons"
@@ -119,7 +120,7 @@ class Look:
 
 def tool_button(look: Look, name: str, text: str = "", tip: str = "", checkable: bool = False) -> QToolButton:
     """Return a flat button with an icon; with a text it takes the room there is."""
-    button = QToolButton()
+    button = TextButton()
     button.setObjectName(name)
     button.setIconSize(QSize(ICON, ICON))
     button.setCheckable(checkable)
@@ -239,4 +240,9 @@ QSpinBox, QLineEdit {{ background: {p.button}; border-radius: 2px; padding: 2px 
 QProgressBar {{ background: {p.raised}; border: 1px solid {p.button}; border-radius: 3px; text-align: center; }}
 QProgressBar::chunk {{ background: {p.accent}; border-radius: 2px; }}
 QScrollArea, QScrollArea > QWidget > QWidget#sam2Body {{ background: transparent; border: 0; }}
+QScrollBar:vertical {{ width: 9px; max-width: 9px; margin: 0; background: transparent; }}
+QScrollBar::handle:vertical {{ background: {p.hover}; border-radius: 3px; min-height: 18px; margin: 1px; }}
+QScrollBar::add-line:vertical, QScrollBar::sub-line:vertical {{ height: 0; width: 0; }}
+QScrollBar::up-arrow:vertical, QScrollBar::down-arrow:vertical {{ image: none; background: transparent; }}
+QScrollBar::up-arrow:vertical, QScrollBar::down-arrow:vertical {{ min-height: 0; max-height: 0; }}
 """

@@ -16,7 +16,7 @@ from napari_sam2.widgets.style import DOUBT, Look
 from napari_sam2.widgets.timeline_strips import frame_at, strip, tick_step, x_of
 
 _REDRAW_MS = 80
-_LEAST_ROWS, _MOST_ROWS = 4, 8
+_FEWEST_ROWS, _LEAST_ROWS, _MOST_ROWS = 3, 5, 8
 
 
 class TimelineView(QAbstractScrollArea):
@@ -128,7 +128,15 @@ class TimelineView(QAbstractScrollArea):
 
     @property
     def _row_height(self) -> int:
-        return self._line + 4
+        """A little more than a line when that lets whole rows fill the room."""
+        inside, least = self.viewport().height() - self._ruler, self._line + 4
+        fitting = max(inside // least, 1)
+        return max(inside // fitting, least) if len(self._states) >= fitting else least
+
+    @property
+    def _fitting(self) -> int:
+        """How many rows are seen at once."""
+        return max((self.viewport().height() - self._ruler) // self._row_height, 1)
 
     @property
     def _ruler(self) -> int:
@@ -150,36 +158,43 @@ class TimelineView(QAbstractScrollArea):
         return self._gutter + x_of(frame, self._width, self._count)
 
     def _row_rect(self, row: int) -> QRect:
-        top = self._ruler + row * self._row_height - self.verticalScrollBar().value()
+        top = self._ruler + (row - self.verticalScrollBar().value()) * self._row_height
         return QRect(0, top, self.viewport().width(), self._row_height)
 
     def _row_at(self, y: int) -> int:
         if y < self._ruler:
             return -1
-        row = (y - self._ruler + self.verticalScrollBar().value()) // self._row_height
+        row = (y - self._ruler) // self._row_height + self.verticalScrollBar().value()
         return row if row < len(self._states) else -1
 
     def _fit(self) -> None:
-        self.verticalScrollBar().setSingleStep(self._row_height)
-        inside = max(self.viewport().height() - self._ruler, 1)
-        self.verticalScrollBar().setPageStep(inside)
-        self.verticalScrollBar().setMaximum(max(len(self._states) * self._row_height - inside, 0))
+        # Counted in rows: none is ever cut in two.
+        self.verticalScrollBar().setPageStep(self._fitting)
+        self.verticalScrollBar().setMaximum(max(len(self._states) - self._fitting, 0))
         self.updateGeometry()
 
     def sizeHint(self) -> QSize:
         """Room for a few rows."""
         rows = min(max(len(self._states), _LEAST_ROWS), _MOST_ROWS)
-        return QSize(400, self._ruler + rows * self._row_height + 4)
+        return QSize(400, self._ruler + rows * (self._line + 4))
 
     def minimumSizeHint(self) -> QSize:
-        """Room for a few rows."""
-        return QSize(160, self._ruler + _LEAST_ROWS * self._row_height)
+        """Room for a few rows, and for a few more when there are more objects."""
+        rows = min(max(len(self._states), _FEWEST_ROWS), _LEAST_ROWS)
+        return QSize(160, self._ruler + rows * (self._line + 4))
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
         """Draw anew."""
         self._strips.clear()
         self._fit()
         super().resizeEvent(event)
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Take the room that other letters need."""
+        super().changeEvent(event)
+        if event is not None and event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
+            self._strips.clear()
+            self._fit()
 
     def scrollContentsBy(self, dx: int, dy: int) -> None:
         """Draw other rows."""
@@ -205,7 +220,7 @@ class TimelineView(QAbstractScrollArea):
                     painter, "Prompt an object: where it is seen, and how sure that is, appears here."
                 )
             self._paint_ruler(painter)
-            self._paint_cursor(painter)
+            self._paint_cursor(painter, self.viewport().height() if self._states else self._ruler)
         painter.end()
 
     def _paint_hint(self, painter: QPainter, text: str) -> None:
@@ -268,11 +283,14 @@ class TimelineView(QAbstractScrollArea):
         font.setBold(False)
         painter.setFont(font)
         step = tick_step(self._count, self._width, self.fontMetrics().horizontalAdvance("00000") + 16)
+        covered = self._cursor_rect()
         for frame in range(0, self._count, step):
             x = round(self._x_of(frame))
             painter.drawLine(x, self._ruler - 4, x, self._ruler - 1)
             room = QRect(x - 40, 0, 80, self._line)
-            painter.drawText(room, Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop, str(frame))
+            reach = self.fontMetrics().horizontalAdvance(str(frame)) / 2 + 2
+            if x + reach < covered.left() or x - reach > covered.right():
+                painter.drawText(room, Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop, str(frame))
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(QColor(DOUBT))
         bottom = self._ruler - 1
@@ -281,20 +299,24 @@ class TimelineView(QAbstractScrollArea):
                 QPolygonF([QPointF(x - 4, bottom - 7), QPointF(x + 4, bottom - 7), QPointF(x, bottom)])
             )
 
-    def _paint_cursor(self, painter: QPainter) -> None:
+    def _paint_cursor(self, painter: QPainter, bottom: int) -> None:
         palette = self._look.palette
         x = self._x_of(self._frame)
         painter.setPen(QPen(QColor(palette.text), 1.4))
-        painter.drawLine(QPointF(x, self._ruler - 2), QPointF(x, self.viewport().height()))
-        label = str(self._frame)
-        room = QRectF(0, 0, self.fontMetrics().horizontalAdvance(label) + 10, self._line + 2)
-        room.moveCenter(QPointF(x, room.height() / 2))
-        room.moveLeft(min(max(room.left(), 0.0), self.viewport().width() - room.width()))
+        painter.drawLine(QPointF(x, self._ruler - 2), QPointF(x, bottom))
+        room = self._cursor_rect()
         painter.setBrush(QColor(palette.accent))
         painter.setPen(Qt.PenStyle.NoPen)
         painter.drawRoundedRect(room, 3, 3)
         painter.setPen(QColor(palette.text))
-        painter.drawText(room, Qt.AlignmentFlag.AlignCenter, label)
+        painter.drawText(room, Qt.AlignmentFlag.AlignCenter, str(self._frame))
+
+    def _cursor_rect(self) -> QRectF:
+        """Where the number of the shown frame stands."""
+        room = QRectF(0, 0, self.fontMetrics().horizontalAdvance(str(self._frame)) + 10, self._line + 2)
+        room.moveCenter(QPointF(self._x_of(self._frame), room.height() / 2))
+        room.moveLeft(min(max(room.left(), 0.0), self.viewport().width() - room.width()))
+        return room
 
     # -- the mouse ---------------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import napari.viewer
@@ -13,6 +14,7 @@ from napari_sam2.widgets.banner import Banner
 from napari_sam2.widgets.cheat_sheet import CheatSheet
 from napari_sam2.widgets.dock_session import DockSession
 from napari_sam2.widgets.export_section import ExportSection
+from napari_sam2.widgets.first_sample import open_first_sample
 from napari_sam2.widgets.history_buttons import HistoryButtons
 from napari_sam2.widgets.image_section import ImageSection
 from napari_sam2.widgets.layers import itself
@@ -48,7 +50,7 @@ class TrackerDock(QWidget):
         self.image = ImageSection(viewer, look)
         self.model = ModelSection(look)
         self.history = HistoryButtons(look, verbs, self.show_help)
-        self.banner = Banner()
+        self.banner = Banner(partial(open_first_sample, viewer))
         self.objects = ObjectsSection(look)
         self.tools = ToolsSection(viewer, look, verbs)
         self.tracking = PropagationSection(look, verbs)

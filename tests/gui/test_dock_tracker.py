@@ -74,7 +74,7 @@ def test_an_image_that_is_dropped_in_is_opened(qtbot, make_napari_viewer, opened
     assert dock.image.combo.currentText() == "dropped"
     qtbot.waitUntil(lambda: dock.controller.model.phase == "ready", timeout=WAIT)
     quiet(qtbot, dock.controller)
-    assert dock.banner.text.text() == "Click on an object, or draw a box around it."
+    assert dock.banner.text.text() == "Take the Points tool and click on an object, or drag a Box around it."
 
 
 def test_tool_button_and_click_make_a_mask_and_a_row(qtbot, world):

@@ -30,9 +30,10 @@ def _layers(sample: Sample, axis: str) -> list[LayerData]:
         "axis_labels": (axis, "y", "x"),
         "units": ("pixel" if axis == "t" else "um", "um", "um"),
     }
-    image: dict[str, Any] = {"name": sample.name, **place}
+    name = sample.name.partition(" (")[0]  # short: a list of layers has little room
+    image: dict[str, Any] = {"name": name, **place}
     if "C" in sample.axes:
         image |= {"channel_axis": sample.axes.index("C"), "colormap": ["magenta", "green"]}
-        image["name"] = [f"{sample.name} {channel}" for channel in (1, 2)]
-    truth = {"name": f"{sample.name} ground truth", "visible": False, **place}
+        image["name"] = [f"{name} {channel}" for channel in (1, 2)]
+    truth = {"name": f"{name} ground truth", "visible": False, **place}
     return [(sample.image, image, "image"), (sample.labels, truth, "labels")]

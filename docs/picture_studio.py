@@ -1,0 +1,157 @@
+"""A napari window that is photographed with its menus and lists, in several sizes and themes."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import napari
+import numpy as np
+from PIL import Image
+from qtpy.QtCore import QPoint, QSize
+from qtpy.QtGui import QImage
+from qtpy.QtWidgets import QApplication, QMenu, QWidget
+
+from napari_sam2.widgets.controller import Controller
+
+COLORS = 256  # of a palette: a third of the bytes; no colour is off by more than a few levels of 255
+_NOTHING: Callable[[], None] = lambda: None  # noqa: E731
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One look of the same window."""
+
+    size: tuple[int, int]
+    theme: str
+
+    @property
+    def name(self) -> str:
+        return f"{self.size[0]}x{self.size[1]}-{self.theme}"
+
+
+class Enough(Exception):
+    """The last picture that was asked for is taken."""
+
+
+class Studio:
+    """A window, and where its pictures go.
+
+    Parameters
+    ----------
+    folder : Path
+        Where pictures are written.
+    variants : function of a step's name to Variants
+        What is made of each step.
+    last : str
+        No picture after the one that begins like this; empty: all.
+    """
+
+    def __init__(self, folder: Path, variants: Callable[[str], Sequence[Variant]], last: str = "") -> None:
+        self.folder = folder
+        self.variants = variants
+        self.last = last
+        random.seed(0)  # napari draws a tip for its first page
+        self.viewer = napari.Viewer(show=False)
+        self.viewer.theme = "dark"
+        self.viewer.show()
+        self.window = _main_window(self.viewer)
+        self._look(Variant((1366, 768), "dark"))
+
+    def wait(self, seconds: float = 0.3, until: Callable[[], bool] = lambda: False) -> None:
+        """Let the window live for a while, or until something is true."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and not until():
+            QApplication.processEvents()
+            time.sleep(0.01)
+
+    def settle(self, controller: Controller) -> None:
+        """Wait until everything that was asked for is answered."""
+        controller.wait(600)
+        self.wait(0.2)
+
+    def take(
+        self, step: str, before: Callable[[], None] = _NOTHING, after: Callable[[], None] = _NOTHING
+    ) -> None:
+        """Photograph the window in all its variants.
+
+        Parameters
+        ----------
+        step : str
+            Name of the picture.
+        before, after : callable
+            Called around each variant: they open and close what closes by itself when a window changes.
+        """
+        for variant in self.variants(step):
+            self._look(variant)
+            before()
+            self.wait(0.4)
+            path = self.folder / f"{step}-{variant.name}.png"
+            self._save(path)
+            print(path)
+            after()
+        self._look(Variant((1366, 768), "dark"))
+        if self.last and step.startswith(self.last):
+            raise Enough
+
+    def close(self) -> None:
+        """Close the window."""
+        self.viewer.close()
+        self.wait(0.5)
+
+    def _look(self, variant: Variant) -> None:
+        self.viewer.theme = variant.theme
+        # To its last pixel: napari asks for docks that a window of this size has no room for otherwise.
+        self.window.resize(QSize(*variant.size))
+        self.wait(0.3)
+        if self.viewer.layers:
+            self.viewer.reset_view()
+        self.wait(0.2)
+
+    def _save(self, path: Path) -> None:
+        shown = Image.fromarray(self.viewer.window.screenshot(flash=False, canvas_only=False)).convert("RGB")
+        for popup in _popups(self.window):
+            corner = popup.mapToGlobal(QPoint(0, 0)) - self.window.mapToGlobal(QPoint(0, 0))
+            shown.paste(_grabbed(popup), (corner.x(), corner.y()))
+        palette = {"method": Image.Quantize.MAXCOVERAGE, "kmeans": 3, "dither": Image.Dither.NONE}
+        shown.quantize(COLORS, **palette).save(path, optimize=True)
+
+
+def open_menu(menu: QMenu, place: QPoint, *titles: str) -> list[QMenu]:
+    """Show a menu, and its submenus with these titles; returns what to close."""
+    menu.aboutToShow.emit()  # napari fills menus when they are shown
+    menu.popup(place)
+    opened = [menu]
+    for title in titles:
+        action = next(a for a in menu.actions() if a.text().replace("&", "") == title)
+        menu.setActiveAction(action)
+        corner = menu.mapToGlobal(menu.actionGeometry(action).topRight())
+        found = action.menu()
+        if found is None:
+            break
+        menu = found
+        menu.popup(corner)
+        opened.append(menu)
+    return opened
+
+
+def _main_window(viewer: napari.Viewer) -> QWidget:
+    """The window of a viewer: the one with a menu bar (napari has no public name for it)."""
+    return next(w for w in QApplication.topLevelWidgets() if w.isVisible() and hasattr(w, "menuBar"))
+
+
+def _popups(window: QWidget) -> list[QWidget]:
+    return [w for w in QApplication.topLevelWidgets() if w.isVisible() and w is not window and w.width() > 8]
+
+
+def _grabbed(widget: QWidget) -> Image.Image:
+    grabbed = widget.grab().toImage().convertToFormat(QImage.Format.Format_RGB888)
+    bits = grabbed.constBits()
+    bits.setsize(grabbed.sizeInBytes())
+    rows = np.frombuffer(bits, np.uint8).reshape(grabbed.height(), grabbed.bytesPerLine())
+    return Image.fromarray(
+        rows[:, : 3 * grabbed.width()].reshape(grabbed.height(), grabbed.width(), 3).copy()
+    )
