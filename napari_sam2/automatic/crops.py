@@ -13,6 +13,8 @@ from napari_sam2.automatic.options import AutomaticOptions
 
 # A mask this close to a crop's edge was probably cut off by it; the reference's value.
 EDGE_PIXELS = 20.0
+# Each takes the network a second or more on a CPU.
+MOST_TILES = 20_000
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,13 @@ class Crop:
 
 
 def crops_of(size: tuple[int, int], options: AutomaticOptions) -> list[Crop]:
-    """Return the crops to look at: the frame and its layers, or tiles when ``tile_size`` asks for them."""
+    """Return the crops to look at: the frame and its layers, or tiles when ``tile_size`` asks for them.
+
+    Raises
+    ------
+    ValueError
+        When there are more tiles than anybody waits for.
+    """
     height, width = size
     if options.tile_size and max(size) > options.tile_size:
         return _tiles(size, options)
@@ -79,6 +87,12 @@ def _tiles(size: tuple[int, int], options: AutomaticOptions) -> list[Crop]:
         _starts(length, options.tile_size, options.crop_overlap_ratio) for length in (width, height)
     )
     side = options.tile_size
+    if len(lefts) * len(tops) > MOST_TILES:
+        raise ValueError(
+            f"tile_size={side} with an overlap of {options.crop_overlap_ratio:.2f} cuts a frame of "
+            f"{height} × {width} pixels into {len(lefts) * len(tops):,} parts: use a larger tile_size "
+            f"(at most {MOST_TILES:,} parts)"
+        )
     return [Crop(x, y, min(x + side, width), min(y + side, height)) for y, x in product(tops, lefts)]
 
 

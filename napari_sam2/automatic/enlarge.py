@@ -1,78 +1,92 @@
-"""Low-resolution logits at the size of the frame, in pieces that fit a fixed amount of memory."""
+"""Low-resolution logits at the size of the frame: only where a mask can be, in pieces of bounded size."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.nn import functional
 
-# 32 MiB of float32: larger arrays are mapped and unmapped by the C library on every call.
-PIXELS_AT_ONCE = 1 << 23
+# Pixels that are made at a time: 512 KiB of float32, which stay in a CPU's caches.
+PIXELS_AT_ONCE = 1 << 17
 FloatArray = NDArray[np.float32]
 
 
-def enlarged_bands(logits: Tensor, size: tuple[int, int]) -> Iterator[tuple[Tensor, int]]:
-    """Enlarge one mask's logits (h, w) to the frame in bands of rows; yields (band (rows, W), first row).
-
-    Bilinear like the reference's ``postprocess_masks``; what fits at once is done at once.
-    """
-    height, width = size
-    if height * width <= PIXELS_AT_ONCE:
-        whole = functional.interpolate(logits[None, None], size=size, mode="bilinear", align_corners=False)
-        yield whole[0, 0], 0
-        return
-    rows = max(1, PIXELS_AT_ONCE // width)
-    for top in range(0, height, rows):
-        bottom = min(top + rows, height)
-        low, high, part = _sources(top, bottom, height, logits.shape[0])
-        weight = torch.from_numpy(part)[:, None].to(logits.device)
-        strip = logits[low] * (1 - weight) + logits[high] * weight  # (rows, w)
-        yield _widened(strip, width), top
-
-
-def _widened(strip: Tensor, width: int) -> Tensor:
-    wide = functional.interpolate(
-        strip[None, None], size=(len(strip), width), mode="bilinear", align_corners=False
-    )
-    return wide[0, 0]
-
-
-def enlarged_part(
-    values: FloatArray,
-    grid: tuple[int, int],
-    origin: tuple[int, int],
-    size: tuple[int, int],
-    part: tuple[int, int, int, int],
-) -> FloatArray:
-    """Enlarge a window of a low-resolution grid, bilinear, to some pixels of the frame.
+@dataclass(frozen=True, eq=False)
+class LowResolution:
+    """A window of a low-resolution grid of logits.
 
     Parameters
     ----------
     values : ndarray of float32, shape (a, b)
-        The window.
+        The window. What lies outside of it must not matter to who asks.
+    row, column : int
+        Where it starts on the grid.
     grid : tuple of int
         (h, w) of the whole grid.
-    origin : tuple of int
-        Row and column of the grid where the window starts.
-    size : tuple of int
-        (H, W) of the frame that the grid covers.
-    part : tuple of int
-        (x0, y0, x1, y1), pixels of the frame; their sources must lie in the window.
     """
-    x0, y0, x1, y1 = part
-    low, high, weight = _sources(y0, y1, size[0], grid[0])
+
+    values: FloatArray
+    row: int
+    column: int
+    grid: tuple[int, int]
+
+    def strips(self, size: tuple[int, int], limit: float) -> Iterator[tuple[FloatArray, int, int]]:
+        """Enlarge to (H, W) the box in which pixels can exceed ``limit``, in strips of whole columns.
+
+        Bilinear, as the reference's ``postprocess_masks`` up to the rounding of the last bit. A pixel can only exceed
+        the limit when one of the cells it draws on does: what is left out lies at or below it.
+
+        Yields
+        ------
+        (strip, x0, y0)
+            float32 (rows, columns), and the pixel of its upper left corner. Its columns lie together in memory, which
+            the next strip uses again.
+        """
+        above = self.values > limit
+        rows, columns = np.flatnonzero(above.any(1)), np.flatnonzero(above.any(0))
+        if not len(rows):
+            return
+        y0, y1 = _pixels(self.row + rows[0], self.row + rows[-1], size[0], self.grid[0])
+        x0, x1 = _pixels(self.column + columns[0], self.column + columns[-1], size[1], self.grid[1])
+        if y1 <= y0:
+            return
+        # Columns first, a small array; then all their pixels along x, each one copied from whole columns.
+        vertical = _sources(y0, y1, size[0], self.grid[0])
+        tall = np.ascontiguousarray(_between(self.values, self.row, vertical).T)
+        step = max(1, PIXELS_AT_ONCE // (y1 - y0))
+        room = np.empty((2, min(step, x1 - x0), y1 - y0), np.float32)
+        for left in range(x0, x1, step):
+            right = min(left + step, x1)
+            horizontal = _sources(left, right, size[1], self.grid[1])
+            yield _between(tall, self.column, horizontal, room[:, : right - left]).T, left, y0
+
+
+def _pixels(first: int, last: int, length: int, cells: int) -> tuple[int, int]:
+    """Return the range of pixels of ``length`` that draw on cells first…last of ``cells``."""
+    scale = length / cells
+    low = 0 if first == 0 else int(np.ceil((first - 0.5) * scale - 0.5))
+    high = length if last == cells - 1 else int(np.floor((last + 1.5) * scale - 0.5)) + 1
+    return max(low, 0), min(high, length)
+
+
+def _between(
+    values: FloatArray,
+    origin: int,
+    sources: tuple[NDArray[np.int64], NDArray[np.int64], FloatArray],
+    room: FloatArray | None = None,
+) -> FloatArray:
+    """Interpolate rows of a window that starts at row ``origin`` of its grid; in ``room`` (2, rows, ...), if given."""
+    low, high, weight = sources
+    if room is None:
+        room = np.empty((2, len(low), *values.shape[1:]), np.float32)
     # Clipped, because a source with weight 0 may lie one cell beyond the window.
-    inside = np.clip([low - origin[0], high - origin[0]], 0, values.shape[0] - 1)
-    top = values[inside[0]]
-    rows = top + (values[inside[1]] - top) * weight[:, None]
-    low, high, weight = _sources(x0, x1, size[1], grid[1])
-    inside = np.clip([low - origin[1], high - origin[1]], 0, values.shape[1] - 1)
-    left = rows[:, inside[0]]
-    out: FloatArray = left + (rows[:, inside[1]] - left) * weight
+    below = np.take(values, low - origin, axis=0, out=room[0], mode="clip")
+    out: FloatArray = np.take(values, high - origin, axis=0, out=room[1], mode="clip")
+    out -= below
+    out *= weight[:, None]
+    out += below
     return out
 
 
@@ -80,7 +94,9 @@ def _sources(
     start: int, stop: int, length: int, cells: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], FloatArray]:
     """For pixels start…stop of ``length``: the two cells (of ``cells``) each lies between, and the second's weight."""
-    position = (np.arange(start, stop, dtype=np.float64) + 0.5) * cells / length - 0.5
+    # Rounded where PyTorch rounds, whose weights differ from the true ones by 1e-5 at the far end of a grid.
+    scale = float(np.float32(cells) / np.float32(length))
+    position = ((np.arange(start, stop, dtype=np.float64) + 0.5) * scale - 0.5).astype(np.float32)
     position = np.clip(position, 0, cells - 1)
     low = position.astype(np.int64)
-    return low, np.minimum(low + 1, cells - 1), (position - low).astype(np.float32)
+    return low, np.minimum(low + 1, cells - 1), position - low.astype(np.float32)

@@ -1,15 +1,17 @@
 """The mask decoder for many points of one image on a CPU: the same mathematics in about a third of the work.
 
 All points of a grid see the same image, and each brings only a handful of tokens. So what depends on the image alone is
-computed once, and projections of the 4,096 image tokens are folded into those few tokens: a score ``(Wk x)·q`` is
-``x·(Wkᵀ q)``, a sum ``Σ p Wv x`` is ``Wv Σ p x``. The enlarged image stays in the order in which its products come out,
-so nothing large is transposed. Results equal those of :class:`~napari_sam2.model.mask_decoder.MaskDecoder` up to
-rounding.
+computed once: its keys, values and queries in the first layer, and those of its position in all. After the first layer
+each point has an image of its own; there, projections of the 4,096 image tokens are folded into the few tokens: a score
+``(Wk x)·q`` is ``x·(Wkᵀ q)``, a sum ``Σ p Wv x`` is ``Wv Σ p x``. The enlarged image stays in the order in which its
+products come out, so nothing large is transposed. Results equal those of
+:class:`~napari_sam2.model.mask_decoder.MaskDecoder` up to rounding.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -24,6 +26,31 @@ from napari_sam2.session.compute import Compute
 
 # More points at once leave the caches of a CPU.
 POINTS_AT_ONCE = 2
+
+
+@dataclass(frozen=True, eq=False)
+class _Shared:
+    """What all points share in one attention between tokens and image tokens.
+
+    Parameters
+    ----------
+    attention : Attention
+        Its weights.
+    keys : Tensor, shape (H, d, HW)
+        What the position of the image tokens adds to their keys (or queries), and the bias; in the first layer, what
+        the image itself adds, too.
+    values : Tensor, shape (H, HW, d), optional
+        Of the image, without bias; only in the first layer.
+    """
+
+    attention: Attention
+    keys: Tensor
+    values: Tensor | None = None
+
+    @property
+    def heads(self) -> int:
+        """Number of heads."""
+        return self.attention.heads
 
 
 class GridDecoder:
@@ -76,16 +103,28 @@ class GridDecoder:
         self._image = (self._embedding + dense).flatten(2).transpose(1, 2).contiguous()  # (1, HW, C)
         place = place.flatten(1).T.contiguous()  # (HW, C)
         transformer = model.mask_decoder.transformer
-        layers = [cast(TwoWayBlock, layer) for layer in transformer.layers]
-        looks = [layer.cross_attn_token_to_image for layer in layers]
-        self._key_places = [a.k_proj(place) for a in [*looks, transformer.final_attn_token_to_image]]
-        self._query_places = [layer.cross_attn_image_to_token.q_proj(place) for layer in layers]
-        # (1, C/4, 2h, 2w) -> (1, HW, 2, 2, C/4), and (1, C/8, 4h, 4w) -> (1, HW, 2, 2, 2, 2, C/8)
+        self._looks, self._answers = [], []
+        for layer in (cast(TwoWayBlock, module) for module in transformer.layers):
+            image = self._image[0] if layer.first else None
+            self._looks.append(_shared_look(layer.cross_attn_token_to_image, place, image))
+            answer = layer.cross_attn_image_to_token
+            seen = place if image is None else image + place
+            self._answers.append(_Shared(answer, _by_head(answer.q_proj(seen), answer.heads)))
+        self._last_look = _shared_look(transformer.final_attn_token_to_image, place, None)
+        self._prepare_upscaling()
+
+    def _prepare_upscaling(self) -> None:
+        side = self._side
+        first, _, _, second, _ = self._model.mask_decoder.output_upscaling
+        self._columns = _columns(first), _columns(second)
+        # (1, C/4, 2h, 2w) -> (1, HW, 4 C/4), and (1, C/8, 4h, 4w) -> (1, HW * 4, 4 C/8)
         fine, finest = self._features.stride8, self._features.stride4
         fine = fine.unflatten(2, (side, 2)).unflatten(4, (side, 2))  # type: ignore[no-untyped-call]
-        self._fine = fine.permute(0, 2, 4, 3, 5, 1).flatten(1, 2).contiguous()
+        fine = fine.permute(0, 2, 4, 3, 5, 1) + first.get_parameter("bias")
+        self._fine = fine.flatten(3).flatten(1, 2).contiguous()
         finest = finest.unflatten(2, (side, 2, 2)).unflatten(5, (side, 2, 2))  # type: ignore[no-untyped-call]
-        self._finest = finest.permute(0, 2, 5, 3, 6, 4, 7, 1).flatten(1, 2).contiguous()
+        finest = finest.permute(0, 2, 5, 3, 6, 4, 7, 1) + second.get_parameter("bias")
+        self._finest = finest.flatten(5).flatten(1, 4).contiguous()
 
     def _decode(self, points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         model: Sam2 = self._model
@@ -97,15 +136,15 @@ class GridDecoder:
         tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], 1)  # (B, N, C)
         tokens, image = self._two_way(tokens)
         weights = torch.stack(
-            [mlp(tokens[:, 3 + i]) for i, mlp in enumerate(list(decoder.output_hypernetworks_mlps)[1:])], 2
-        )  # (B, C/8, 3)
+            [mlp(tokens[:, 3 + i]) for i, mlp in enumerate(list(decoder.output_hypernetworks_mlps)[1:])], 1
+        )  # (B, 3, C/8)
         ious = decoder.iou_prediction_head(tokens[:, 1]).sigmoid()[:, 1:]
         return self._enlarged(image, weights), ious
 
     def _two_way(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """Counterpart of :class:`~napari_sam2.model.two_way.TwoWayTransformer`."""
         transformer = self._model.mask_decoder.transformer
-        place, image = tokens, self._image
+        place, image = tokens, self._image.expand(len(tokens), -1, -1)
         for index, module in enumerate(transformer.layers):
             layer = cast(TwoWayBlock, module)
             if layer.first:
@@ -114,71 +153,86 @@ class GridDecoder:
                 query = tokens + place
                 tokens = tokens + layer.self_attn(query, query, tokens)
             tokens = layer.norm1(tokens)
-            seen = _look(layer.cross_attn_token_to_image, tokens + place, image, self._key_places[index])
-            tokens = layer.norm2(tokens + seen)
+            tokens = layer.norm2(tokens + _look(self._looks[index], tokens + place, image))
             tokens = layer.norm3(tokens + layer.mlp(tokens))
-            answer = layer.cross_attn_image_to_token
-            image = layer.norm4(_answered(answer, image, self._query_places[index], tokens + place, tokens))
-        last = transformer.final_attn_token_to_image
-        seen = _look(last, tokens + place, image, self._key_places[-1])
+            answered = _answered(self._answers[index], image, tokens + place, tokens, layer.first)
+            image = layer.norm4(answered)
+        seen = _look(self._last_look, tokens + place, image)
         out: Tensor = transformer.norm_final_attn(tokens + seen)
         return out, image
 
     def _enlarged(self, image: Tensor, weights: Tensor) -> Tensor:
-        """Image tokens (B, HW, C) and mask weights (B, C/8, 3) -> logits (B, 3, 4h, 4w)."""
-        up1, norm, act1, up2, act2 = self._model.mask_decoder.output_upscaling
+        """Image tokens (B, HW, C) and mask weights (B, 3, C/8) -> logits (B, 3, 4h, 4w)."""
+        _, norm, act1, _, act2 = self._model.mask_decoder.output_upscaling
         norm1 = cast(LayerNorm2d, norm)
         batch, side = len(image), self._side
-        fine = _doubled(image, up1).add_(self._fine)  # (B, HW, 2, 2, C/4)
+        fine = _added(self._fine, image, self._columns[0])  # (B, HW, 4 C/4)
+        fine = fine.view(batch, 4 * side**2, -1)  # (B, HW * 4, C/4)
         fine = act1(functional.layer_norm(fine, fine.shape[-1:], norm1.weight, norm1.bias, norm1.eps))
-        fine = act2(_doubled(fine, up2).add_(self._finest))  # (B, HW, 2, 2, 2, 2, C/8)
-        logits: Tensor = fine.reshape(batch, -1, fine.shape[-1]) @ weights  # (B, HW * 16, 3)
-        logits = logits.view(batch, side, side, 2, 2, 2, 2, 3)
-        return logits.permute(0, 7, 1, 3, 5, 2, 4, 6).reshape(batch, 3, 4 * side, 4 * side)
+        fine = act2(_added(self._finest, fine, self._columns[1]))  # (B, HW * 4, 4 C/8)
+        fine = fine.view(batch, 16 * side**2, -1)  # (B, HW * 16, C/8)
+        logits: Tensor = (weights @ fine.transpose(1, 2)).view(batch, 3, side, side, 2, 2, 2, 2)
+        return logits.permute(0, 1, 2, 4, 6, 3, 5, 7).reshape(batch, 3, 4 * side, 4 * side)
 
 
-def _doubled(x: Tensor, up: torch.nn.Module) -> Tensor:
-    """Apply a transposed convolution 2 × 2 of stride 2 to pixels (..., C): (..., 2, 2, C')."""
-    weight, bias = up.get_parameter("weight"), up.get_parameter("bias")  # (C, C', 2, 2), (C',)
-    columns = weight.permute(0, 2, 3, 1).reshape(len(weight), -1)  # (C, 4 C')
-    out = torch.addmm(bias.repeat(4), x.reshape(-1, x.shape[-1]), columns)
-    return out.view(*x.shape[:-1], 2, 2, len(bias))
+def _by_head(x: Tensor, heads: int) -> Tensor:
+    """(HW, H d) -> (H, d, HW), contiguous."""
+    return x.T.reshape(heads, -1, len(x)).contiguous()
 
 
-def _look(attention: Attention, query: Tensor, image: Tensor, key_place: Tensor) -> Tensor:
-    """Tokens (B, N, C) attend to image tokens (B or 1, HW, C); ``key_place`` (HW, Ci): the keys' position, bias."""
+def _shared_look(attention: Attention, place: Tensor, image: Tensor | None) -> _Shared:
+    """Share the keys of positions (HW, C), and those and the values of an image (HW, C) that is the same for all."""
+    if image is None:
+        return _Shared(attention, _by_head(attention.k_proj(place), attention.heads))
+    values = _by_head(image @ attention.v_proj.weight.T, attention.heads).transpose(1, 2).contiguous()
+    return _Shared(attention, _by_head(attention.k_proj(image + place), attention.heads), values)
+
+
+def _columns(up: torch.nn.Module) -> Tensor:
+    """Weights of a transposed convolution 2 × 2 of stride 2 as a matrix (C, 4 C')."""
+    weight = up.get_parameter("weight")  # (C, C', 2, 2)
+    return weight.permute(0, 2, 3, 1).reshape(len(weight), -1)
+
+
+def _added(to: Tensor, x: Tensor, columns: Tensor) -> Tensor:
+    """``to`` (1, N, D) plus ``x`` (B, N, C) times ``columns`` (C, D): (B, N, D)."""
+    batch = len(x)
+    return torch.baddbmm(to.expand(batch, -1, -1), x, columns.expand(batch, -1, -1))
+
+
+def _look(shared: _Shared, query: Tensor, image: Tensor) -> Tensor:
+    """Tokens (B, N, C) attend to image tokens (B, HW, C)."""
+    attention, heads = shared.attention, shared.heads
     batch, count, dim = query.shape
-    heads = attention.heads
-    q = attention.q_proj(query).view(batch, count, heads, -1)  # (B, N, H, d)
-    q = q.transpose(1, 2) / math.sqrt(q.shape[-1])  # (B, H, N, d)
+    q = attention.q_proj(query).view(batch, count, heads, -1).transpose(1, 2)  # (B, H, N, d)
     width = q.shape[-1]
-    folded = (q @ attention.k_proj.weight.view(heads, width, dim)).flatten(1, 2)  # (B, H N, C)
-    place = q @ key_place.view(-1, heads, width).permute(1, 2, 0)  # (B, H, N, HW)
-    scores = torch.baddbmm(place.flatten(1, 2), folded, image.expand(batch, -1, -1).transpose(1, 2))
-    seen = (scores.softmax(-1) @ image).view(batch, heads, count, dim)
-    values = seen @ attention.v_proj.weight.view(heads, width, dim).transpose(1, 2)  # (B, H, N, d)
-    values = values.transpose(1, 2).flatten(2) + attention.v_proj.bias
-    out: Tensor = attention.out_proj(values)
+    q = q / math.sqrt(width)
+    scores = q @ shared.keys  # (B, H, N, HW)
+    if shared.values is not None:
+        values = scores.softmax(-1) @ shared.values  # (B, H, N, d)
+    else:
+        folded = (q @ attention.k_proj.weight.view(heads, width, dim)).flatten(1, 2)  # (B, H N, C)
+        scores = torch.baddbmm(scores.flatten(1, 2), folded, image.transpose(1, 2))
+        seen = (scores.softmax(-1) @ image).view(batch, heads, count, dim)
+        values = seen @ attention.v_proj.weight.view(heads, width, dim).transpose(1, 2)
+    out: Tensor = attention.out_proj(values.transpose(1, 2).flatten(2) + attention.v_proj.bias)
     return out
 
 
-def _answered(attention: Attention, image: Tensor, query_place: Tensor, key: Tensor, value: Tensor) -> Tensor:
-    """Image tokens plus what they take from tokens: (B or 1, HW, C) -> (B, HW, C)."""
+def _answered(shared: _Shared, image: Tensor, key: Tensor, value: Tensor, first: bool) -> Tensor:
+    """Image tokens (B, HW, C) plus what they take from tokens (B, N, C); ``first``: all of it is in ``shared``."""
+    attention, heads = shared.attention, shared.heads
     batch, count, dim = key.shape
-    heads = attention.heads
-    k = attention.k_proj(key).view(batch, count, heads, -1).permute(0, 2, 3, 1)  # (B, H, d, N)
-    width = k.shape[2]
+    k = attention.k_proj(key).view(batch, count, heads, -1).transpose(1, 2)  # (B, H, N, d)
+    width = k.shape[-1]
     k = k / math.sqrt(width)
-    folded = attention.q_proj.weight.view(heads, width, dim).transpose(1, 2) @ k  # (B, H, C, N)
-    blocks = k.new_zeros(batch, heads, width, heads, count)  # each head's keys in its own columns
-    row = torch.arange(heads)
-    blocks[:, row, :, row] = k.transpose(0, 1)
-    place = query_place @ blocks.view(batch, heads * width, heads * count)  # (B, HW, H N)
-    columns = folded.permute(0, 2, 1, 3).reshape(batch, dim, -1)  # (B, C, H N)
-    everywhere = image.expand(batch, -1, -1)
-    scores = torch.baddbmm(place, everywhere, columns)
-    shares = scores.view(batch, -1, heads, count).softmax(-1).flatten(2)  # (B, HW, H N)
+    scores = k @ shared.keys  # (B, H, N, HW): tokens before pixels, so that the softmax runs along memory
+    if not first:
+        folded = (k @ attention.q_proj.weight.view(heads, width, dim)).flatten(1, 2)  # (B, H N, C)
+        scores = torch.baddbmm(scores.flatten(1, 2), folded, image.transpose(1, 2))
+    shares = scores.view(batch, heads, count, -1).softmax(2).flatten(1, 2)  # (B, H N, HW)
     v = attention.v_proj(value).view(batch, count, heads, width).transpose(1, 2)  # (B, H, N, d)
     out_weight = attention.out_proj.weight.view(dim, heads, width).permute(1, 2, 0)  # (H, d, C)
-    given = (v @ out_weight).flatten(1, 2)  # (B, H N, C)
-    return torch.baddbmm(everywhere, shares, given).add_(attention.out_proj.bias)
+    # The shares of a head sum to one, so each head can bring its part of the bias.
+    given = (v @ out_weight).flatten(1, 2) + attention.out_proj.bias / heads  # (B, H N, C)
+    return torch.baddbmm(image, shares.transpose(1, 2), given)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional
 
 from napari_sam2.automatic.crops import Crop
-from napari_sam2.automatic.enlarge import PIXELS_AT_ONCE, enlarged_bands
+from napari_sam2.automatic.enlarge import LowResolution
 from napari_sam2.automatic.options import THRESHOLD_MARGIN, AutomaticOptions
 from napari_sam2.automatic.profiles import profiles_of
 from napari_sam2.automatic.quantise import Quantiser
@@ -45,7 +43,8 @@ def exact_shapes(
     scores: list[float] = []
     masks: list[Runs] = []
     rows: list[int] = []
-    for row, (inner, outer, pieces) in enumerate(_measured(logits, options, crop)):
+    for row, plane in enumerate(logits.float().cpu().numpy()):
+        inner, outer, pieces = _measured(plane, options, crop)
         # 0 / 0 is not a number; the reference drops it unless the filter is off.
         score = np.float32(inner) / np.float32(outer) if outer else np.float32(np.nan)
         if options.stability_score_thresh > 0 and not score >= np.float32(options.stability_score_thresh):
@@ -65,42 +64,20 @@ def _inclusive_box(runs: Runs, crop: Crop) -> tuple[int, int, int, int]:
 
 
 def _measured(
-    logits: Tensor, options: AutomaticOptions, crop: Crop
-) -> Iterator[tuple[int, int, Iterable[Piece]]]:
-    """Yield (pixels above the upper, above the lower threshold, mask in pieces) of each mask on its crop."""
-    height, width = crop.size
-    at_once = PIXELS_AT_ONCE // (height * width)
-    if at_once < 1:
-        for plane in logits.float():
-            yield _measured_in_bands(plane, options, crop)
-        return
-    for low in range(0, len(logits), at_once):
-        part = logits[low : low + at_once, None].float()
-        large = functional.interpolate(part, size=(height, width), mode="bilinear", align_corners=False)
-        for plane in large[:, 0].cpu():
-            inner, outer, mask = _counts(plane, options)
-            yield inner, outer, [(mask, crop.x0, crop.y0)]
-
-
-def _measured_in_bands(
-    plane: Tensor, options: AutomaticOptions, crop: Crop
+    plane: NDArray[np.float32], options: AutomaticOptions, crop: Crop
 ) -> tuple[int, int, Iterable[Piece]]:
+    """Return (pixels above the upper, above the lower threshold, mask in pieces) of one mask (h, w) on its crop."""
+    threshold, offset = options.mask_threshold, options.stability_score_offset
     inner = outer = 0
     packed = []
-    for band, top in enlarged_bands(plane, crop.size):
-        more_inner, more_outer, mask = _counts(band.cpu(), options)
-        inner, outer = inner + more_inner, outer + more_outer
-        packed.append((np.packbits(mask, axis=1), top))
-    # Bits, unpacked band by band: a frame of 16k x 16k has 268 million pixels.
+    for strip, x, y in LowResolution(plane, 0, 0, plane.shape).strips(crop.size, threshold - offset):
+        inner += int(np.count_nonzero(strip > threshold + offset))
+        outer += int(np.count_nonzero(strip > threshold - offset))
+        # As bits, because most masks are measured and never drawn, and a frame may have 268 million pixels.
+        mask = strip > threshold
+        packed.append((np.packbits(mask.T, axis=1), strip.shape[0], x, y))
     pieces = (
-        (np.unpackbits(bits, axis=1, count=crop.size[1]).view(bool), crop.x0, crop.y0 + top)
-        for bits, top in packed
+        (np.unpackbits(bits, axis=1, count=rows).view(bool).T, crop.x0 + x, crop.y0 + y)
+        for bits, rows, x, y in packed
     )
     return inner, outer, pieces
-
-
-def _counts(plane: Tensor, options: AutomaticOptions) -> tuple[int, int, NDArray[np.bool_]]:
-    threshold, offset = options.mask_threshold, options.stability_score_offset
-    inner = int(torch.count_nonzero(plane > threshold + offset))
-    outer = int(torch.count_nonzero(plane > threshold - offset))
-    return inner, outer, (plane > threshold).numpy()

@@ -23,6 +23,8 @@ NETWORK_FIELDS = (
     "use_m2m",
     "mode",
 )
+# Parts of the frame grow fourfold with each layer: 341 at 4, 1,365 at 5, and the network sees every one of them.
+MOST_CROP_LAYERS = 5
 # How far below its first value the mask threshold can be moved without asking the network again (fast mode).
 THRESHOLD_MARGIN = 4.0
 
@@ -66,7 +68,7 @@ class AutomaticOptions:
     stability_score_offset : float
         How far the threshold is moved for the stability score.
     crop_n_layers : int
-        Look again at 4, 16, 64… overlapping crops of the frame, which finds small objects.
+        Look again at 4, 16, 64… overlapping crops of the frame, which finds small objects; at most 5 layers.
     crop_nms_thresh : float
         As ``box_nms_thresh``, between crops; masks of smaller crops win.
     crop_overlap_ratio : float
@@ -148,6 +150,11 @@ class AutomaticOptions:
         if self.tile_size and self.crop_n_layers:
             raise ValueError("tile_size and crop_n_layers cannot be combined: use tiles or layers of crops")
         layers = self.crop_n_layers + 1
+        if self.crop_n_layers > MOST_CROP_LAYERS:
+            raise ValueError(
+                f"crop_n_layers must be at most {MOST_CROP_LAYERS} ({_crops(MOST_CROP_LAYERS)} parts of the frame), "
+                f"got {self.crop_n_layers} ({_crops(self.crop_n_layers)} parts): for very large frames use tile_size"
+            )
         if self.point_grids is not None and len(self.point_grids) < layers:
             raise ValueError(
                 f"crop_n_layers={self.crop_n_layers} needs {layers} point grids, got {len(self.point_grids)}"
@@ -240,6 +247,10 @@ _PRESETS: dict[str, dict[str, Any]] = {
         "min_mask_region_area": 20,
     },
 }
+
+
+def _crops(layers: int) -> str:
+    return f"{(4 ** (layers + 1) - 1) // 3:,}" if layers < 20 else "more than a million million"
 
 
 def _check_number(name: str, value: Any, low: float, high: float) -> None:

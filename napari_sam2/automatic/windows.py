@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2.automatic.crops import Crop
-from napari_sam2.automatic.enlarge import PIXELS_AT_ONCE, enlarged_part
+from napari_sam2.automatic.enlarge import LowResolution
 from napari_sam2.automatic.runs import Piece
 
 
@@ -37,7 +37,7 @@ class Window:
     def pieces(
         self, logits: NDArray[np.float32], grid: tuple[int, int], crop: Crop, threshold: float
     ) -> Iterator[Piece]:
-        """Yield the mask above a threshold as bands (mask, x0, y0) in pixels of the frame.
+        """Yield the mask above a threshold as strips (mask, x0, y0) in pixels of the frame.
 
         Parameters
         ----------
@@ -50,27 +50,9 @@ class Window:
         threshold : float
             Logits above it belong to the mask.
         """
-        values = logits[self.levels]
-        above = values > threshold
-        rows, columns = np.flatnonzero(above.any(1)), np.flatnonzero(above.any(0))
-        if not len(rows):
-            return
-        # A pixel can only be above the threshold when one of its sources is, and those next to it are in the window.
-        y0, y1 = _pixels(self.row + rows[0], self.row + rows[-1], crop.size[0], grid[0])
-        x0, x1 = _pixels(self.column + columns[0], self.column + columns[-1], crop.size[1], grid[1])
-        step = max(1, PIXELS_AT_ONCE // 4 // max(1, y1 - y0))
-        for left in range(x0, x1, step):
-            right = min(left + step, x1)
-            part = enlarged_part(values, grid, (self.row, self.column), crop.size, (left, y0, right, y1))
-            yield part > threshold, crop.x0 + left, crop.y0 + y0
-
-
-def _pixels(first: int, last: int, length: int, cells: int) -> tuple[int, int]:
-    """Return the range of pixels of ``length`` that draw on cells first…last of ``cells``."""
-    scale = length / cells
-    low = 0 if first == 0 else int(np.ceil((first - 0.5) * scale - 0.5))
-    high = length if last == cells - 1 else int(np.floor((last + 1.5) * scale - 0.5)) + 1
-    return max(low, 0), min(high, length)
+        low = LowResolution(logits[self.levels], self.row, self.column, grid)
+        for strip, x, y in low.strips(crop.size, threshold):
+            yield strip > threshold, crop.x0 + x, crop.y0 + y
 
 
 def cut_windows(

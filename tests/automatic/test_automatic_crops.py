@@ -55,6 +55,19 @@ def test_tiles_cover_the_frame_and_overlap(size):
     assert len(tiles) == len({t.box for t in tiles})
 
 
+def test_a_tile_size_that_nobody_can_wait_for_is_refused():
+    options = AutomaticOptions(tile_size=64)
+    with pytest.raises(
+        ValueError, match=r"frame of 16384 × 16384 pixels into 1\d\d,\d\d\d parts: use a larger"
+    ):
+        crops_of((16384, 16384), options)
+    assert len(crops_of((4096, 4096), options)) < 20_000
+
+
+def test_the_deepest_layers_make_as_many_crops_as_the_option_says():
+    assert len(crops_of((2048, 2048), AutomaticOptions(crop_n_layers=5))) == 1365
+
+
 def test_small_frames_are_not_tiled():
     assert crops_of((200, 256), AutomaticOptions(tile_size=256)) == [Crop(0, 0, 256, 200)]
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from napari_sam2.automatic import AutomaticOptions, enlarge, measuring
+from napari_sam2.automatic import AutomaticOptions, enlarge
 from napari_sam2.automatic.crops import Crop
-from napari_sam2.automatic.enlarge import enlarged_bands
+from napari_sam2.automatic.enlarge import LowResolution
 from napari_sam2.automatic.measuring import exact_shapes, fast_shapes
 from napari_sam2.automatic.quantise import Quantiser
 from napari_sam2.automatic.runs import joined_runs
@@ -113,25 +113,41 @@ def test_frames_smaller_and_larger_than_the_grid(size):
         assert (mask != large[row]).sum() <= 1
 
 
-def test_bands_are_the_whole(monkeypatch):
-    logits = smooth_logits(1)[0]
-    ((whole, _),) = enlarged_bands(logits, SIZE)
-    monkeypatch.setattr(enlarge, "PIXELS_AT_ONCE", 7 * 240)
-    bands = list(enlarged_bands(logits, SIZE))
-    assert len(bands) == 26
-    assert [top for _, top in bands] == list(range(0, 180, 7))
-    torch.testing.assert_close(torch.cat([band for band, _ in bands]), whole, atol=1e-4, rtol=0)
+@pytest.mark.parametrize("size", [(180, 240), (720, 1280), (7, 5), (64, 64), (41, 300)])
+def test_enlarging_is_pytorch_s(size):
+    logits = torch.randn(2, GRID, GRID, generator=torch.Generator().manual_seed(0)) * 5
+    large = frame_logits(logits, size).numpy()
+    for plane, expected in zip(logits.numpy(), large, strict=True):
+        whole = np.full(size, np.nan, np.float32)
+        for strip, x, y in LowResolution(plane, 0, 0, (GRID, GRID)).strips(size, -1e9):
+            whole[y : y + strip.shape[0], x : x + strip.shape[1]] = strip
+        np.testing.assert_allclose(whole, expected, atol=1e-5, rtol=0)
 
 
-def test_exact_mode_in_bands_gives_the_same_masks(monkeypatch):
+@pytest.mark.parametrize("limit", [-6.0, 0.0, 6.0])
+def test_what_is_left_out_does_not_exceed_the_limit(monkeypatch, limit):
+    monkeypatch.setattr(enlarge, "PIXELS_AT_ONCE", 1000)
+    logits = smooth_logits(20, seed=3)
+    large = frame_logits(logits, SIZE).numpy()
+    made = 0
+    for plane, expected in zip(logits.numpy(), large, strict=True):
+        seen = np.full(SIZE, -np.inf, np.float32)
+        for strip, x, y in LowResolution(plane, 0, 0, (GRID, GRID)).strips(SIZE, limit):
+            assert strip.size <= 1000
+            seen[y : y + strip.shape[0], x : x + strip.shape[1]] = strip
+            made += strip.size
+        assert ((seen > limit) != (expected > limit)).sum() == 0
+    assert made < 0.6 * large.size
+
+
+def test_exact_mode_in_strips_gives_the_same_masks(monkeypatch):
     logits = smooth_logits(3)
     whole, _ = exact_shapes(logits, EXACT, WHOLE, SIZE)
-    monkeypatch.setattr(enlarge, "PIXELS_AT_ONCE", 11 * 240)
-    monkeypatch.setattr(measuring, "PIXELS_AT_ONCE", 11 * 240)
-    bands, _ = exact_shapes(logits, EXACT, WHOLE, SIZE)
-    for a, b in zip(whole.masks, bands.masks, strict=True):
-        assert (a.decode() != b.decode()).sum() <= 1
-    np.testing.assert_allclose(whole.scores, bands.scores, atol=1e-3)
+    monkeypatch.setattr(enlarge, "PIXELS_AT_ONCE", 11 * 180)
+    strips, _ = exact_shapes(logits, EXACT, WHOLE, SIZE)
+    for a, b in zip(whole.masks, strips.masks, strict=True):
+        np.testing.assert_array_equal(a.lengths, b.lengths)
+    np.testing.assert_array_equal(whole.scores, strips.scores)
 
 
 def test_no_mask_has_no_stability_and_an_empty_box():

@@ -84,6 +84,10 @@ def test_flags_of_every_kind_and_their_order(tmp_path: Path) -> None:
         (("--point-grids", "broken.json"), "broken.json: write a JSON list of points"),
         (("--point-grids", "outside.json"), "points of point_grids go from 0 to 1"),
         (("--max-area", "3", "--min-area", "5"), "max_area (3) is smaller than min_area (5)"),
+        (
+            ("--crop-n-layers", "10"),
+            "crop_n_layers must be at most 5 (1,365 parts of the frame), got 10 (1,398,101",
+        ),
         (("--frame", "12"), "there is no frame 12, the frames go from 0 to 11"),
         (("--export", "csv"), "add --track"),
         (("--out", "a.png"), "ends in .tif"),
