@@ -21,6 +21,7 @@ from qtpy.QtWidgets import (
 from superqt import QCollapsible
 
 from napari_sam2.automatic import AutomaticOptions, Candidates
+from napari_sam2.automatic.options import MOST_CROP_LAYERS
 from napari_sam2.widgets.automatic_choice import AutomaticChoice
 from napari_sam2.widgets.automatic_hunt import CandidateHunt
 from napari_sam2.widgets.controller import Controller
@@ -52,7 +53,7 @@ _ADVANCED: dict[str, tuple[str, dict[str, Any]]] = {
     "stability_score_offset": ("stability offset", {"min": 0.0, "max": 30.0, "step": 0.5}),
     "multimask_output": ("three masks per point", {}),
     "use_m2m": ("refine each mask", {}),
-    "crop_n_layers": ("layers of crops", {"min": 0, "max": 4}),
+    "crop_n_layers": ("layers of crops", {"min": 0, "max": MOST_CROP_LAYERS}),
     "crop_nms_thresh": ("overlap between crops", _SLIDER),
     "crop_overlap_ratio": ("overlap of crops", {**_SLIDER, "max": 0.9}),
     "crop_n_points_downscale_factor": ("fewer points in crops", {"min": 1, "max": 8}),
