@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from napari.utils.notifications import show_error
+from napari.utils.notifications import show_error, show_info
 from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_sam2.widgets.controller import Controller
+from napari_sam2.widgets.layers_geometry import Geometry
 from napari_sam2.widgets.opening import find_controller, open_tracker
 from napari_sam2.widgets.style import Look
 
@@ -143,6 +144,8 @@ class DockSession(QObject):
         if controller not in self._used:
             self._used.append(controller)
             _borrow(controller, opened=found is None)
+            if controller.geometry.reduced:
+                show_info(_reduced(controller.geometry))
         return controller
 
     def _watch_window(self) -> None:
@@ -167,6 +170,14 @@ class DockSession(QObject):
     def _on_closed(self) -> None:
         self._used = [c for c in self._used if not c.closed]
         self.use(None)
+
+
+def _reduced(geometry: Geometry) -> str:
+    (height, width), (rows, columns) = geometry.shape[-2:], geometry.size
+    return (
+        f"{width} × {height} pixels are more than the network can use: it sees {columns} × {rows}, and so have "
+        "the masks. For small objects crop the image first."
+    )
 
 
 def _borrow(controller: Controller, opened: bool) -> None:

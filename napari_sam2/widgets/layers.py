@@ -15,7 +15,7 @@ from napari_sam2.frames.colors import color_stops
 from napari_sam2.frames.options import ChannelOptions, FrameStackOptions
 from napari_sam2.frames.stack import FrameStack, full_resolution
 from napari_sam2.storage.exports.calibration import Calibration
-from napari_sam2.widgets.layers_geometry import Geometry, default_travel_axis
+from napari_sam2.widgets.layers_geometry import Geometry, Reduction, default_travel_axis, reduction_of
 
 OBJECT_COLUMN = "object_id"
 SIGN_COLUMN = "positive"
@@ -112,7 +112,9 @@ def geometry_of(images: Sequence[Any], point: Sequence[float], travel_axis: int 
     fixed = np.clip(np.nan_to_num(here), 0, np.asarray(shape) - 1).astype(int)
     moving = {travel_axis, len(shape) - 2, len(shape) - 1}
     held = tuple(0 if axis in moving else int(i) for axis, i in enumerate(fixed))
-    return Geometry(shape, travel_axis, held)
+    reduction = reduction_of(_level_sizes(first))
+    size = tuple(len(range(n)[reduction.cut()]) for n in _level_sizes(first)[reduction.level])
+    return Geometry(shape, travel_axis, held, (size[0], size[1]), reduction)
 
 
 def frames_of(images: Sequence[Any], geometry: Geometry) -> FrameStack:
@@ -139,7 +141,7 @@ def frames_of(images: Sequence[Any], geometry: Geometry) -> FrameStack:
         rgb=rgb,
         channels=channels,
     )
-    planes = [_readable(full_resolution(_levels(image))) for image in images]
+    planes = [_pixels(image, geometry.reduction) for image in images]
     array = Channels(planes) if lead else planes[0]
     return FrameStack(array, options)
 
@@ -158,6 +160,30 @@ class Uncached:
     def __getitem__(self, key: Any) -> NDArray[Any]:
         part = self._array[key]
         return np.asarray(part.compute(scheduler="threads", callbacks=()))
+
+
+class Strided:
+    """Every n-th row and column of an array that is read plane by plane, such as a zarr array."""
+
+    def __init__(self, array: Any, cut: slice, rgb: bool) -> None:
+        self._array = array
+        self._cut = (..., cut, cut, slice(None)) if rgb else (..., cut, cut)
+        self._inner = 3 if rgb else 2
+        rows, columns = (len(range(array.shape[axis - self._inner])[cut]) for axis in (0, 1))
+        self.shape = (
+            *array.shape[: -self._inner],
+            rows,
+            columns,
+            *array.shape[array.ndim - self._inner + 2 :],
+        )
+        self.dtype, self.ndim = array.dtype, array.ndim
+
+    def __getitem__(self, key: Any) -> NDArray[Any]:
+        key = key if isinstance(key, tuple) else (key,)
+        leading = key[: self.ndim - self._inner]
+        part: NDArray[Any] = np.asarray(self._array[leading])[self._cut]
+        inside = key[self.ndim - self._inner :]
+        return part[(..., *inside, *(slice(None),) * (self._inner - len(inside)))]
 
 
 class Channels:
@@ -189,7 +215,8 @@ def calibration_of(image: Any, geometry: Geometry) -> Calibration:
     if not label.isalpha() or label in "yx" or (travel is not None and labels[travel].lower() in _TIME_NAMES):
         label = "t"
     step = (1.0, None) if travel is None else (scale[travel], units[travel])
-    return Calibration(label, (step[0], scale[-2], scale[-1]), (step[1], units[-2], units[-1]))
+    height, width = (s * n for s, n in zip(scale[-2:], geometry.reduction.steps))
+    return Calibration(label, (step[0], height, width), (step[1], units[-2], units[-1]))
 
 
 def placed_like(layer: Any) -> dict[str, Any]:
@@ -260,8 +287,26 @@ def _levels(image: Any) -> Any:
     return list(data) if image.multiscale else data
 
 
-def _readable(array: Any) -> Any:
-    return Uncached(array) if hasattr(array, "__dask_graph__") else array
+def _level_sizes(image: Any) -> list[tuple[int, int]]:
+    """Return (height, width) of the levels that have all frames of the image."""
+    data = image.data
+    levels = [tuple(level.shape) for level in data] if image.multiscale else [tuple(data.shape)]
+    inner = 3 if image.rgb else 2
+    same = (shape for shape in levels if shape[:-inner] == levels[0][:-inner])
+    return [(int(s[-inner]), int(s[1 - inner])) for s in same]
+
+
+def _pixels(image: Any, reduction: Reduction) -> Any:
+    """Return the array that frames are read from."""
+    data: Any = image.data[reduction.level] if image.multiscale else image.data
+    lazy = hasattr(data, "__dask_graph__")
+    if reduction.stride > 1:
+        cut = reduction.cut()
+        if lazy or isinstance(data, np.ndarray):  # they are cut without being read
+            data = data[(..., cut, cut, slice(None)) if image.rgb else (..., cut, cut)]
+        else:
+            data = Strided(data, cut, image.rgb)
+    return Uncached(data) if lazy else data
 
 
 def _corner(layer: Any) -> NDArray[np.float64]:

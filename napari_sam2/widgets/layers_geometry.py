@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +11,66 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
+
+
+MOST_PIXELS = 24 * 2**20
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """Which pixels of a huge image make a frame: those of a level of its pyramid, or every n-th one.
+
+    The network looks at 1024 pixels each way and answers with a quarter of them, so that nothing is lost.
+
+    Parameters
+    ----------
+    level : int
+        Of a multiscale image.
+    stride : int
+        Every n-th row and column of the level is taken.
+    steps : tuple of float
+        Pixels at full resolution from one pixel of a frame to the next, along y and x.
+    offsets : tuple of float
+        Where the first pixel of a frame lies, in pixels at full resolution along y and x.
+    """
+
+    level: int = 0
+    stride: int = 1
+    steps: tuple[float, float] = (1.0, 1.0)
+    offsets: tuple[float, float] = (0.0, 0.0)
+
+    def cut(self) -> slice:
+        """Rows or columns of the level that are taken: each the middle of those it stands for."""
+        return slice(self.stride // 2, None, self.stride)
+
+
+def reduction_of(levels: Sequence[tuple[int, int]], most: int = MOST_PIXELS) -> Reduction:
+    """Find out which pixels make a frame of at most about ``most`` pixels.
+
+    Parameters
+    ----------
+    levels : sequence of (height, width)
+        At full resolution, and of the further levels of a pyramid.
+    most : int
+        Pixels of a frame that there is memory and time for.
+    """
+    height, width = levels[0]
+    needed = math.ceil(math.sqrt(height * width / most))
+    if needed <= 1:
+        return Reduction()
+    # A level that is much coarser than needed would cost detail; below it every n-th pixel is taken.
+    usable = [i for i, (h, w) in enumerate(levels) if max(height / h, width / w) <= 2 * needed]
+    level = usable[-1]
+    h, w = levels[level]
+    stride = max(1, math.ceil(math.sqrt(h * w / most)))
+    factors = (height / h, width / w)
+    middle = stride // 2
+    return Reduction(
+        level,
+        stride,
+        (stride * factors[0], stride * factors[1]),
+        (middle * factors[0] + (factors[0] - 1) / 2, middle * factors[1] + (factors[1] - 1) / 2),
+    )
 
 
 @dataclass(frozen=True)
@@ -24,11 +85,17 @@ class Geometry:
         The axis that is travelled (time, z …); None for a single image.
     fixed : tuple of int
         Position on every axis; counts only for axes that are neither travelled nor shown.
+    size : tuple of int, optional
+        (height, width) of a frame; by default as the layer has them.
+    reduction : Reduction
+        Which of the layer's pixels make a frame.
     """
 
     shape: tuple[int, ...]
     travel_axis: int | None
     fixed: tuple[int, ...]
+    size: tuple[int, int] = (0, 0)
+    reduction: Reduction = Reduction()
 
     def __post_init__(self) -> None:
         if len(self.shape) < 2 or min(self.shape) < 1:
@@ -42,6 +109,8 @@ class Geometry:
             raise ValueError(
                 f"{len(self.shape)} axes need {len(self.shape)} positions, not {len(self.fixed)}"
             )
+        if self.size == (0, 0):
+            object.__setattr__(self, "size", self.shape[-2:])
 
     @property
     def ndim(self) -> int:
@@ -54,20 +123,34 @@ class Geometry:
         return 1 if self.travel_axis is None else self.shape[self.travel_axis]
 
     @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of a frame."""
-        return self.shape[-2], self.shape[-1]
-
-    @property
     def held(self) -> tuple[tuple[int, int], ...]:
         """(axis, position) of the axes that are neither travelled nor shown."""
         return tuple((a, self.fixed[a]) for a in range(self.ndim - 2) if a != self.travel_axis)
 
     @property
     def result_shape(self) -> tuple[int, ...]:
-        """Shape of a layer of results: held axes have length 1."""
+        """Shape of a layer of results: held axes have length 1, the last two are those of a frame."""
         held = {axis for axis, _ in self.held}
-        return tuple(1 if axis in held else n for axis, n in enumerate(self.shape))
+        return (*(1 if axis in held else n for axis, n in enumerate(self.shape[:-2])), *self.size)
+
+    @property
+    def reduced(self) -> bool:
+        """Whether a frame has fewer pixels than the layer."""
+        return self.reduction != Reduction()
+
+    @property
+    def pixel(self) -> float:
+        """Length of a frame's pixel in pixels at full resolution."""
+        return math.sqrt(self.reduction.steps[0] * self.reduction.steps[1])
+
+    @property
+    def result_place(self) -> tuple[FloatArray, FloatArray]:
+        """Steps and corner (ndim,) of a layer of results, in data coordinates of the image."""
+        steps, corner = np.ones(self.ndim), np.zeros(self.ndim)
+        for axis, position in self.held:
+            corner[axis] = position
+        steps[-2:], corner[-2:] = self.reduction.steps, self.reduction.offsets
+        return steps, corner
 
     def frames_of(self, coordinates: ArrayLike) -> NDArray[np.int64]:
         """Return the frame of each point (N, ndim) in data coordinates; -1 where it lies elsewhere."""
@@ -84,7 +167,8 @@ class Geometry:
     def to_xy(self, coordinates: ArrayLike) -> FloatArray:
         """Return (x, y) of points (N, ndim) in data coordinates."""
         points = np.asarray(coordinates, float).reshape(-1, self.ndim)
-        return points[:, [-1, -2]]
+        steps, corner = self.result_place
+        return ((points - corner) / steps)[:, [-1, -2]]
 
     def to_data(self, frame: int, xy: ArrayLike) -> FloatArray:
         """Return data coordinates (N, ndim) of points (N, 2) given as (x, y) on a frame."""
@@ -92,7 +176,8 @@ class Geometry:
         out = np.tile(np.asarray(self.fixed, float), (len(points), 1))
         if self.travel_axis is not None:
             out[:, self.travel_axis] = frame
-        out[:, -1], out[:, -2] = points[:, 0], points[:, 1]
+        steps, corner = self.result_place
+        out[:, -2:] = points[:, ::-1] * steps[-2:] + corner[-2:]
         return out
 
 

@@ -319,29 +319,29 @@ def label_colors(colors: Mapping[int, Color], hidden: Iterable[int]) -> DirectLa
 def placed_on_plane(image: Any, geometry: Geometry) -> dict[str, Any]:
     """Return the arguments that put a layer of results where its plane of the image is."""
     place = placed_like(image)
-    if any(p for _, p in geometry.held):
-        corner = np.zeros(geometry.ndim)
-        for axis, position in geometry.held:
-            corner[axis] = position
-        shift = np.asarray(image.data_to_world(corner), float) - image.data_to_world(np.zeros(geometry.ndim))
-        place["translate"] = np.asarray(image.translate, float) + shift
+    steps, corner = geometry.result_place
+    shift = np.asarray(image.data_to_world(corner), float) - image.data_to_world(np.zeros(geometry.ndim))
+    # The world's shift is seen through the affine transform, which comes after the translation.
+    linear = np.asarray(image.affine.linear_matrix, float)
+    place["translate"] = np.asarray(image.translate, float) + np.linalg.solve(linear, shift)
+    place["scale"] = np.asarray(image.scale, float) * steps
     return place
 
 
 def _check_place(layer: Any, image: Any, geometry: Geometry) -> None:
     shape = tuple(int(n) for n in layer.data.shape)
-    if shape not in (geometry.shape, geometry.result_shape):
+    if shape != geometry.result_shape and (shape != geometry.shape or geometry.size != geometry.shape[-2:]):
         raise ValueError(
-            f"{layer.name!r} has the shape {shape}, the image {geometry.shape}: paint on a layer of its shape"
+            f"{layer.name!r} has the shape {shape}, the image is seen as {geometry.result_shape}: "
+            "paint on a layer of that shape"
         )
+    steps, corner = geometry.result_place
     way = way_between(layer, image)
-    if not np.allclose(way.matrix, np.eye(geometry.ndim), atol=1e-6):
+    if not np.allclose(way.matrix, np.diag(steps), atol=1e-6):
         raise ValueError(f"{layer.name!r} has another scale than the image: give it the scale of the image")
-    held = np.array([p if n == 1 else 0 for p, n in zip(geometry.fixed, shape)], float)
-    held[[-1, -2]] = 0
-    if geometry.travel_axis is not None:
-        held[geometry.travel_axis] = 0
-    if not np.allclose(way.offset, held, atol=0.01):
+    for axis, position in geometry.held:
+        corner[axis] = position if shape[axis] == 1 else 0
+    if not np.allclose(way.offset, corner, atol=0.01):
         raise ValueError(
             f"{layer.name!r} lies elsewhere than the image: give it the translation of the image"
         )

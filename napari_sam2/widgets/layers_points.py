@@ -72,7 +72,7 @@ class PointsLink:
             name=name,
             features=empty_features(),
             feature_defaults={OBJECT_COLUMN: 1, SIGN_COLUMN: True},
-            size=max(3.0, round(min(geometry.size) / 50)),
+            size=max(3.0, round(min(geometry.shape[-2:]) / 50)),
             symbol=_SYMBOLS[1],
             border_color=_RIMS[1],
             border_width=0.15,

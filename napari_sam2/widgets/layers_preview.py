@@ -89,8 +89,7 @@ class PreviewLayer:
         self._tell(event, self._on_move)
 
     def _tell(self, event: Any, told: Place) -> None:
-        place = np.asarray(self.layer.world_to_data(event.position), float)[None]
-        x, y = self._geometry.to_xy(place)[0]
+        y, x = self.layer.world_to_data(event.position)[-2:]  # the layer has the pixels of a frame
         told(float(x), float(y))
 
 

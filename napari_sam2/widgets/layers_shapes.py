@@ -37,7 +37,7 @@ class ShapesLink:
         self._on_change = on_change
         self._defaults = (1, True)
         self._colors: Mapping[int, Color] = {}
-        self._width = max(1.0, min(geometry.size) / 250)
+        self._width = max(1.0, min(geometry.shape[-2:]) / 250)
         self._writing = False
         self._count = len(layer.data)
         self._connections = Connections()
@@ -55,7 +55,7 @@ class ShapesLink:
             name=name,
             features=empty_features(),
             feature_defaults={OBJECT_COLUMN: 1, SIGN_COLUMN: True},
-            edge_width=max(1.0, min(geometry.size) / 250),
+            edge_width=max(1.0, min(geometry.shape[-2:]) / 250),
             **placed_like(image),
         )
         return cls(layer, image, geometry, on_change)
@@ -79,7 +79,7 @@ class ShapesLink:
                 continue
             xy = tuple((float(x), float(y)) for x, y in self._geometry.to_xy(places))
             kind = "line" if len(xy) == 2 else _KINDS.get(str(source), "region")
-            outline = Outline(kind, xy, bool(signs[row]), float(width), str(source))
+            outline = Outline(kind, xy, bool(signs[row]), float(width) / self._geometry.pixel, str(source))
             marks.append(Mark(frames.pop(), int(ids[row]), outline))
         return marks
 
@@ -103,7 +103,9 @@ class ShapesLink:
             for mark in new:
                 assert isinstance(mark.what, Outline)
                 places = back(self._geometry.to_data(mark.frame, mark.what.vertices))
-                layer.add([places], shape_type=mark.what.source, edge_width=mark.what.width)
+                layer.add(
+                    [places], shape_type=mark.what.source, edge_width=mark.what.width * self._geometry.pixel
+                )
             layer.selected_data = set()
             layer.features = {
                 OBJECT_COLUMN: np.concatenate([ids, np.array([m.object_id for m in new], int)]),

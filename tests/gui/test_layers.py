@@ -280,7 +280,7 @@ def test_layers_without_the_image_s_axes_are_refused():
         PointsLink(Points(np.zeros((1, 2)), name="flat"), image, FLAT, nothing)
     with pytest.raises(ValueError, match="2 axes"):
         ShapesLink(Shapes(ndim=2), image, FLAT, nothing)
-    with pytest.raises(ValueError, match="paint on a layer of its shape"):
+    with pytest.raises(ValueError, match="paint on a layer of that shape"):
         PaintLink(Labels(np.zeros((5, 20, 31), np.uint8)), image, FLAT, nothing, lambda: 0)
     with pytest.raises(ValueError, match="another scale"):
         PaintLink(Labels(np.zeros((5, 20, 30), np.uint8), scale=(1, 2, 2)), image, FLAT, nothing, lambda: 0)
