@@ -154,13 +154,20 @@ class History:
 
     @property
     def steps(self) -> tuple[tuple[int, str], ...]:
-        """All actions that can be undone or redone, oldest first: (a number that stays with it, its label)."""
-        return tuple((action.first, action.label) for action in self._workspace.versions.actions)
+        """All actions that can be undone or redone, oldest first: (a number that stays with it, its label).
+
+        The one that is going on is among them.
+        """
+        versions = self._workspace.versions
+        opened = versions.opened
+        actions = versions.actions if opened is None else (*versions.actions[: versions.applied], opened)
+        return tuple((action.first, action.label) for action in actions)
 
     @property
     def applied(self) -> int:
         """How many of ``steps`` are in effect."""
-        return self._workspace.versions.applied
+        versions = self._workspace.versions
+        return versions.applied + (versions.opened is not None)
 
     def undo(self) -> str:
         """Take back the last action and return its label; ProjectError when there is none."""

@@ -194,6 +194,7 @@ def objects_to_json(objects: Iterable[ObjectInfo]) -> list[dict[str, Any]]:
     """Return objects as a list for people."""
     return [
         {"id": o.object_id, "name": o.name, "color": None if o.color is None else color_text(o.color)}
+        | ({"locked": True} if o.locked else {})
         for o in objects
     ]
 
@@ -209,6 +210,7 @@ def objects_from_json(data: Any) -> dict[int, ObjectInfo]:
             object_id,
             _text_or_none(item.get("name"), "an object's name") or "",
             None if color is None else checked_color(color),
+            item.get("locked") is True,
         )
     return out
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from napari_sam2.widgets.bench_plan import Opener, plan_for
 from napari_sam2.widgets.controller_events import ControllerEvents, Desk
 from napari_sam2.widgets.controller_objects import Objects
-from napari_sam2.widgets.controller_progress import Progress, legs_of
+from napari_sam2.widgets.controller_progress import Progress, label_of, legs_of
 from napari_sam2.widgets.controller_prompts import Prompts
 from napari_sam2.widgets.controller_replies import Replies
 from napari_sam2.widgets.controller_results import Results
@@ -22,7 +23,7 @@ from napari_sam2.widgets.controller_watch import ViewerWatch, wire
 from napari_sam2.widgets.layers import geometry_of
 from napari_sam2.widgets.layers_geometry import Geometry
 from napari_sam2.widgets.mailbox import Mailbox
-from napari_sam2.widgets.requests import Open, Propagate, Reply, Travel
+from napari_sam2.widgets.requests import Open, Propagate, Reply
 from napari_sam2.widgets.states import (
     Direction,
     HistoryState,
@@ -91,7 +92,6 @@ class Controller:
             self._desk, self.timeline, self.objects, self.prompts, self.results, self._progress
         )
         self._line = StatusLine(self._desk, self._replies, self._progress, self.prompts)
-        self._closed = False
         self.bridge: object = None  # what drives the mailbox, when there is a window
         self._watch = ViewerWatch(
             self._desk,
@@ -182,7 +182,7 @@ class Controller:
     @property
     def closed(self) -> bool:
         """Whether it is over."""
-        return self._closed
+        return self._desk.closed
 
     # -- model and frames --------------------------------------------------------------------------------
 
@@ -243,8 +243,9 @@ class Controller:
         for object_id in wanted or ():
             if object_id not in self.objects:
                 raise ValueError(f"object {object_id} does not exist; there are {list(self.objects.ids)}")
-        request = Propagate(legs, wanted, tuple(sorted(self.objects.locked)), direction)
-        self._require_session()
+        self._desk.require_session()
+        gesture = self._desk.gesture(label_of(direction))
+        request = Propagate(legs, wanted, tuple(sorted(self.objects.locked)), direction, gesture)
         self.prompts.send()
         self._progress.begin(direction)
         self._desk.submit(request)
@@ -274,15 +275,17 @@ class Controller:
         """
         return self._desk.ask(title, function)
 
-    def undo(self) -> None:
-        """Take back the last change of prompts, objects or results; see ``history`` for what it is."""
-        self._require_session()
-        self._desk.submit(Travel(-1, self.frame))
+    def undo(self, steps: int = 1) -> None:
+        """Take back the last change (or some) of prompts, objects or results; see ``history`` for what it is."""
+        self._desk.travel(-steps)
 
-    def redo(self) -> None:
-        """Do the last change that was taken back again."""
-        self._require_session()
-        self._desk.submit(Travel(1, self.frame))
+    def redo(self, steps: int = 1) -> None:
+        """Do the last change (or some) that was taken back again."""
+        self._desk.travel(steps)
+
+    def gesture(self, label: str) -> AbstractContextManager[None]:
+        """Make everything that is asked for in a ``with`` block one step of undo with this label."""
+        return self._desk.gesturing(label)
 
     def go_to_doubt(
         self, step: int = 1, objects: Iterable[int] | None = None, threshold: float = 0.5
@@ -300,12 +303,12 @@ class Controller:
 
     def process(self) -> None:
         """Take over what the worker answered; called by the window whenever there is something new."""
-        while not self._closed:
+        while not self._desk.closed:
             reply = self.mailbox.take()
             if reply is None:
                 break
             self._replies.take(reply)
-        if not self._closed:
+        if not self._desk.closed:
             self._line.tell()
 
     def wait(self, timeout: float = 300.0, until: Callable[[], bool] | Future[Any] | None = None) -> Any:
@@ -327,14 +330,14 @@ class Controller:
 
         A frame that is being computed is waited for, ``timeout`` seconds at most.
         """
-        if self._closed:
+        if self._desk.closed:
             return
         self._watch.close()
         self._desk.ready = False
         self.results.cancel_exports()
         self._desk.worker.close(timeout)
         self.process()
-        self._closed = True
+        self._desk.closed = True
         self.prompts.close()
         self.results.close()
         self._replies.drop_futures()
@@ -370,12 +373,6 @@ class Controller:
         self.results.rebase()
         self.prompts.rebase()
         self._open()
-
-    def _require_session(self) -> None:
-        if self._closed:
-            raise RuntimeError("this controller is closed: open the image again")
-        if not self._desk.ready:
-            raise RuntimeError("there is no session yet: wait until the model is loaded")
 
     def _is_quiet(self) -> bool:
         return (

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any
 
 from psygnal import Signal, SignalGroup
 
 from napari_sam2.widgets.layers import frame_shown, show_frame
 from napari_sam2.widgets.layers_geometry import Geometry
-from napari_sam2.widgets.requests import Call, Request
+from napari_sam2.widgets.requests import Call, Request, Travel
 from napari_sam2.widgets.states import (
     ErrorReport,
     ExportState,
+    Gesture,
     HistoryState,
     ModelState,
     Preferences,
@@ -92,6 +95,10 @@ class Desk:
         Leaves a note for the owner's thread, from any thread; it is called there.
     futures : dict of int to Future
         Who waits for which generation.
+    travelling : int
+        Undos and redos that are not answered yet.
+    closed : bool
+        Whether it is over.
     """
 
     viewer: Any
@@ -103,6 +110,10 @@ class Desk:
     post: Callable[[Callable[[], None]], None]
     ready: bool = False
     futures: dict[int, Future[Any]] = field(default_factory=dict)
+    travelling: int = 0
+    closed: bool = False
+    _gesture: Gesture | None = None
+    _gestures: Iterator[int] = field(default_factory=lambda: count(1))
 
     @property
     def image(self) -> Any:
@@ -117,6 +128,34 @@ class Desk:
     def show(self, frame: int) -> None:
         """Show a frame."""
         show_frame(self.viewer, self.image, self.geometry, frame)
+
+    def gesture(self, label: str) -> Gesture:
+        """Return what the user does now: a gesture of its own, or the one around it."""
+        return self._gesture or Gesture(label, next(self._gestures))
+
+    @contextmanager
+    def gesturing(self, label: str) -> Iterator[None]:
+        """Make everything that is asked for inside one step of undo; the outermost one gives the label."""
+        before = self._gesture
+        self._gesture = self.gesture(label)
+        try:
+            yield
+        finally:
+            self._gesture = before
+
+    def travel(self, steps: int) -> None:
+        """Undo (negative) or redo steps."""
+        self.require_session()
+        if steps:
+            self.travelling += 1
+            self.submit(Travel(steps, self.frame))
+
+    def require_session(self) -> None:
+        """Raise RuntimeError when there is no session that can be asked."""
+        if self.closed:
+            raise RuntimeError("this controller is closed: open the image again")
+        if not self.ready:
+            raise RuntimeError("there is no session yet: wait until the model is loaded")
 
     def submit(self, request: Request) -> int:
         """Ask the session for something; without one nothing happens (-1): what is said is sent when it is there."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from napari_sam2.storage.exports.results import Color, ObjectInfo
 from napari_sam2.widgets.controller_events import Desk
 from napari_sam2.widgets.controller_timeline import Timeline
-from napari_sam2.widgets.requests import PutObject, RemoveObjects
+from napari_sam2.widgets.requests import PutObjects, RemoveObjects
 from napari_sam2.widgets.states import ObjectState
 
 MAX_OBJECT_ID = 65535
@@ -25,7 +25,8 @@ class Objects:
         self._infos: dict[int, ObjectInfo] = {}
         self._active = 0
         self._selected: frozenset[int] = frozenset()
-        self._locked: frozenset[int] = frozenset()
+        # Changes that the session knows, perhaps, not yet when it tells its objects: by id, with their generation.
+        self._asked: dict[int, tuple[int, ObjectInfo]] = {}
         self._solo: frozenset[int] = frozenset()
         self._highest = 0
         # What else has to forget deleted objects; given by the controller.
@@ -62,7 +63,7 @@ class Objects:
     @property
     def locked(self) -> frozenset[int]:
         """Objects that neither prompts nor propagation change."""
-        return self._locked
+        return frozenset(i for i, info in self._infos.items() if info.locked)
 
     @property
     def selected(self) -> tuple[int, ...]:
@@ -102,13 +103,17 @@ class Objects:
             active=object_id == self._active,
             selected=object_id in self._selected,
             visible=object_id not in self.hidden,
-            locked=object_id in self._locked,
+            locked=info.locked,
             prompted_frames=tuple(int(f) for f in np.flatnonzero(row.prompted)),
             present=len(seen),
             first=int(seen[0]) if len(seen) else None,
             last=int(seen[-1]) if len(seen) else None,
             doubt=float(row.doubt.max(initial=0.0)),
         )
+
+    def title(self, object_id: int) -> str:
+        """Return an object's name, or "object ID" without one."""
+        return self._infos.get(object_id, ObjectInfo(object_id)).title
 
     # -- verbs -------------------------------------------------------------------------------------------
 
@@ -133,7 +138,7 @@ class Objects:
             object_id = self._free_id()
         if object_id in self._infos:
             raise ValueError(f"object {object_id} exists already: choose another id")
-        self._put(ObjectInfo(_checked(object_id), name, color))
+        self._put(f"Add object {object_id}", ObjectInfo(_checked(object_id), name, color))
         self._active = object_id
         self._selected = frozenset([object_id])
         self.tell()
@@ -141,7 +146,8 @@ class Objects:
 
     def rename(self, object_id: int, name: str) -> None:
         """Give an object a name; an empty one takes it away."""
-        self._put(replace(self._known(object_id), name=str(name)))
+        info = self._known(object_id)
+        self._put(f"Rename {info.title}", replace(info, name=str(name)))
         self.tell()
 
     def recolor(self, object_id: int, color: Color) -> None:
@@ -149,19 +155,23 @@ class Objects:
         if len(color) != 3 or not all(0 <= int(c) <= 255 for c in color):
             raise ValueError(f"a colour is three whole numbers from 0 to 255, not {color!r}")
         red, green, blue = (int(c) for c in color)
-        self._put(replace(self._known(object_id), color=(red, green, blue)))
+        info = self._known(object_id)
+        self._put(f"Recolour {info.title}", replace(info, color=(red, green, blue)))
         self.tell()
 
     def delete(self, object_ids: Iterable[int]) -> None:
         """Remove objects with their prompts and masks; the others are not touched. Can be undone."""
         ids = tuple(dict.fromkeys(object_ids))
-        for object_id in ids:
-            self._known(object_id)
+        infos = [self._known(object_id) for object_id in ids]
+        if not infos:
+            return
         for object_id in ids:
             del self._infos[object_id]
+            self._asked.pop(object_id, None)
         self._timeline.forget(ids)
         self.on_delete(ids)
-        self._desk.submit(RemoveObjects(ids, self._desk.frame))
+        gesture = self._desk.gesture(f"Delete {_named(infos)}")
+        self._desk.submit(RemoveObjects(ids, self._desk.frame, gesture))
         self._tidy()
         self.tell()
 
@@ -186,8 +196,11 @@ class Objects:
 
     def lock(self, object_ids: Iterable[int], locked: bool = True) -> None:
         """Keep objects as they are, or allow changes again."""
-        ids = frozenset(i for i in object_ids if self._known(i))
-        self._locked = self._locked | ids if locked else self._locked - ids
+        infos = [self._known(i) for i in dict.fromkeys(object_ids)]
+        infos = [info for info in infos if info.locked != locked]
+        if infos:
+            label = f"{'Lock' if locked else 'Unlock'} {_named(infos)}"
+            self._put(label, *(replace(info, locked=locked) for info in infos))
         self.tell()
 
     def show_alone(self, object_ids: Iterable[int]) -> None:
@@ -215,16 +228,27 @@ class Objects:
             self._tidy()
             self.tell()
 
-    def adopt(self, infos: Mapping[int, ObjectInfo]) -> None:
-        """Take over all objects of the session, as after undo."""
-        self._infos = dict(infos)
+    def adopt(self, infos: Mapping[int, ObjectInfo], generation: int = 0) -> None:
+        """Take over all objects of the session, as after undo.
+
+        Parameters
+        ----------
+        infos : mapping
+            All that the session has.
+        generation : int
+            Of the request that this answers; what was asked for after it stays. 0: nothing stays.
+        """
+        later = {i: put for i, put in self._asked.items() if generation and put[0] > generation}
+        self._asked = later
+        self._infos = {**infos, **{i: info for i, (_, info) in later.items()}}
         self._highest = max([self._highest, *infos])
         self._tidy()
         self.tell()
 
     def announce(self, object_id: int) -> None:
         """Tell the session about an object that was made before there was one."""
-        self._desk.submit(PutObject(self._infos[object_id]))
+        info = self._infos[object_id]
+        self._desk.submit(PutObjects((info,), self._desk.gesture(f"Add {info.title}")))
 
     def tell(self) -> None:
         """Tell the table."""
@@ -233,15 +257,16 @@ class Objects:
     def _tidy(self) -> None:
         ids = frozenset(self._infos)
         self._selected &= ids
-        self._locked &= ids
         self._solo &= ids
         if self._active not in ids:
             self._active = min(self._selected or ids, default=0)
 
-    def _put(self, info: ObjectInfo) -> None:
-        self._infos[info.object_id] = info
-        self._highest = max(self._highest, info.object_id)
-        self._desk.submit(PutObject(info))
+    def _put(self, label: str, *infos: ObjectInfo) -> None:
+        generation = self._desk.submit(PutObjects(infos, self._desk.gesture(label)))
+        for info in infos:
+            self._infos[info.object_id] = info
+            self._asked[info.object_id] = (generation, info)
+            self._highest = max(self._highest, info.object_id)
 
     def _known(self, object_id: int) -> ObjectInfo:
         if object_id not in self._infos:
@@ -255,6 +280,10 @@ class Objects:
         if free is None:
             raise ValueError(f"there are {MAX_OBJECT_ID} objects, there is room for no more: delete some")
         return free
+
+
+def _named(infos: Sequence[ObjectInfo]) -> str:
+    return infos[0].title if len(infos) == 1 else f"{len(infos)} objects"
 
 
 def _checked(object_id: int) -> int:

@@ -98,6 +98,11 @@ class Progress:
             self._desk.events.propagation.emit(state)
 
 
+def label_of(direction: Direction) -> str:
+    """Return what undo calls a propagation."""
+    return "Track both ways" if direction == "both" else f"Track {direction}"
+
+
 def legs_of(
     direction: str, start: int | None, stop: int | None, count: int | None, here: int, last: int
 ) -> tuple[Leg, ...]:

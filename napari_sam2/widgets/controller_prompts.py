@@ -13,6 +13,7 @@ from napari_sam2.session import Alternatives
 from napari_sam2.widgets.controller_events import Desk
 from napari_sam2.widgets.controller_layers import LayerKind, PromptLayers
 from napari_sam2.widgets.controller_objects import Objects
+from napari_sam2.widgets.controller_wording import summary, what_was_done
 from napari_sam2.widgets.layers_marks import Held, Mark, Outline, PromptKey, Said, collected, said_by
 from napari_sam2.widgets.requests import LookUp, SetPrompt
 
@@ -46,6 +47,7 @@ class Prompts:
         self._generations: dict[PromptKey, int] = {}
         # How a prompt was said, so that undo brings back shapes as shapes and strokes as strokes.
         self._memory: dict[tuple[PromptKey, Prompt], Said] = {}
+        self._wording: dict[PromptKey, str] = {}
         self._choice: tuple[PromptKey, int, int] | None = None
         self._positive = True
         self._syncing = False
@@ -244,7 +246,8 @@ class Prompts:
         else:
             self._held[key] = base.containing(MaskPrompt.from_array(offered.masks[now])).held  # type: ignore[assignment]
         choice = self._choice
-        self.refresh()
+        with self._desk.gesturing(f"Other mask of {self._objects.title(key[1])}, frame {key[0]}"):
+            self.refresh()
         self._choice = choice
         return now
 
@@ -265,7 +268,8 @@ class Prompts:
 
     def rebase(self) -> None:
         """Begin anew with other frames, with the same layers."""
-        for store in (self._held, self._said, self._wanted, self._asked, self._generations, self._memory):
+        stores = (self._held, self._said, self._wanted, self._asked, self._generations, self._memory)
+        for store in (*stores, self._wording):
             store.clear()
         self._choice = None
         self._layers.rebase()
@@ -291,6 +295,8 @@ class Prompts:
         changed = frozenset(k for k in {*wanted, *self._wanted} if wanted.get(k) != self._wanted.get(k))
         if self._choice is not None and self._choice[0] in changed:
             self._choice = None
+        for key in changed:
+            self._wording[key] = what_was_done(self._said.get(key, Said()), said.get(key, Said()))
         self._said, self._wanted = said, wanted
         self._objects.ensure(sorted({i for _, i in wanted}))
         if changed:
@@ -301,11 +307,19 @@ class Prompts:
         """Ask the session for everything that it does not know yet; locked objects are left as they are."""
         if not self._desk.ready:
             return
-        for key in list({**self._wanted, **self._asked}):
+        locked = self._objects.locked
+        keys = [
+            key
+            for key in {**self._wanted, **self._asked}
+            if self._wanted.get(key) != self._asked.get(key) and key[1] not in locked
+        ]
+        if not keys:
+            return
+        words = {key: self._wording.pop(key, "Prompt") for key in keys}
+        gesture = self._desk.gesture(summary(words, self._objects.title))
+        for key in keys:
             prompt = self._wanted.get(key)
-            if prompt == self._asked.get(key) or key[1] in self._objects.locked:
-                continue
-            self._generations[key] = self._desk.submit(SetPrompt(*key, prompt))
+            self._generations[key] = self._desk.submit(SetPrompt(*key, prompt, gesture))
             if prompt is None:
                 del self._asked[key]
             else:

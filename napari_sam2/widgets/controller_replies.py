@@ -105,6 +105,7 @@ class Replies:
                     self._objects.tell()
             case Restated():
                 self._restated(answer, isinstance(reply.request, (Travel, RemoveObjects)), reply.generation)
+                self._arrived(reply)
             case Surveyed():
                 self._surveyed(answer)
             case HistoryState():
@@ -138,13 +139,13 @@ class Replies:
         known = opened.restated.objects
         desk.ready = True
         for object_id, info in self._objects.infos.items():
-            if object_id not in known and (info.name or info.color):
+            if object_id not in known and (info.name or info.color or info.locked):
                 self._objects.announce(object_id)
         self._restated(replace(opened.restated, objects=infos), False, generation)
         desk.worker.survey()
 
     def _restated(self, told: Restated, overwrite: bool, generation: int) -> None:
-        self._objects.adopt(told.objects)
+        self._objects.adopt(told.objects, generation)
         self._prompts.restate(told.prompts, overwrite, generation)
         self._results.forget()
         self._show(told.shown)
@@ -169,6 +170,7 @@ class Replies:
 
     def _failed(self, reply: Reply, failed: Failed) -> None:
         request = reply.request
+        self._arrived(reply)
         if isinstance(request, Open):
             self._tell_model(replace(self.model, phase="failed", message=failed.message))
         elif isinstance(request, Propagate):
@@ -182,6 +184,7 @@ class Replies:
         """Let go of an answer of a session that is no more."""
         if isinstance(reply.answer, Marched) and reply.answer.phase not in ("running", "paused"):
             self._progress.marched(reply.answer)
+        self._arrived(reply)
         self._settle(reply.generation, None, RuntimeError("the session was opened anew meanwhile: ask again"))
 
     def _settle(self, generation: int, value: Any, error: Exception | None) -> bool:
@@ -204,4 +207,12 @@ class Replies:
     def _tell_history(self, state: HistoryState) -> None:
         if state != self.history:
             self.history = state
-            self._desk.events.history.emit(state)
+            if not self._desk.travelling:  # who shows a list of steps is ahead of these answers
+                self._desk.events.history.emit(state)
+
+    def _arrived(self, reply: Reply) -> None:
+        """Tell the history, also unchanged, when the last undo or redo was answered."""
+        if isinstance(reply.request, Travel):
+            self._desk.travelling -= 1
+            if not self._desk.travelling:
+                self._desk.events.history.emit(self.history)

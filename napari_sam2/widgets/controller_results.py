@@ -193,8 +193,9 @@ class Results:
                 "Painting", "a locked object cannot be painted: unlock it in the table of objects first"
             )
             self.forget()
-        for object_id in changed:
-            self.hold(frame, object_id, labels == object_id)
+        with self._desk.gesturing(f"Paint on frame {frame}"):
+            for object_id in changed:
+                self.hold(frame, object_id, labels == object_id)
 
     def _start(
         self,

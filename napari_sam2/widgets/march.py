@@ -9,6 +9,8 @@ from napari_sam2.masks import FrameMasks
 from napari_sam2.widgets.requests import Leg, Propagate
 from napari_sam2.widgets.workbench import Workbench
 
+_ON = ", and tracking on"
+
 
 class March:
     """One propagation, step by step, in the worker's thread.
@@ -36,6 +38,9 @@ class March:
         self._finished: list[Leg] = []
         self._position: int | None = None
         self._steps: Iterator[FrameMasks] | None = None
+        self._number = 0  # of its step of undo, as far as it is one of its own
+        self._began = self._told = False
+        self.is_fresh = False  # whether the last step was the first of a stretch: the history changed
         self.done = 0
 
     @property
@@ -52,7 +57,10 @@ class March:
         while self._legs:
             if self._steps is None:
                 self._steps = self._begin()
-            found = next(self._steps, None) if self._steps is not None else None
+            found = None
+            if self._steps is not None:
+                found = next(self._steps, None)
+                self.is_fresh = self._note_step()
             if found is not None:
                 self._position = found.frame
                 self.done += 1
@@ -94,7 +102,25 @@ class March:
                 return None
         if not objects:  # all of them were removed, or their prompts were
             return None
-        return self._bench.propagate(start, leg.stop, leg.reverse, objects)
+        history = self._bench.history
+        label, joins = self.request.gesture.label, self._began and history.can_undo
+        if joins:
+            # What was done meanwhile, and the tracking that follows from it, are one step.
+            label = history.undo_label
+            if history.steps[history.applied - 1].number != self._number and not label.endswith(_ON):
+                label += _ON
+        self._told = False
+        return self._bench.propagate(start, leg.stop, leg.reverse, objects, label, joins)
+
+    def _note_step(self) -> bool:
+        """Look, after the first frame of a stretch, which step of undo it is."""
+        if self._told:
+            return False
+        history = self._bench.history
+        if not self._began and history.applied:  # it may be too large to be undone
+            self._number = history.steps[history.applied - 1].number
+        self._began = self._told = True
+        return True
 
     def _objects(self) -> list[int]:
         prompted = dict.fromkeys(object_id for _, object_id in self._bench.prompts)

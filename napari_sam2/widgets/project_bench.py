@@ -6,7 +6,7 @@ import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from napari_sam2.storage.exports.results import ObjectInfo, Results
 from napari_sam2.storage.project import Project
 from napari_sam2.storage.recorded import RecordedSession
 from napari_sam2.widgets.bench_plan import BenchPlan
-from napari_sam2.widgets.states import HistoryState
+from napari_sam2.widgets.states import Gesture, HistoryState, Step
 from napari_sam2.widgets.workbench import Interrupted, PromptKey
 
 
@@ -42,6 +42,8 @@ class ProjectBench:
         self._session = session
         self._frames = frames
         self._folder = folder
+        self._done = (0, 0)  # number of the last gesture, and of the step it made
+        session.project.store.defer()
         self.resumed = resumed
         self.message = message
 
@@ -92,7 +94,21 @@ class ProjectBench:
     @property
     def history(self) -> HistoryState:
         """What can be undone and redone."""
-        return HistoryState(self._session.undo_label or "", self._session.redo_label or "")
+        history = self._session.history
+        return HistoryState(tuple(Step(*step) for step in history.steps), history.applied)
+
+    @contextmanager
+    def step(self, gesture: Gesture) -> Iterator[None]:
+        """Make everything inside one step of undo, together with what was done of the same gesture just before."""
+        joins = gesture.number != 0 and self._done == (gesture.number, self._top)
+        with self._session.step(gesture.label, joins):
+            yield
+        self._done = (gesture.number, self._top)
+
+    @property
+    def _top(self) -> int:
+        history = self._session.history
+        return history.steps[history.applied - 1][0] if history.applied else 0
 
     @property
     def model(self) -> Sam2:
@@ -116,31 +132,27 @@ class ProjectBench:
         return self.masks(frame)
 
     def put_object(self, info: ObjectInfo) -> None:
-        """Add an object, or change its name and colour."""
+        """Add an object, or change its name and colour, lock or unlock it."""
         if info.object_id not in self._session.objects:
-            self._session.add_object(info.object_id, info.name, info.color)
-            return
-        with self._session.history.action(f"Change {info.title}"):
-            self._session.project.put_object(info.object_id, info.name, info.color)
+            self._session.session.restore_object(info.object_id)
+        self._session.history.put_object(info)
 
     def remove_objects(self, object_ids: Iterable[int]) -> None:
-        """Remove objects with all they have, as one step of undo."""
-        ids = list(object_ids)
-        if not ids:
-            return
-        inner = self._session.session
-        title = f"object {ids[0]}" if len(ids) == 1 else f"{len(ids)} objects"
-        with self._session.history.action(f"Remove {title}"):
-            for object_id in ids:
-                if object_id in inner.object_ids:
-                    inner.remove_object(object_id)
-                self._session.history.remove_object(object_id)
+        """Remove objects with all they have."""
+        for object_id in object_ids:
+            self._session.remove_object(object_id)
 
     def propagate(
-        self, start: int | None, stop: int | None, reverse: bool, objects: Iterable[int] | None
+        self,
+        start: int | None,
+        stop: int | None,
+        reverse: bool,
+        objects: Iterable[int] | None,
+        label: str,
+        joins: bool,
     ) -> Iterator[FrameMasks]:
         """Carry objects through time, as one step of undo; yields all masks of each visited frame."""
-        steps: Any = self._session.propagate(start, stop, reverse, objects)
+        steps: Any = self._session.propagate(start, stop, reverse, objects, label, joins)
         with closing(steps):
             for found in steps:
                 others = set(self._session.objects) - set(found.object_ids)
@@ -189,6 +201,10 @@ class ProjectBench:
             frames.frame,
             self._plan.name,
         )
+
+    def tidy(self) -> None:
+        """Write what could wait until nobody waits for an answer."""
+        self._session.project.store.tidy()
 
     def close(self) -> None:
         """Write what is left, and let go of files and memory."""

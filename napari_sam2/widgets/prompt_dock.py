@@ -59,6 +59,7 @@ class PromptParts(QObject):
             VerticalArea([self.image, self.banner, self.object, self.tools, muted_label(hint), self.history]),
         )
         session.add(*sections)
+        dock.addActions(self.history.keys)
         for closer in (self.image.close_section, self.tools.close_section, self._keys.release, self._leave):
             session.on_close(closer)
         viewer.dims.events.point.connect(self._on_moved)

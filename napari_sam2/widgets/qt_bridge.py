@@ -7,6 +7,7 @@ from qtpy.QtCore import QCoreApplication, QObject, Qt, Signal  # type: ignore[at
 
 from napari_sam2.widgets.controller import Controller
 from napari_sam2.widgets.states import ErrorReport
+from napari_sam2.widgets.undo_stack import UndoStack
 
 
 class QtBridge(QObject):
@@ -16,6 +17,11 @@ class QtBridge(QObject):
     ----------
     controller : Controller
         Owned by Qt's thread.
+
+    Attributes
+    ----------
+    undo_stack : UndoStack
+        What can be undone, for actions and lists of Qt.
     """
 
     _arrived = Signal()
@@ -28,6 +34,7 @@ class QtBridge(QObject):
         controller.mailbox.wake = self._arrived.emit
         controller.events.error.connect(self._show_error)
         controller.events.closed.connect(self._release)
+        self.undo_stack = UndoStack(controller, self)
         application = QCoreApplication.instance()
         if application is not None:
             application.aboutToQuit.connect(self._close)

@@ -14,8 +14,10 @@ from napari_sam2.masks import FrameMasks, compose_labels
 from napari_sam2.prompts import Prompt
 from napari_sam2.session import Alternatives
 from napari_sam2.storage.exports.results import ObjectInfo
-from napari_sam2.widgets.states import Direction, FrameFact, HistoryState
+from napari_sam2.widgets.states import Direction, FrameFact, Gesture, HistoryState
 from napari_sam2.widgets.workbench import Interrupted, PromptKey, Workbench, facts_of
+
+_PROMPT, _TRACK = Gesture("Prompt"), Gesture("Track")
 
 # -- answers ---------------------------------------------------------------------------------------------
 
@@ -187,6 +189,7 @@ class SetPrompt(Request):
     frame: int
     object_id: int
     prompt: Prompt | None
+    gesture: Gesture = _PROMPT
 
     @property
     def key(self) -> Hashable | None:
@@ -200,31 +203,36 @@ class SetPrompt(Request):
 
     def perform(self, bench: Workbench) -> PromptAnswered:
         """Answer it."""
-        if self.prompt is None:
-            known = (
-                self.frame,
-                self.object_id,
-            ) in bench.prompts  # it may have been superseded before it was asked
-            found = bench.clear_prompt(self.frame, self.object_id) if known else bench.masks(self.frame)
+        key = (self.frame, self.object_id)
+        if self.prompt is None and key not in bench.prompts:  # superseded before it was asked
+            found = bench.masks(self.frame)
         else:
-            found = bench.set_prompt(self.frame, self.object_id, self.prompt)
-        return PromptAnswered((self.frame, self.object_id), self.prompt, FrameAnswer.of(found), bench.history)
+            with bench.step(self.gesture):
+                prompt = self.prompt
+                found = bench.clear_prompt(*key) if prompt is None else bench.set_prompt(*key, prompt)
+        return PromptAnswered(key, self.prompt, FrameAnswer.of(found), bench.history)
 
 
 @dataclass(frozen=True)
-class PutObject(Request):
-    """Add an object, or change its name and colour."""
+class PutObjects(Request):
+    """Add objects, or change their names and colours, lock or unlock them."""
 
-    info: ObjectInfo
+    infos: tuple[ObjectInfo, ...]
+    gesture: Gesture
 
     @property
     def title(self) -> str:
         """What is tried."""
-        return f"Changing {self.info.title}"
+        return self.gesture.label
 
     def perform(self, bench: Workbench) -> HistoryState:
-        """Do it."""
-        bench.put_object(self.info)
+        """Do what is not so already."""
+        known = bench.objects
+        new = [info for info in self.infos if known.get(info.object_id) != info]
+        if new:
+            with bench.step(self.gesture):
+                for info in new:
+                    bench.put_object(info)
         return bench.history
 
 
@@ -234,33 +242,42 @@ class RemoveObjects(Request):
 
     object_ids: tuple[int, ...]
     frame: int
+    gesture: Gesture
 
     @property
     def title(self) -> str:
         """What is tried."""
-        return f"Removing {len(self.object_ids)} object{'s' * (len(self.object_ids) != 1)}"
+        return self.gesture.label
 
     def perform(self, bench: Workbench) -> Restated:
         """Do it; objects that the session has never heard of are passed over."""
-        bench.remove_objects([i for i in self.object_ids if i in bench.objects])
+        known = [i for i in self.object_ids if i in bench.objects]
+        if known:
+            with bench.step(self.gesture):
+                bench.remove_objects(known)
         return restated(bench, "removed", self.frame)
 
 
 @dataclass(frozen=True)
 class Travel(Request):
-    """Undo (``step`` -1) or redo (+1)."""
+    """Undo so many steps (negative), or redo them (positive)."""
 
-    step: int
+    steps: int
     frame: int
 
     @property
     def title(self) -> str:
         """What is tried."""
-        return "Undo" if self.step < 0 else "Redo"
+        return "Undo" if self.steps < 0 else "Redo"
 
     def perform(self, bench: Workbench) -> Restated:
-        """Do it."""
-        label = bench.undo() if self.step < 0 else bench.redo()
+        """Do as many as there are; ValueError when there is none."""
+        history, label = bench.history, ""
+        there = history.applied if self.steps < 0 else len(history.steps) - history.applied
+        if not there:
+            raise ValueError(f"there is nothing to {self.title.lower()}")
+        for _ in range(min(abs(self.steps), there)):
+            label = bench.undo() if self.steps < 0 else bench.redo()
         return restated(bench, label, self.frame)
 
 
@@ -339,12 +356,15 @@ class Propagate(Request):
         Not these (they are locked).
     direction : str
         As asked for, to be shown.
+    gesture : Gesture
+        What undo calls it.
     """
 
     legs: tuple[Leg, ...]
     objects: tuple[int, ...] | None
     excluded: tuple[int, ...]
     direction: Direction
+    gesture: Gesture = _TRACK
 
     @property
     def key(self) -> Hashable | None:

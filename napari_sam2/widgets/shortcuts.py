@@ -28,6 +28,8 @@ class Shortcut:
         Where it stands in the cheat sheet, and what it does in a few words.
     verb : callable, optional
         Where the tooltip's sentence is taken from: its docstring.
+    also : str
+        Another key; where the active layer has it for itself, it is the layer's.
     """
 
     name: str
@@ -35,11 +37,17 @@ class Shortcut:
     group: str
     title: str
     verb: Callable[..., Any] | None = None
+    also: str = ""
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The key, and the other one when there is one."""
+        return (self.key, self.also) if self.also else (self.key,)
 
     @property
     def shown(self) -> str:
-        """The key as people read it."""
-        return self.key.replace("Control", "Ctrl").replace("-", "+")
+        """The keys as people read them."""
+        return " or ".join(key.replace("Control", "Ctrl").replace("-", "+") for key in self.keys)
 
     @property
     def sentence(self) -> str:
@@ -72,8 +80,8 @@ SHORTCUTS = {
         Shortcut("stop", "H", "Track", "Halt; everything that is done stays", Controller.stop),
         Shortcut("next_doubt", "G", "Check", "Go to the next doubtful frame"),
         Shortcut("previous_doubt", "Shift-G", "Check", "Go to the previous doubtful frame"),
-        Shortcut("undo", "U", "History", "Undo", Controller.undo),
-        Shortcut("redo", "Shift-U", "History", "Redo", Controller.redo),
+        Shortcut("undo", "U", "History", "Undo", Controller.undo, "Control-Z"),
+        Shortcut("redo", "Shift-U", "History", "Redo", Controller.redo, "Control-Shift-Z"),
         Shortcut("help", "F1", "History", "This list"),
     )
 }
@@ -85,7 +93,7 @@ NAPARI_KEYS = (
     ("Space", "Hold to move and zoom"),
     ("Delete", "Delete the selected points or shapes"),
     ("[  ]", "Brush size (Paint)"),
-    ("Ctrl+Z", "Undo a brush stroke (Paint)"),
+    ("Ctrl+Z", "On a Labels layer: undo a brush stroke"),
 )
 
 
@@ -114,11 +122,11 @@ class Keys:
     def take(self) -> None:
         """Bind the keys, in place of those of another dock."""
         for name, act in self._acts.items():
-            key = SHORTCUTS[name].key
-            if key in self._bound and self._holds(key):
-                continue
-            self._bound[key] = _pressed(act, SHORTCUTS[name].title)
-            self._viewer.bind_key(key, self._bound[key], overwrite=True)
+            for key in SHORTCUTS[name].keys:
+                if key in self._bound and self._holds(key):
+                    continue
+                self._bound[key] = _pressed(act, SHORTCUTS[name].title)
+                self._viewer.bind_key(key, self._bound[key], overwrite=True)
 
     def release(self) -> None:
         """Unbind the keys that are still those of this dock."""

@@ -120,21 +120,63 @@ class PropagationState:
 
 
 @dataclass(frozen=True)
-class HistoryState:
-    """What the next undo takes back and what the next redo does again; empty text: nothing."""
+class Gesture:
+    """What the user does: one step of undo, whatever it asks the session for.
 
-    undo_label: str = ""
-    redo_label: str = ""
+    Parameters
+    ----------
+    label : str
+        A few words for the list of undo, beginning with a capital.
+    number : int
+        Requests of the same number belong together; 0: one request alone.
+    """
+
+    label: str
+    number: int = 0
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of undo: a number that stays with it, and what the user did."""
+
+    number: int
+    label: str
+
+
+@dataclass(frozen=True)
+class HistoryState:
+    """Everything that can be undone and redone.
+
+    Parameters
+    ----------
+    steps : tuple of Step
+        Oldest first.
+    applied : int
+        How many of them are in effect; the others can be redone.
+    """
+
+    steps: tuple[Step, ...] = ()
+    applied: int = 0
+
+    @property
+    def undo_label(self) -> str:
+        """What the next undo takes back; empty: nothing."""
+        return self.steps[self.applied - 1].label if self.applied else ""
+
+    @property
+    def redo_label(self) -> str:
+        """What the next redo does again; empty: nothing."""
+        return self.steps[self.applied].label if self.can_redo else ""
 
     @property
     def can_undo(self) -> bool:
         """Whether there is something to undo."""
-        return bool(self.undo_label)
+        return self.applied > 0
 
     @property
     def can_redo(self) -> bool:
         """Whether there is something to redo."""
-        return bool(self.redo_label)
+        return self.applied < len(self.steps)
 
 
 @dataclass(frozen=True)

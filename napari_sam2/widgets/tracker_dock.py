@@ -61,6 +61,7 @@ class TrackerDock(QWidget):
         self.sheet: CheatSheet | None = None
         self._keys = Keys(viewer, self._acts())
         self._lay_out()
+        self.addActions(self.history.keys)
         session.add(
             self.image, self.model, self.history, self.banner, self.objects, self.tools, self.tracking,
             self.results, self.timeline,

@@ -9,6 +9,7 @@ from napari.utils.notifications import show_info, show_warning
 
 from napari_sam2.widgets.controller import Controller
 from napari_sam2.widgets.states import Direction
+from napari_sam2.widgets.undo_stack import stack_of
 
 
 class Verbs:
@@ -70,11 +71,27 @@ class Verbs:
 
     def undo(self) -> None:
         """Undo."""
-        self.do(lambda c: c.undo())
+
+        def undo(controller: Controller) -> None:
+            stack = stack_of(controller)
+            if stack is not None and stack.canUndo():
+                stack.undo()
+            else:  # perhaps it is a prompt that is not answered yet
+                controller.undo()
+
+        self.do(undo)
 
     def redo(self) -> None:
         """Redo."""
-        self.do(lambda c: c.redo())
+
+        def redo(controller: Controller) -> None:
+            stack = stack_of(controller)
+            if stack is not None and stack.canRedo():
+                stack.redo()
+            else:
+                controller.redo()
+
+        self.do(redo)
 
     def stop(self) -> None:
         """Stop tracking."""

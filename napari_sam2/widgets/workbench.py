@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ from napari_sam2.masks import FrameMasks, mask_box
 from napari_sam2.prompts import Prompt
 from napari_sam2.session import Alternatives
 from napari_sam2.storage.exports.results import ObjectInfo, Results
-from napari_sam2.widgets.states import FrameFact, HistoryState
+from napari_sam2.widgets.states import FrameFact, Gesture, HistoryState
 
 PromptKey = tuple[int, int]  # (frame, object id)
 
@@ -85,7 +86,14 @@ class Workbench(Protocol):
 
     @property
     def history(self) -> HistoryState:
-        """What can be undone and redone."""
+        """What can be undone and redone; a propagation that is going on is the last step."""
+        ...
+
+    def step(self, gesture: Gesture) -> AbstractContextManager[None]:
+        """Make everything inside one step of undo, together with what was done of the same gesture just before.
+
+        An error takes back what was done inside.
+        """
         ...
 
     @property
@@ -106,17 +114,25 @@ class Workbench(Protocol):
         ...
 
     def put_object(self, info: ObjectInfo) -> None:
-        """Add an object, or change its name and colour."""
+        """Add an object, or change its name and colour, lock or unlock it."""
         ...
 
     def remove_objects(self, object_ids: Iterable[int]) -> None:
-        """Remove objects with all they have, as one step of undo."""
+        """Remove objects with all they have."""
         ...
 
     def propagate(
-        self, start: int | None, stop: int | None, reverse: bool, objects: Iterable[int] | None
+        self,
+        start: int | None,
+        stop: int | None,
+        reverse: bool,
+        objects: Iterable[int] | None,
+        label: str,
+        joins: bool,
     ) -> Iterator[FrameMasks]:
         """Carry objects through time, as one step of undo; closing the generator keeps what is done.
+
+        ``joins``: it is part of the last step, which is called ``label`` from now on.
 
         Yields all masks of each visited frame, also those of other objects.
         """
@@ -153,6 +169,10 @@ class Workbench(Protocol):
 
     def results(self) -> Results:
         """Return what the exports read."""
+        ...
+
+    def tidy(self) -> None:
+        """Write what could wait until nobody waits for an answer."""
         ...
 
     def close(self) -> None:

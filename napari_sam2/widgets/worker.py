@@ -21,7 +21,7 @@ from napari_sam2.widgets.requests import (
     Open,
     Opened,
     Propagate,
-    PutObject,
+    PutObjects,
     RemoveObjects,
     Reply,
     Request,
@@ -142,7 +142,7 @@ class SessionWorker:
             queue.closing = queue.stop = True
             queue.cancelled = queue.generation
             kept = (
-                item for item in queue.requests if isinstance(item[1], (SetPrompt, PutObject, RemoveObjects))
+                item for item in queue.requests if isinstance(item[1], (SetPrompt, PutObjects, RemoveObjects))
             )
             queue.requests = deque(kept)
             queue.changed.notify_all()
@@ -264,6 +264,8 @@ class SessionWorker:
         if found is None:
             self._end_march("finished")
             return
+        if march.is_fresh and self._bench is not None:
+            self._post(Reply(march.request, march.generation, self._bench.history))
         stepped = Stepped(FrameAnswer.of(found), march.done, march.total)
         self._post(Reply(march.request, march.generation, stepped))
 
@@ -323,6 +325,7 @@ class SessionWorker:
     def _idle(self) -> None:
         """Wait; when it stays quiet, encode the frames around the shown one."""
         queue = self._queue
+        self._tidy()
         with queue.changed:
             around = tuple(f for f in queue.around if f not in self._warmed)
             # Entries are never waited for with a stale decision: whoever changes the queue notifies.
@@ -337,6 +340,14 @@ class SessionWorker:
             # Nobody asked: the same error comes, with its reason, when the frame is really needed.
             _log.debug("frame %d could not be encoded ahead: %s", around[0], error)
         self._warmed.append(around[0])
+
+    def _tidy(self) -> None:
+        bench = self._bench
+        if bench is not None:
+            try:
+                bench.tidy()
+            except Exception as error:
+                self._fail(None, 0, error, "Saving")
 
     def _is_wanted(self, around: tuple[int, ...]) -> bool:
         queue = self._queue

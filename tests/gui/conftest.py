@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from napari_sam2.prompts import Prompt
 from napari_sam2.session import Alternatives
 from napari_sam2.storage.exports.results import ObjectInfo, Results
 from napari_sam2.widgets.bench_plan import BenchPlan
-from napari_sam2.widgets.states import HistoryState, Preferences
+from napari_sam2.widgets.states import Gesture, HistoryState, Preferences, Step
 
 RADIUS = 6
 # Beside the checkout, where the development data is; absent elsewhere.
@@ -65,8 +67,12 @@ class FakeBench:
         self.plan = plan
         self.n_frames, self.size = len(plan.frames), plan.frames.size
         self.said = Said()
-        self.undone: list[tuple[str, Said]] = []
-        self.done: list[tuple[str, Said]] = []
+        self.undone: list[tuple[Step, Said]] = []
+        self.done: list[tuple[Step, Said]] = []
+        self.numbers = itertools.count(1)
+        self.gesture = 0
+        self.stepping = False
+        self.tidied = 0
         self.calls: list[tuple[Any, ...]] = []
         self.threads: set[str] = set()
         self.gate = threading.Semaphore(10**6)
@@ -85,20 +91,44 @@ class FakeBench:
 
     @property
     def history(self) -> HistoryState:
-        return HistoryState(self.done[-1][0] if self.done else "", self.undone[-1][0] if self.undone else "")
+        steps = [step for step, _ in (*self.done, *reversed(self.undone))]
+        return HistoryState(tuple(steps), len(self.done))
+
+    @contextmanager
+    def step(self, gesture: Gesture) -> Iterator[None]:
+        before, done, undone, joins = self.said.copy(), list(self.done), list(self.undone), self.gesture
+        if not (gesture.number and joins == gesture.number and self.done):
+            self._push(gesture.label)
+        self.stepping = True
+        try:
+            yield
+        except BaseException:
+            self.said, self.done, self.undone = before, done, undone
+            raise
+        finally:
+            self.stepping = False
+        self.gesture = gesture.number
+
+    def _push(self, label: str) -> None:
+        self.done.append((Step(next(self.numbers), label), self.said.copy()))
+        self.undone.clear()
+        self.gesture = 0
 
     def _do(self, label: str, *call: Any) -> None:
         self.threads.add(threading.current_thread().name)
         self.calls.append((label, *call))
         if self.fail_on(label):
             raise RuntimeError(f"{label} broke")
-        self.done.append((label, self.said.copy()))
-        self.undone.clear()
+        assert self.stepping or label == "propagate", "every change is a step of undo"
+
+    def tidy(self) -> None:
+        self.tidied += 1
 
     def set_prompt(self, frame: int, object_id: int, prompt: Prompt) -> FrameMasks:
         self._do("prompt", frame, object_id, prompt)
         prompt.check(self.size)
         self.said.prompts[frame, object_id] = prompt
+        self.said.objects.setdefault(object_id, ObjectInfo(object_id))
         self.said.masks[frame, object_id] = self.disc(frame, frame, prompt)
         return self.masks(frame)
 
@@ -119,8 +149,12 @@ class FakeBench:
         self.said.masks = {k: m for k, m in self.said.masks.items() if k[1] not in ids}
         self.said.objects = {i: o for i, o in self.said.objects.items() if i not in ids}
 
-    def propagate(self, start, stop, reverse, objects) -> Iterator[FrameMasks]:
+    def propagate(self, start, stop, reverse, objects, label, joins) -> Iterator[FrameMasks]:
         self._do("propagate", start, stop, reverse, tuple(objects))
+        if joins and self.done:
+            self.done[-1] = (Step(self.done[-1][0].number, label), self.done[-1][1])
+        else:
+            self._push(label)
         for frame in range(start, stop - 1, -1) if reverse else range(start, stop + 1):
             self.gate.acquire()
             if self.fail_on(f"frame {frame}"):
@@ -182,18 +216,19 @@ class FakeBench:
     def undo(self) -> str:
         if not self.done:
             raise ValueError("there is nothing to undo")
-        label, before = self.done.pop()
-        self.undone.append((label, self.said))
+        step, before = self.done.pop()
+        self.undone.append((step, self.said))
         self.said = before
-        return label
+        self.gesture = 0
+        return step.label
 
     def redo(self) -> str:
         if not self.undone:
             raise ValueError("there is nothing to redo")
-        label, after = self.undone.pop()
-        self.done.append((label, self.said.copy()))
+        step, after = self.undone.pop()
+        self.done.append((step, self.said.copy()))
         self.said = after
-        return label
+        return step.label
 
     def results(self) -> Results:
         return Results(self.size, self.n_frames, self.masks, tuple(self.objects.values()))

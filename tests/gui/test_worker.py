@@ -27,6 +27,7 @@ from napari_sam2.widgets.requests import (
     SetPrompt,
     Stepped,
 )
+from napari_sam2.widgets.states import HistoryState, Step
 from napari_sam2.widgets.worker import SessionWorker
 
 CLICK = Prompt((PointPrompt(5, 5),))
@@ -219,15 +220,23 @@ class Track:
         self.n_frames = n_frames
         self.visited = []
         self.open = 0
+        self.labels = []
 
-    def propagate(self, start, stop, reverse, objects):
+    def propagate(self, start, stop, reverse, objects, label, joins):
         self.open += 1
+        self.labels[-1 if joins else len(self.labels) :] = [label]
         try:
             for frame in range(start, stop - 1, -1) if reverse else range(start, stop + 1):
                 self.visited.append(frame)
                 yield FrameMasks.empty(frame, (4, 4))
         finally:
             self.open -= 1
+
+
+    @property
+    def history(self):
+        steps = tuple(Step(n, label) for n, label in enumerate(self.labels))
+        return HistoryState(steps, len(steps))
 
 
 def march(bench, *legs, objects=None, excluded=()):
@@ -293,6 +302,35 @@ def test_a_prompt_on_a_finished_leg_brings_that_leg_back_at_the_end():
     run(m)
     assert bench.visited[:7] == [5, 6, 7, 8, 9, 5, 4]
     assert bench.visited[7:] == [3, 2, 1, 0, 5, 6, 7, 8, 9]
+
+
+def test_all_legs_and_stretches_are_one_step_of_undo():
+    bench = Track([(5, 1)], 10)
+    m = march(bench, Leg(None, None, False), Leg(None, None, True))
+    run(m, 2)
+    assert m.is_fresh is False
+    m.pause()
+    run(m, 1)
+    assert m.is_fresh
+    run(m)
+    assert bench.labels == ["Track"]
+
+
+def test_what_is_done_meanwhile_and_the_tracking_after_it_are_one_step():
+    bench = Track([(0, 1)], 10)
+    m = march(bench)
+    run(m, 3)
+    for label in ("Point on object 1", "Box on object 1"):
+        m.pause()
+        bench.labels.append(label)
+        run(m, 2)
+    m.pause()
+    run(m)
+    assert bench.labels == [
+        "Track",
+        "Point on object 1, and tracking on",
+        "Box on object 1, and tracking on",
+    ]
 
 
 def test_objects_can_be_chosen_and_excluded():

@@ -18,11 +18,12 @@ Color = tuple[int, int, int]
 
 @dataclass(frozen=True)
 class ObjectInfo:
-    """One object: its id (the label value), the name that the user gave it, and its colour (8-bit RGB)."""
+    """One object: its id (the label value), its name and colour (8-bit RGB), and whether it may not be changed."""
 
     object_id: int
     name: str = ""
     color: Color | None = None
+    locked: bool = False
 
     @property
     def title(self) -> str:
