@@ -24,8 +24,8 @@ from napari_sam2.model.tensors import ImageFeatures, PromptTensors
 from napari_sam2.model.two_way import TwoWayBlock
 from napari_sam2.session.compute import Compute
 
-# More points at once leave the caches of a CPU.
-POINTS_AT_ONCE = 2
+# Image tokens times channels of the points that are decoded at once; more leave the caches of a CPU.
+VALUES_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,8 +89,10 @@ class GridDecoder:
         """
         side = 4 * self._side
         logits, ious = torch.empty(len(points), 3, side, side), torch.empty(len(points), 3)
-        for low in range(0, len(points), POINTS_AT_ONCE):
-            part = slice(low, low + POINTS_AT_ONCE)
+        # Two points of the largest networks share what is read for one, small networks many points what is called.
+        at_once = max(2, VALUES_AT_ONCE // self._image.numel())
+        for low in range(0, len(points), at_once):
+            part = slice(low, low + at_once)
             logits[part], ious[part] = self._compute.run(self._decode, points[part], labels[part])
         return logits, ious
 
