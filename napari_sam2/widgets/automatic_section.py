@@ -335,13 +335,12 @@ class AutomaticSection(QWidget):
             show_info("There is no mask to be tracked: " + (self.choice.summary() or "find masks first."))
             return ()
         frame = self.choice.frame
-        controller.prompts.set_masks({i: np.asarray(mask) for i, mask in masks.items()}, frame)
+        many = f"{len(masks)} object{'s' * (len(masks) != 1)}"
+        with controller.gesture(f"Add {many} from Auto-mask, frame {frame}"):
+            controller.prompts.set_masks({i: np.asarray(mask) for i, mask in masks.items()}, frame)
         self._forget()
         self._show_state()
-        many = "s" * (len(masks) != 1)
-        show_info(
-            f"{len(masks)} object{many} on frame {frame}: track them in SAM2 Tracker, or press . there."
-        )
+        show_info(f"{many} on frame {frame}: track them in SAM2 Tracker, or press . there.")
         return tuple(masks)
 
     def _forget(self) -> None:

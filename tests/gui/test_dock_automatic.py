@@ -92,6 +92,30 @@ def test_find_filter_drop_and_track(qtbot, world):
 
 
 @pytest.mark.gui
+def test_what_is_handed_over_is_one_step_of_undo(qtbot, world):
+    _, _, section, c, _ = world
+    found(qtbot, section)
+    press_button(qtbot, section.track)
+    qtbot.waitUntil(lambda: c.status.phase == "ready" and c.history.can_undo, timeout=WAIT)
+    count, labels = len(c.objects), c.results.labels(0).copy()
+    prompts = c.prompts.all
+    assert count == len(prompts) >= 4
+    assert c.history.undo_label == f"Add {count} objects from Auto-mask, frame 0"
+
+    c.undo()
+    qtbot.waitUntil(lambda: c.history.can_redo and c.status.phase == "ready", timeout=WAIT)
+    assert not c.history.can_undo
+    assert not c.prompts.all
+    assert len(c.objects) == 0
+    assert not c.results.labels(0).any()
+
+    c.redo()
+    qtbot.waitUntil(lambda: not c.history.can_redo and c.status.phase == "ready", timeout=WAIT)
+    assert c.prompts.all == prompts
+    np.testing.assert_array_equal(c.results.labels(0), labels)
+
+
+@pytest.mark.gui
 def test_a_search_is_stopped_and_a_region_restricts_it(qtbot, world):
     viewer, dock, section, c, masks = world
     section._take(section.choice.options.changed(points_per_side=24, points_per_batch=16))
