@@ -1,6 +1,7 @@
 """Masks of one frame become objects of a video: seeding, newcomers, everything, stacks and files."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from napari_sam2.automatic import (
     tracking,
 )
 from napari_sam2.automatic import files as files_module
-from napari_sam2.masks import Rle, decode_rle
+from napari_sam2.masks import FrameMasks, Rle, decode_rle
 from napari_sam2.session.sources import ArrayFrames
 from napari_sam2.session.video import VideoSession
 from tests.automatic.toy import DiscSession, discs
@@ -116,6 +117,52 @@ def test_track_everything_with_newcomers(session, disc_finder):
     assert any((session.prompts[2, i].mask.array()[75, 60]) for i in asked[2][2:])
     with pytest.raises(ValueError, match="newcomers_every must not be negative"):
         next(track_everything(session, OPTIONS, newcomers_every=-1))
+
+
+class StillSession:
+    """A session in which every object stays where it was prompted, on the frames that it was carried to."""
+
+    def __init__(self, frames):
+        self.frames, self.size = frames, SIZE
+        self.compute = SimpleNamespace(model=None)
+        self.prompts, self.carried, self.calls = {}, {}, []
+
+    @property
+    def object_ids(self):
+        return tuple(sorted({i for _, i in self.prompts}))
+
+    def set_prompt(self, frame, object_id, prompt):
+        self.prompts[frame, object_id] = prompt
+        self.carried.setdefault(frame, {})[object_id] = prompt.mask.array()
+
+    def masks(self, frame):
+        here = self.carried.get(frame, {})
+        ids = self.object_ids
+        masks = np.array([here.get(i, np.zeros(SIZE, bool)) for i in ids]).reshape(-1, *SIZE)
+        ones = np.ones(len(ids), np.float32)
+        return FrameMasks(frame, ids, masks, ones, ones, ones > 0)
+
+    def propagate(self, start, stop):
+        self.calls.append((start, stop))
+        for frame in range(start, stop + 1):
+            for object_id in self.object_ids:
+                first, prompt = next((f, p) for (f, i), p in self.prompts.items() if i == object_id)
+                if frame >= first:
+                    self.carried.setdefault(frame, {})[object_id] = prompt.mask.array()
+            yield self.masks(frame)
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_only_what_is_new_becomes_a_newcomer(disc_finder, every):
+    """Objects are followed onto a frame before newcomers are looked for there: else all would be found again."""
+    still = discs(SIZE, (30, 30, 12), (90, 30, 14))
+    more = discs(SIZE, (30, 30, 12), (90, 30, 14), (60, 75, 13))
+    session = StillSession(ArrayFrames([still, still, more, more, more]))
+    seen = [masks.frame for masks in track_everything(session, OPTIONS, newcomers_every=every)]
+    assert seen == [0, 1, 2, 3, 4]  # each once, in order
+    appeared = {1: 2, 2: 2, 3: 3}[every]
+    assert sorted(session.prompts) == [(0, 1), (0, 2), (appeared, 3)]
+    assert session.prompts[appeared, 3].mask.array()[75, 60]
 
 
 def test_nothing_to_track_is_no_error(model):
