@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Literal
 
 from napari_sam2.prompts import MaskPrompt, PointPrompt
 from napari_sam2.storage.exports.results import Color
 from napari_sam2.widgets.controller_events import Desk
-from napari_sam2.widgets.layers import itself
+from napari_sam2.widgets.layers import itself, note_project, projects_of
 from napari_sam2.widgets.layers_labels import PaintLink
 from napari_sam2.widgets.layers_marks import Mark, PromptKey
 from napari_sam2.widgets.layers_points import PointsLink
@@ -42,6 +43,7 @@ class PromptLayers:
         self._left_painted: dict[PromptKey, MaskPrompt] = {}
         self._colors: Mapping[int, Color] = {}
         self._defaults = (1, True)
+        self._project = ""
 
     @property
     def layers(self) -> tuple[Any, ...]:
@@ -139,6 +141,16 @@ class PromptLayers:
             else:
                 link.write(replaced, marks if first else [])
 
+    def belong_to(self, project: str) -> None:
+        """Read the layers again that were used with a project earlier, and note that these are used with it."""
+        self._project = project
+        for layer in self._desk.viewer.layers:
+            if project in projects_of(layer) and id(layer) not in self._links:
+                with suppress(TypeError, ValueError):  # it was changed since, or is about another plane
+                    self.attach(layer)
+        for link in self._links.values():
+            self._note(link)
+
     def set_defaults(self, object_id: int, positive: bool) -> None:
         """Tell all layers which object and sign new marks get."""
         self._defaults = (object_id, positive)
@@ -159,12 +171,14 @@ class PromptLayers:
     def rebase(self) -> None:
         """Read the same layers with another geometry; those that do not fit any more are let go."""
         layers = self.layers
+        self._project = ""
         self.close()
         for layer in layers:
             try:
                 self.attach(layer)
             except ValueError as error:
-                self._desk.report("Reading prompts", str(error))
+                if not projects_of(layer):  # the others come back with the project that they are about
+                    self._desk.report("Reading prompts", str(error))
 
     def close(self) -> None:
         """Stop listening; layers stay."""
@@ -183,8 +197,13 @@ class PromptLayers:
             return ShapesLink(layer, desk.image, desk.geometry, self._on_change)
         return PaintLink(layer, desk.image, desk.geometry, self._on_change, lambda: desk.frame)
 
+    def _note(self, link: Link) -> None:
+        if self._project:
+            note_project(link.layer, self._project)
+
     def _adopt(self, kind: LayerKind, link: Link) -> None:
         self._links[id(link.layer)] = link
+        self._note(link)
         self._firsts.setdefault(kind, id(link.layer))
         link.restyle(self._colors)
         self.set_defaults(*self._defaults)

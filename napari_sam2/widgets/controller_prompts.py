@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -196,6 +197,12 @@ class Prompts:
             self._sync()
         finally:
             self._syncing = False
+
+    def opened(self, project: Path | None) -> None:
+        """Read the layers that were used with a project before."""
+        if project is not None:
+            self._layers.belong_to(str(project))
+            self.refresh()
 
     def restate(self, prompts: Mapping[PromptKey, Prompt], overwrite: bool, generation: int) -> None:
         """Take over the prompts of the session.

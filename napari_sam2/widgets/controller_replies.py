@@ -135,6 +135,7 @@ class Replies:
         desk.events.project.emit(self.project)
         self._timeline.forget()
         self._results.open(opened.read, opened.path)
+        self._prompts.opened(opened.path)
         infos = {**self._objects.infos, **opened.restated.objects}
         known = opened.restated.objects
         desk.ready = True

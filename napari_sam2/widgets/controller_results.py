@@ -18,7 +18,7 @@ from napari_sam2.widgets.controller_events import Desk
 from napari_sam2.widgets.controller_objects import Objects
 from napari_sam2.widgets.exporting import ExportCancelled, Exporter
 from napari_sam2.widgets.layers import placed_like
-from napari_sam2.widgets.layers_labels import ResultsLink
+from napari_sam2.widgets.layers_labels import ResultsLink, results_layer_of
 
 Labels = NDArray[np.uint16]
 
@@ -55,14 +55,7 @@ class Results:
 
     def ensure_layer(self) -> Any:
         """Return the Labels layer of the results, adding it when there is none."""
-        if self._link is None:
-            desk = self._desk
-            name = f"SAM 2 objects – {desk.image.name}"
-            self._link = ResultsLink(desk.viewer, desk.image, desk.geometry, self._saved, self._on_edit, name)
-            self._link.belongs_to(self._path)
-            self._style = None
-            self.restyle()
-        return self._link.layer
+        return (self._link or self._show_on(None)).layer
 
     def labels(self, frame: int) -> Labels:
         """Return the label image (H, W) that is shown on a frame; do not change it."""
@@ -133,6 +126,11 @@ class Results:
         if self._link is not None:
             self._link.belongs_to(project)
             self._link.forget()
+        elif project is not None:
+            desk = self._desk
+            found = results_layer_of(desk.viewer, desk.image, desk.geometry, project)
+            if found is not None:
+                self._show_on(found)
 
     def put(self, frame: int, labels: Labels) -> None:
         """Show new labels of a frame."""
@@ -162,7 +160,7 @@ class Results:
         """Let go of the layer when it was deleted; results stay and come back with :meth:`ensure_layer`."""
         if self._link is None or self._link.layer is not layer:
             return False
-        self._link.close()
+        self._link.close(self._read)
         self._link = None
         return True
 
@@ -175,9 +173,19 @@ class Results:
     def close(self) -> None:
         """Stop listening; the layer stays."""
         if self._link is not None:
-            self._link.close()
+            self._link.close(self._read)
 
     # -- inside ------------------------------------------------------------------------------------------
+
+    def _show_on(self, layer: Any) -> ResultsLink:
+        desk = self._desk
+        name = f"SAM 2 objects – {desk.image.name}"
+        link = ResultsLink(desk.viewer, desk.image, desk.geometry, self._saved, self._on_edit, name, layer)
+        self._link = link
+        link.belongs_to(self._path)
+        self._style = None
+        self.restyle()
+        return link
 
     def _saved(self, frame: int) -> Labels:
         return self._blank if self._read is None else self._read(frame)

@@ -20,6 +20,7 @@ from napari_sam2.widgets.layers_geometry import Geometry, Reduction, default_tra
 OBJECT_COLUMN = "object_id"
 SIGN_COLUMN = "positive"
 PROJECT_KEY = "napari_sam2_project"  # in the metadata of layers that belong to a project
+_PROMPTS_KEY = "napari_sam2_prompts"  # in the metadata of layers of prompts
 _TIME_NAMES = ("t", "time", "frame", "frames")
 
 
@@ -223,6 +224,17 @@ def placed_like(layer: Any) -> dict[str, Any]:
     """Return the arguments that put a new layer of as many axes where ``layer`` is."""
     names = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
     return {name: getattr(layer, name) for name in names if getattr(layer, name, None) is not None}
+
+
+def projects_of(layer: Any) -> tuple[str, ...]:
+    """Return the projects in which a layer of prompts was used; a copy of such a layer was used in none."""
+    ident, projects = layer.metadata.get(_PROMPTS_KEY, (0, ()))
+    return tuple(projects) if ident == id(layer) else ()
+
+
+def note_project(layer: Any, project: str) -> None:
+    """Remember that a layer of prompts is used in a project."""
+    layer.metadata[_PROMPTS_KEY] = (id(layer), tuple(dict.fromkeys((*projects_of(layer), project))))
 
 
 def frame_shown(viewer: Any, image: Any, geometry: Geometry) -> int:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 Frame = NDArray[np.uint16]
 _KEPT_BYTES = 256 * 2**20
+_COPIED_BYTES = 4 * 2**30
 
 
 class FrameArray:
@@ -74,6 +75,20 @@ class FrameArray:
         self._kept.move_to_end(frame)
         while len(self._kept) > self._room:
             self._kept.popitem(last=False)
+
+    def serve(self, read: Callable[[int], Frame], write: Callable[[int, Frame], None] | None = None) -> None:
+        """Take the labels from elsewhere from now on, and tell somebody else what is painted."""
+        self._read, self._write = read, write
+        self.forget()
+
+    def __deepcopy__(self, memo: object) -> NDArray[np.uint16]:
+        """Return the labels as they are now: what napari duplicates is no longer ours."""
+        if self.nbytes > _COPIED_BYTES:
+            raise ValueError(
+                f"a copy of these labels would take {self.nbytes / 2**30:.1f} GiB of memory: "
+                "write them into a file instead (Export)"
+            )
+        return np.array(self[...])
 
     def forget(self) -> None:
         """Read every frame anew when it is looked at."""

@@ -239,6 +239,8 @@ class ResultsLink:
         ``on_edit(frame, labels)`` after the user painted, erased or filled there.
     name : str
         Of the layer.
+    layer : Labels, optional
+        One of an earlier session, to be gone on with.
     """
 
     def __init__(
@@ -249,15 +251,21 @@ class ResultsLink:
         read: Callable[[int], Labels],
         on_edit: Callable[[int, Labels], None],
         name: str,
+        layer: Any = None,
     ) -> None:
         self._on_edit = on_edit
         self._edited: dict[int, Labels] = {}
         self._writing = False
-        self.array = FrameArray(geometry.result_shape, geometry.travel_axis, read, self._edited.__setitem__)
-        active = viewer.layers.selection.active
-        self.layer = viewer.add_labels(self.array, name=name, opacity=0.5, **placed_on_plane(image, geometry))
-        if active is not None:  # the tool in the user's hand stays there: the next click is a prompt, too
-            viewer.layers.selection.active = active
+        self.layer = layer
+        if layer is None:
+            array = FrameArray(geometry.result_shape, geometry.travel_axis, read)
+            active = viewer.layers.selection.active
+            self.layer = viewer.add_labels(array, name=name, opacity=0.5, **placed_on_plane(image, geometry))
+            if active is not None:  # the tool in the user's hand stays there: the next click is a prompt, too
+                viewer.layers.selection.active = active
+        self.array: FrameArray = self.layer.data
+        self.array.serve(read, self._edited.__setitem__)
+        self.layer.editable = True
         self._watch = PaintWatch(self.layer, self._on_painted)
 
     def belongs_to(self, project: Path | None) -> None:
@@ -294,9 +302,12 @@ class ResultsLink:
         """Give every object its colour; hidden ones are transparent."""
         self.layer.colormap = label_colors(colors, hidden)
 
-    def close(self) -> None:
-        """Stop listening; the layer stays as it is."""
+    def close(self, read: Callable[[int], Labels] | None) -> None:
+        """Let the layer show what ``read`` gives, for good; nobody would notice what is painted on it now."""
         self._watch.close()
+        self.layer.editable = False
+        if read is not None:
+            self.array.serve(read)
 
     def _on_painted(self) -> None:
         if self._writing or not self._edited:
@@ -305,6 +316,15 @@ class ResultsLink:
         self._edited.clear()
         for frame, labels in edited.items():
             self._on_edit(frame, labels)
+
+
+def results_layer_of(viewer: Any, image: Any, geometry: Geometry, project: Path) -> Any:
+    """Return the layer in which an earlier session showed this project here; None when there is none."""
+    for layer in viewer.layers:
+        mine = layer.metadata.get(PROJECT_KEY) == str(project) and isinstance(layer.data, FrameArray)
+        if mine and layer.data.shape == geometry.result_shape and _is_placed(layer, image, geometry):
+            return layer
+    return None
 
 
 def label_colors(colors: Mapping[int, Color], hidden: Iterable[int]) -> DirectLabelColormap:
@@ -345,6 +365,15 @@ def _check_place(layer: Any, image: Any, geometry: Geometry) -> None:
         raise ValueError(
             f"{layer.name!r} lies elsewhere than the image: give it the translation of the image"
         )
+
+
+def _is_placed(layer: Any, image: Any, geometry: Geometry) -> bool:
+    """Whether a layer of the shape of the results lies where they do."""
+    if layer.ndim != geometry.ndim:
+        return False
+    steps, corner = geometry.result_place
+    way = way_between(layer, image)
+    return np.allclose(way.matrix, np.diag(steps), atol=1e-6) and np.allclose(way.offset, corner, atol=0.01)
 
 
 def _adapted(layer: Any, geometry: Geometry) -> FrameArray:

@@ -24,6 +24,11 @@ class March:
     bench : Workbench
         The session.
 
+    Attributes
+    ----------
+    total : int
+        Frames that are done or still to do.
+
     Raises
     ------
     ValueError
@@ -41,16 +46,13 @@ class March:
         self._number = 0  # of its step of undo, as far as it is one of its own
         self._began = self._told = False
         self.is_fresh = False  # whether the last step was the first of a stretch: the history changed
-        self.done = 0
+        self._visited: set[int] = set()
+        self.total = len(self._planned())
 
     @property
-    def total(self) -> int:
-        """Frames that are done or still to do."""
-        left = sum(_length(leg) for leg in self._legs)
-        if self._legs and self._position is not None:
-            first = self._legs[0]
-            left -= abs(self._position - _start(first)) + 1
-        return self.done + max(left, 0)
+    def done(self) -> int:
+        """Frames that are done: each counts once, however often it is visited."""
+        return len(self._visited)
 
     def step(self) -> FrameMasks | None:
         """Do one frame; None when all is done."""
@@ -63,11 +65,12 @@ class March:
                 self.is_fresh = self._note_step()
             if found is not None:
                 self._position = found.frame
-                self.done += 1
+                self._visited.add(found.frame)
                 return found
             self.pause()
             self._finished.append(self._legs.popleft())
             self._position = None
+            self.total = len(self._visited | self._planned())
         return None
 
     def pause(self) -> None:
@@ -85,12 +88,18 @@ class March:
                 again = Leg(self._reach(leg, frame, object_id), leg.stop, leg.reverse)
                 if again not in self._legs:
                     self._legs.append(again)
+                    self._visited -= _frames(again)
         if self._legs and self._position is not None:
             leg = self._legs[0]
             start = self._reach(leg, frame, object_id) if _contains(leg, frame) else self._position
             if _is_before(leg, start, self._position):
                 self._legs[0] = Leg(start, leg.stop, leg.reverse)
                 self._position = None
+                self._visited -= _frames(self._legs[0])
+        self.total = len(self._visited | self._planned())
+
+    def _planned(self) -> set[int]:
+        return set[int]().union(*(_frames(leg) for leg in self._legs))
 
     def _begin(self) -> Iterator[FrameMasks] | None:
         objects = self._objects()
@@ -165,8 +174,9 @@ def _stop(leg: Leg) -> int:
     return leg.stop
 
 
-def _length(leg: Leg) -> int:
-    return abs(_stop(leg) - _start(leg)) + 1
+def _frames(leg: Leg) -> set[int]:
+    low, high = sorted((_start(leg), _stop(leg)))
+    return set(range(low, high + 1))
 
 
 def _contains(leg: Leg, frame: int) -> bool:

@@ -253,10 +253,23 @@ def run(marching, steps=None):
 def test_march_visits_every_frame_once_and_knows_how_many():
     bench = Track([(3, 1)], 10)
     m = march(bench, Leg(None, None, False), Leg(None, None, True))
-    assert m.total == 11
+    assert m.total == 10
+    run(m, 7)
+    assert (m.done, m.total) == (7, 10)
     run(m)
     assert bench.visited == [3, 4, 5, 6, 7, 8, 9, 3, 2, 1, 0]
-    assert (m.done, m.total, bench.open) == (11, 11, 0)
+    assert (m.done, m.total, bench.open) == (10, 10, 0)
+
+
+def test_what_is_visited_again_is_not_done_meanwhile():
+    bench = Track([(0, 1)], 10)
+    m = march(bench)
+    run(m, 6)
+    bench.prompts[3, 2] = CLICK
+    m.prompted(3, 2)
+    assert (m.done, m.total) == (3, 10)
+    run(m)
+    assert (m.done, m.total) == (10, 10)
 
 
 def test_pausing_goes_on_with_the_next_frame():
