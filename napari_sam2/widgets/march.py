@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 from napari_sam2.masks import FrameMasks
 from napari_sam2.widgets.requests import Leg, Propagate
@@ -119,7 +120,8 @@ class March:
             if history.steps[history.applied - 1].number != self._number and not label.endswith(_ON):
                 label += _ON
         self._told = False
-        return self._bench.propagate(start, leg.stop, leg.reverse, objects, label, joins)
+        gesture = replace(self.request.gesture, label=label)
+        return self._bench.propagate(start, leg.stop, leg.reverse, objects, gesture, joins)
 
     def _note_step(self) -> bool:
         """Look, after the first frame of a stretch, which step of undo it is."""

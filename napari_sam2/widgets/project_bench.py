@@ -100,10 +100,12 @@ class ProjectBench:
     @contextmanager
     def step(self, gesture: Gesture) -> Iterator[None]:
         """Make everything inside one step of undo, together with what was done of the same gesture just before."""
-        joins = gesture.number != 0 and self._done == (gesture.number, self._top)
-        with self._session.step(gesture.label, joins):
+        with self._session.step(gesture.label, self._joins(gesture)):
             yield
         self._done = (gesture.number, self._top)
+
+    def _joins(self, gesture: Gesture) -> bool:
+        return gesture.number != 0 and self._done == (gesture.number, self._top)
 
     @property
     def _top(self) -> int:
@@ -148,11 +150,12 @@ class ProjectBench:
         stop: int | None,
         reverse: bool,
         objects: Iterable[int] | None,
-        label: str,
+        gesture: Gesture,
         joins: bool,
     ) -> Iterator[FrameMasks]:
         """Carry objects through time, as one step of undo; yields all masks of each visited frame."""
-        steps: Any = self._session.propagate(start, stop, reverse, objects, label, joins)
+        joins = joins or self._joins(gesture)
+        steps: Any = self._session.propagate(start, stop, reverse, objects, gesture.label, joins)
         with closing(steps):
             for found in steps:
                 others = set(self._session.objects) - set(found.object_ids)

@@ -127,12 +127,13 @@ class Workbench(Protocol):
         stop: int | None,
         reverse: bool,
         objects: Iterable[int] | None,
-        label: str,
+        gesture: Gesture,
         joins: bool,
     ) -> Iterator[FrameMasks]:
         """Carry objects through time, as one step of undo; closing the generator keeps what is done.
 
-        ``joins``: it is part of the last step, which is called ``label`` from now on.
+        ``joins``: it is part of the last step, which is called as the gesture is from now on. So it is, too, when
+        that step is of the same gesture.
 
         Yields all masks of each visited frame, also those of other objects.
         """

@@ -149,12 +149,12 @@ class FakeBench:
         self.said.masks = {k: m for k, m in self.said.masks.items() if k[1] not in ids}
         self.said.objects = {i: o for i, o in self.said.objects.items() if i not in ids}
 
-    def propagate(self, start, stop, reverse, objects, label, joins) -> Iterator[FrameMasks]:
+    def propagate(self, start, stop, reverse, objects, gesture, joins) -> Iterator[FrameMasks]:
         self._do("propagate", start, stop, reverse, tuple(objects))
-        if joins and self.done:
-            self.done[-1] = (Step(self.done[-1][0].number, label), self.done[-1][1])
+        if self.done and (joins or self.gesture == gesture.number != 0):
+            self.done[-1] = (Step(self.done[-1][0].number, gesture.label), self.done[-1][1])
         else:
-            self._push(label)
+            self._push(gesture.label)
         for frame in range(start, stop - 1, -1) if reverse else range(start, stop + 1):
             self.gate.acquire()
             if self.fail_on(f"frame {frame}"):

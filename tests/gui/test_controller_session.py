@@ -99,7 +99,7 @@ def test_everything_is_in_the_project_and_comes_back(start, sample):
     for t in range(FRAMES):
         np.testing.assert_array_equal(again.results.labels(t), shown[t])
     again.wait(until=lambda: again.objects.state(first_objects(sample)[0][0]).present == 4, timeout=60)
-    assert again.history.undo_label == "Propagate"
+    assert again.history.undo_label == "Track forward"
     again.undo()
     again.wait()
     assert not again.results.labels(2).any()

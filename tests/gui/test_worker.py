@@ -222,9 +222,9 @@ class Track:
         self.open = 0
         self.labels = []
 
-    def propagate(self, start, stop, reverse, objects, label, joins):
+    def propagate(self, start, stop, reverse, objects, gesture, joins):
         self.open += 1
-        self.labels[-1 if joins else len(self.labels) :] = [label]
+        self.labels[-1 if joins else len(self.labels) :] = [gesture.label]
         try:
             for frame in range(start, stop - 1, -1) if reverse else range(start, stop + 1):
                 self.visited.append(frame)
