@@ -174,8 +174,7 @@ class AutomaticResult:
                 f"object ids must be from 1 to {np.iinfo(out.dtype).max} to be drawn as {out.dtype}"
             )
         for index in self.drawing_order(order):
-            for rows, columns in self.masks[index].runs.pixels():
-                out[rows, columns] = ids[index]
+            self.masks[index].runs.paint(out, ids[index])
         return out
 
     def frame_masks(self, frame: int = 0, first_id: int = 1) -> FrameMasks:

@@ -12,8 +12,8 @@ from pycocotools import mask as coco
 
 from napari_sam2.masks import Rle
 
-# Pixels that are addressed one by one at a time.
-_PAINT_PIXELS = 1 << 22
+# Pixels that are unpacked at a time.
+_PIECE_PIXELS = 1 << 22
 Piece = tuple[NDArray[np.bool_], int, int]
 
 
@@ -75,33 +75,38 @@ class Runs:
 
     def crop(self) -> Piece:
         """Return the mask inside its box, bool (h, w), and the box's left and upper edge; 0 × 0 when empty."""
-        box = self.box
-        if box is None:
+        pieces = list(self.pieces())
+        if not pieces:
             return np.zeros((0, 0), bool), 0, 0
-        x0, y0, x1, y1 = box
-        shape = (x1 - x0, y1 - y0)
-        change = np.zeros(shape[0] * shape[1] + 1, np.int8)
-        starts, ends = self._starts_and_ends()
-        for pixels, step in ((starts, 1), (ends - 1, -1)):
-            column, row = np.divmod(pixels, self.size[0])
-            np.add.at(change, (column - x0) * shape[1] + row - y0 + (step < 0), step)
-        inside = np.cumsum(change[:-1], dtype=np.int8).view(bool)
-        return inside.reshape(shape).T, x0, y0
+        inside = pieces[0][0] if len(pieces) == 1 else np.concatenate([mask.T for mask, _, _ in pieces]).T
+        return inside, pieces[0][1], pieces[0][2]
 
     def decode(self) -> NDArray[np.bool_]:
         """Return the whole mask, bool (H, W)."""
         out = np.zeros(self.size, bool)
-        inside, x0, y0 = self.crop()
-        out[y0 : y0 + inside.shape[0], x0 : x0 + inside.shape[1]] = inside
+        self.paint(out, True)
         return out
 
-    def pixels(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """Yield the mask's pixels as (rows, columns), a bounded number at a time."""
-        for starts, ends in self._pieces():
-            lengths = ends - starts
-            offsets = np.repeat(starts - (np.cumsum(lengths) - lengths), lengths)
-            index = offsets + np.arange(len(offsets))
-            yield index % self.size[0], index // self.size[0]
+    def paint(self, image: NDArray[Any], value: int) -> None:
+        """Write a value into an image (H, W), wherever the mask is."""
+        for mask, x0, y0 in self.pieces():
+            part = image[y0 : y0 + mask.shape[0], x0 : x0 + mask.shape[1]]
+            np.copyto(part, image.dtype.type(value), where=mask)
+
+    def pieces(self) -> Iterator[Piece]:
+        """Yield the box of the mask in strips of whole columns of the box: (mask, x0, y0), from left to right."""
+        box = self.box
+        if box is None:
+            return
+        x0, y0, x1, y1 = box
+        height, edges = self.size[0], self.edges()
+        step = max(1, _PIECE_PIXELS // height)
+        for left in range(x0, x1, step):
+            right = min(left + step, x1)
+            first, last = np.searchsorted(edges, [left * height, right * height], side="right")
+            cuts = np.concatenate([[left * height], edges[first:last], [right * height]])
+            flat = np.repeat(np.arange(first, last + 1) % 2 == 1, np.diff(cuts))
+            yield flat.reshape(-1, height)[:, y0:y1].T, left, y0
 
     def contains(self, x: int, y: int) -> bool:
         """Tell whether a pixel of the frame belongs to the mask."""
@@ -113,20 +118,6 @@ class Runs:
     def _starts_and_ends(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         edges = self.edges()
         return edges[::2], edges[1::2]
-
-    def _pieces(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        done = 0
-        starts, ends = self._starts_and_ends()
-        total = np.cumsum(ends - starts)
-        while done < len(starts):
-            before = int(total[done - 1]) if done else 0
-            stop = max(done + 1, int(np.searchsorted(total, before + _PAINT_PIXELS, side="right")))
-            if stop == done + 1 and int(total[done]) - before > _PAINT_PIXELS:
-                for low in range(int(starts[done]), int(ends[done]), _PAINT_PIXELS):
-                    yield np.array([low]), np.array([min(low + _PAINT_PIXELS, int(ends[done]))])
-            else:
-                yield starts[done:stop], ends[done:stop]
-            done = stop
 
 
 def runs_of(mask: NDArray[np.bool_], size: tuple[int, int] | None = None, x0: int = 0, y0: int = 0) -> Runs:

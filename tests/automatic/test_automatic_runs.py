@@ -28,12 +28,6 @@ def test_everything_agrees_with_the_array(mask):
     assert runs.rle() == encode_rle(mask)
     packed = coco.frPyObjects({"size": list(mask.shape), "counts": runs.counts()}, *mask.shape)
     assert packed["counts"].decode() == encode_rle(mask).counts
-    rows, columns = (
-        (np.concatenate(part) if len(part) else [] for part in zip(*runs.pixels()))
-        if mask.any()
-        else ([], [])
-    )
-    assert sorted(zip(rows, columns)) == sorted(zip(*np.nonzero(mask)))
     assert [
         [runs.contains(x, y) for x in range(mask.shape[1])] for y in range(mask.shape[0])
     ] == mask.tolist()
@@ -90,15 +84,19 @@ def test_contains_outside_the_frame():
     assert not any(runs.contains(x, y) for x, y in [(-1, 0), (0, -1), (3, 0), (0, 2)])
 
 
-@pytest.mark.parametrize("limit", [1, 5, 1000])
-def test_pixels_come_in_bounded_parts(monkeypatch, limit):
-    monkeypatch.setattr(runs_module, "_PAINT_PIXELS", limit)
+@pytest.mark.parametrize("limit", [1, 40, 1000])
+def test_pieces_are_bounded_strips_of_the_box(monkeypatch, limit):
+    monkeypatch.setattr(runs_module, "_PIECE_PIXELS", limit)
     mask = np.random.default_rng(3).random((17, 9)) > 0.4
     mask[:, 4] = True
-    parts = list(runs_of(mask).pixels())
-    # A part may be one short run longer than the limit allows, never two.
-    assert max(len(rows) for rows, _ in parts) <= max(limit, 1)
-    again = np.zeros_like(mask)
-    for rows, columns in parts:
-        again[rows, columns] = True
-    assert (again == mask).all()
+    mask[:, :2] = mask[:3] = False
+    pieces = list(runs_of(mask).pieces())
+    assert len(pieces) == {1: 7, 40: 4, 1000: 1}[limit]
+    assert all(part.shape[0] == 14 and y == 3 for part, _, y in pieces)
+    assert (np.concatenate([part for part, _, _ in pieces], axis=1) == mask[3:, 2:]).all()
+    inside, x0, y0 = runs_of(mask).crop()
+    assert (inside == mask[3:, 2:]).all()
+    assert (x0, y0) == (2, 3)
+    again = np.zeros(mask.shape, np.uint16)
+    runs_of(mask).paint(again, 7)
+    assert (again == 7 * mask).all()

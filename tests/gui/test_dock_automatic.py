@@ -64,10 +64,13 @@ def test_find_filter_drop_and_track(qtbot, world):
     assert min(iou(result.masks[i].array(), m) for i, m in zip(best, masks)) > 0.7
 
     before = len(result)
-    start = time.perf_counter()
-    section._change({"pred_iou_thresh": 0.99})
-    section._filter()
-    assert time.perf_counter() - start < 1.0
+    times = []
+    for step in range(8):  # a slider that is dragged; the best time, because other programs take theirs, too
+        section._change({"pred_iou_thresh": 0.99 if step % 2 else 0.9})
+        start = time.process_time()
+        section._filter()
+        times.append(time.process_time() - start)
+    assert min(times) < 0.1, times
     assert len(section.choice.result) < before
     section._change({"pred_iou_thresh": 0.3})
     qtbot.waitUntil(lambda: len(section.choice.result or ()) == before, timeout=WAIT)
