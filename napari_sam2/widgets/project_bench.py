@@ -18,6 +18,7 @@ from napari_sam2.masks import FrameMasks, compose_labels
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.prompts import Prompt
 from napari_sam2.session import Alternatives
+from napari_sam2.storage.discarding import discard
 from napari_sam2.storage.exports.results import ObjectInfo, Results
 from napari_sam2.storage.project import Project
 from napari_sam2.storage.recorded import RecordedSession
@@ -210,11 +211,20 @@ class ProjectBench:
         self._session.project.store.tidy()
 
     def close(self) -> None:
-        """Write what is left, and let go of files and memory."""
+        """Write what is left, and let go of files and memory; a project in which nothing was done is taken away."""
+        project, unused = self._session.project, self._is_unused()
         try:
             self._session.close()
         finally:
-            self._session.project.close()
+            project.close()
+        if unused:
+            discard(project.path)
+
+    def _is_unused(self) -> bool:
+        if self._plan.project is not None and self._plan.project_required:
+            return False  # it was asked for by name
+        done = self.prompts or self.objects or self.history.steps or list(self.tracked_frames())
+        return not done and not (self._session.project.path / "exports").exists()
 
 
 class SavedLabels:
