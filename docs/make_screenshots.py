@@ -145,6 +145,7 @@ class Story:
         self.dock.tracking.track("forward")
         self.studio.wait(300, self.gate.reached.is_set)
         self.studio.wait(1.0)  # what it told is drawn
+        self.controller.frame = MID_RUN - 1  # the viewer may be a frame behind
         self.studio.take("09-tracking")
         shutil.copytree(self.autosave, self.rescue, dirs_exist_ok=True)  # what a killed process leaves behind
         self.gate.after = 0
@@ -196,7 +197,7 @@ class Story:
 
     def finish(self) -> None:
         """What can be undone, what can be exported, and the keys."""
-        history = getattr(self.dock.history, "menu", None)
+        history = self.dock.history.undo.menu()
         if isinstance(history, QMenu):
             self.take_popup("12-undo", history, self.dock.history.undo)
         self.controller.frame = 0

@@ -18,7 +18,6 @@ from qtpy.QtWidgets import (
     QVBoxLayout,
     QWidget,
 )
-from superqt import QCollapsible
 
 from napari_sam2.automatic import AutomaticOptions, Candidates
 from napari_sam2.automatic.options import MOST_CROP_LAYERS
@@ -39,7 +38,7 @@ _FILTERS: dict[str, tuple[str, dict[str, Any]]] = {
     "stability_score_thresh": ("stability", _SLIDER),
     "box_nms_thresh": ("overlap", _SLIDER),
     "min_area": ("smallest area", _PIXELS),
-    "max_area": ("largest area", _PIXELS),
+    "max_area": ("largest area (0: any)", _PIXELS),
     "drop_at_border": ("drop at border", {}),
 }
 _ADVANCED: dict[str, tuple[str, dict[str, Any]]] = {
@@ -169,8 +168,12 @@ class AutomaticSection(QWidget):
             look, "plus", "Add newcomers", "Make objects of what overlaps none that is there"
         )
         self.add.clicked.connect(lambda: self.add_newcomers())
+        self.track.setProperty("primary", True)
         self.filters = self._form(_FILTERS)
         self.advanced = self._form(_ADVANCED)
+        self.more = tool_button(look, "settings", "More options", "How candidates are found", checkable=True)
+        self.more.toggled.connect(self.advanced.native.setVisible)
+        self.advanced.native.hide()
 
     def _form(self, chosen: dict[str, tuple[str, dict[str, Any]]]) -> OptionsForm:
         known = {f.name for f in fields(AutomaticOptions)}
@@ -183,9 +186,6 @@ class AutomaticSection(QWidget):
         box = QVBoxLayout(self)
         box.setContentsMargins(0, 0, 0, 0)
         box.setSpacing(GAP)
-        folded = QCollapsible("Advanced")
-        folded.addWidget(self.advanced.native)
-        folded.collapse(animate=False)
         self.bar.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         box.addLayout(_row(self.preset, self.go))
         box.addLayout(_row(self.bar, self.cancel))
@@ -194,9 +194,10 @@ class AutomaticSection(QWidget):
         box.addWidget(title_label("Filters"))
         box.addWidget(self.filters.native)
         box.addLayout(_row(self.newcomers, self.draw))
-        box.addWidget(folded)
         box.addWidget(self.hover)
         box.addLayout(_row(self.track, self.add))
+        box.addWidget(self.more)
+        box.addWidget(self.advanced.native)
 
     # -- looking -----------------------------------------------------------------------------------------
 

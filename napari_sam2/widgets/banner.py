@@ -6,15 +6,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from qtpy.QtCore import QSize, Qt
-from qtpy.QtWidgets import QFrame, QHBoxLayout, QLabel, QPushButton, QSizePolicy
+from qtpy.QtCore import QEvent, Qt
+from qtpy.QtGui import QResizeEvent
+from qtpy.QtWidgets import QBoxLayout, QFrame, QLabel, QPushButton, QSizePolicy
 
 from napari_sam2.widgets.controller import Controller
 from napari_sam2.widgets.dock_session import Listening
 from napari_sam2.widgets.states import ProjectState, Status
 from napari_sam2.widgets.style import GAP, MARGIN
 
-_NO_IMAGE = "Drop a recording into the window, or begin with a sample (File ▸ Open Sample ▸ SAM 2)."
+_NO_IMAGE = "Drop a recording into the window, or begin with a sample."
 
 
 class Banner(QFrame):
@@ -26,7 +27,7 @@ class Banner(QFrame):
         Opens a recording to begin with, for those who have none at hand.
     """
 
-    def __init__(self, open_sample: Callable[[], object]) -> None:
+    def __init__(self, open_sample: Callable[[], None]) -> None:
         super().__init__()
         self.setObjectName("sam2Banner")
         self._open_sample = open_sample
@@ -42,16 +43,27 @@ class Banner(QFrame):
         self.text.setMinimumWidth(40)
         self.text.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Minimum)
         self.button = QPushButton()
-        self.button.setMaximumSize(QSize(140, 60))
+        self.button.setProperty("primary", True)
+        self.button.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         self.button.hide()
         self.button.clicked.connect(lambda: self._act())
-        # Always as high as two lines: what is below must not jump when the text changes.
-        self.setMinimumHeight(2 * self.fontMetrics().height() + 16)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(MARGIN, 4, 4, 4)
-        row.setSpacing(GAP)
-        row.addWidget(self.text, 1)
-        row.addWidget(self.button)
+        self._row = QBoxLayout(QBoxLayout.Direction.LeftToRight, self)
+        self._row.setContentsMargins(MARGIN, 4, 4, 4)
+        self._row.setSpacing(GAP)
+        self._row.addWidget(self.text, 1)
+        self._row.addWidget(self.button)
+        self._fit()
+
+    def resizeEvent(self, event: QResizeEvent | None) -> None:
+        """Put the button below the text where both have no room side by side."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Fit to other letters."""
+        super().changeEvent(event)
+        if event is not None and event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
+            self._fit()
 
     def show_controller(self, controller: Controller | None) -> None:
         """Show another controller's status."""
@@ -59,10 +71,18 @@ class Banner(QFrame):
         self._greeted = False
         self._listening.to(controller, status=self._on_status, project=self._on_project)
         if controller is None:
-            self._show(_NO_IMAGE, "", "Sample", self._open_sample)
+            self._show(_NO_IMAGE, "", "Open sample", self._open_sample)
         else:
             self._on_project(controller.project)
             self._on_status(controller.status)
+
+    def _fit(self) -> None:
+        # Always as high as two lines: what is below must not jump when the text changes.
+        self.setMinimumHeight(2 * self.text.fontMetrics().height() + 14)
+        wide = self.button.sizeHint().width() > 0.4 * self.width()
+        way = QBoxLayout.Direction.TopToBottom if wide else QBoxLayout.Direction.LeftToRight
+        if way != self._row.direction():
+            self._row.setDirection(way)
 
     def _on_project(self, project: ProjectState) -> None:
         self._interrupted = project.interrupted_at
@@ -99,7 +119,7 @@ class Banner(QFrame):
         if not self._greets or status.phase != "ready" or not count:
             return ""
         self._greeted = True
-        return f"Welcome back: {count} object{'s' * (count != 1)} of last time are here. "
+        return f"Welcome back: {count} object{'s are' if count != 1 else ' is'} here. "
 
     def _start_over(self) -> None:
         """Delete everything that was resumed; undo brings it back."""
@@ -124,5 +144,6 @@ class Banner(QFrame):
             self.style().polish(self)
         self.button.setText(label)
         self.button.setVisible(bool(label))
+        self._fit()
         if act is not None:
             self._act = act

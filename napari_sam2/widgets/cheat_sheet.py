@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qtpy.QtCore import Qt
-from qtpy.QtWidgets import QDialog, QGridLayout, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QDialog, QGridLayout, QHBoxLayout, QLabel, QLayout, QVBoxLayout, QWidget
 
 from napari_sam2.widgets.shortcuts import NAPARI_KEYS, SHORTCUTS
 from napari_sam2.widgets.style import GAP, Look, muted_label, title_label
@@ -46,6 +46,8 @@ class CheatSheet(QDialog):
         box.setSpacing(2 * GAP)
         box.addLayout(columns)
         box.addWidget(muted_label(_NOTE))
+        # Qt would give a new window two thirds of the screen at most, and cut the keys off.
+        box.setSizeConstraint(QLayout.SizeConstraint.SetFixedSize)
 
 
 def _add_group(grid: QGridLayout, name: str, rows: list[tuple[str, str]], look: Look) -> None:

@@ -53,7 +53,9 @@ class ExportSection(QWidget):
         self.cancel.hide()
         menu = QMenu(self.export)
         for form in FORMATS.values():
-            menu.addAction(f"{form.file_name}  –  {form.title}", lambda form=form: self.write(form))
+            # What it is to the left; the file's name to the right, where menus have their keys.
+            title = form.title[:1].upper() + form.title[1:]
+            menu.addAction(f"{title}\t{form.file_name}", lambda form=form: self.write(form))
         self.export.setMenu(menu)
         self.tracks.clicked.connect(self._add_tracks)
         self.saved.clicked.connect(self._show_folder)

@@ -70,10 +70,13 @@ class Histogram(QWidget):
         x = self._threshold * room.width()
         painter.drawLine(QPointF(x, top - 2), QPointF(x, room.bottom()))
         painter.setPen(QColor(palette.muted))
-        text = self._title if self._all.any() else f"{self._title}: run first"
-        painter.drawText(
-            room.adjusted(6, 1, -6, 0), Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft, text
-        )
+        text = self._title if self._all.any() else f"{self._title}: find masks first"
+        line = room.adjusted(6, 1, -6, 0)
+        painter.drawText(line, Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft, text)
+        if self._all.any():
+            painter.setPen(QColor(palette.text))
+            kept = f"from {self._threshold:.2f}"
+            painter.drawText(line, Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignRight, kept)
         painter.end()
 
     def mousePressEvent(self, event: QMouseEvent | None) -> None:

@@ -60,7 +60,7 @@ class ModelSection(QWidget):
         self.combo.setToolTip(
             "The network that makes the masks. nano is built in; the others are downloaded once."
         )
-        self.combo.setMinimumContentsLength(6)
+        self.combo.setMinimumContentsLength(13)
         self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.runs = QLabel()
         self.runs.setObjectName("sam2Muted")

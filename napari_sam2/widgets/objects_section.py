@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from qtpy.QtCore import QItemSelection, QItemSelectionModel, QPoint, Qt
+from qtpy.QtCore import QEvent, QItemSelection, QItemSelectionModel, QPoint, Qt
 from qtpy.QtGui import QColor, QKeyEvent, QKeySequence
 from qtpy.QtWidgets import (
     QAbstractItemView,
@@ -32,7 +32,32 @@ _EMPTY = "No objects yet. Choose a tool below and click on the first one; “New
 
 
 class ObjectsView(QTableView):
-    """A table that leaves keys it does not need to the viewer."""
+    """A table that leaves keys it does not need to the viewer, and fits its columns to the letters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._n_frames = 0
+
+    def changeEvent(self, event: QEvent | None) -> None:
+        """Fit the columns when the letters change."""
+        super().changeEvent(event)
+        if event is not None and event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
+            self.fit()
+
+    def fit(self, n_frames: int = 0) -> None:
+        """Give every column the room that its contents need; names get the rest."""
+        header, metrics = self.horizontalHeader(), self.fontMetrics()
+        if header is None or header.count() < len(Column):
+            return
+        self._n_frames = n_frames or self._n_frames
+        width = metrics.horizontalAdvance
+        self.verticalHeader().setDefaultSectionSize(metrics.height() + 8)
+        self.setMinimumHeight(5 * metrics.height())
+        header.resizeSection(Column.PROMPTS, width("Prompts") + 12)
+        longest = max("Frames", f"{self._n_frames}–{self._n_frames}", key=width)
+        header.resizeSection(Column.PRESENT, width(longest) + 14)
+        header.resizeSection(Column.DOUBT, width("Doubt") + 14)
+        header.resizeSection(Column.LOCK, 24)
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:
         """Move with the arrows, edit with F2, delete with Delete; everything else is the viewer's."""
@@ -77,6 +102,7 @@ class ObjectsSection(QWidget):
         """Show another controller's objects."""
         self._controller = controller
         self.model.show_controller(controller)
+        self.view.fit(0 if controller is None else controller.n_frames)
         self._listening.to(controller, objects=self._on_objects)
         self._on_reset()
         self.setEnabled(controller is not None)
@@ -124,20 +150,14 @@ class ObjectsSection(QWidget):
         view.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         view.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         view.customContextMenuRequested.connect(self._show_menu)
-        line = view.fontMetrics().height()
         view.verticalHeader().hide()
-        view.verticalHeader().setDefaultSectionSize(line + 8)
-        view.setMinimumHeight(5 * line)
-        header, width = view.horizontalHeader(), view.fontMetrics().horizontalAdvance
+        header = view.horizontalHeader()
         header.setMinimumSectionSize(20)
         header.setHighlightSections(False)
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
         header.setSectionResizeMode(Column.OBJECT, QHeaderView.ResizeMode.Stretch)
-        header.resizeSection(Column.PROMPTS, width("Prompts") + 12)
-        header.resizeSection(Column.PRESENT, width("0000–0000") + 10)
-        header.resizeSection(Column.DOUBT, width("Doubt") + 14)
-        header.resizeSection(Column.LOCK, 24)
+        view.fit()
         view.selectionModel().selectionChanged.connect(self._on_selection)
         view.clicked.connect(lambda index: self._do(lambda c: self._activate(c, index.row())))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from napari.utils import progress
+from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
@@ -26,6 +27,7 @@ from napari_sam2.widgets.style import GAP, Look, title_label, tool_button
 from napari_sam2.widgets.verbs import Verbs
 
 _REACHES = ("to the end", "some frames", "a range")
+_BEAT = 250  # ms
 _OUTCOMES = {"finished": "Tracked", "stopped": "Stopped after", "failed": "Failed after"}
 
 
@@ -46,6 +48,10 @@ class PropagationSection(QWidget):
         self._controller: Controller | None = None
         self._listening = Listening()
         self._activity: Any = None
+        # Each step of napari's bar runs the event loop: a few times a second, and not while an answer is taken over.
+        self._beat = QTimer(self)
+        self._beat.setInterval(_BEAT)
+        self._beat.timeout.connect(self._show_activity)
         self.backward = tool_button(
             look, "backward", "Back", tip("backward", "Track the objects backward in time")
         )
@@ -108,19 +114,22 @@ class PropagationSection(QWidget):
         return chosen
 
     def _lay_out(self) -> None:
-        head, ways, how, run = QHBoxLayout(), QHBoxLayout(), QHBoxLayout(), QHBoxLayout()
-        for row in (head, ways, how, run):
+        head, ways, how, range_, run = (QHBoxLayout() for _ in range(5))
+        for row in (head, ways, how, range_, run):
             row.setSpacing(GAP - 2)
             row.setContentsMargins(0, 0, 0, 0)
         head.addWidget(title_label("Track"))
         head.addWidget(self.note, 1)
-        head.addWidget(self.selected)
         for button in (self.backward, self.both, self.forward):
             ways.addWidget(button)
         how.addWidget(self.reach, 1)
-        self._between = QLabel("to")
-        for widget in (self.count, self.first, self._between, self.last):
-            how.addWidget(widget)
+        how.addWidget(self.count)
+        how.addWidget(self.selected)
+        self._range = QWidget()
+        for widget in (QLabel("frames"), self.first, QLabel("to"), self.last):
+            range_.addWidget(widget)
+        range_.addStretch(1)
+        self._range.setLayout(range_)
         run.addWidget(self.bar, 1)
         run.addWidget(self.stop)
         idle, running = QWidget(), QWidget()
@@ -136,12 +145,12 @@ class PropagationSection(QWidget):
         box.addLayout(head)
         box.addWidget(self._stack)
         box.addLayout(how)
+        box.addWidget(self._range)
 
     def _show_reach(self, index: int = 0) -> None:
         chosen = self.reach.currentIndex()
         self.count.setVisible(chosen == 1)
-        for widget in (self.first, self._between, self.last):
-            widget.setVisible(chosen == 2)
+        self._range.setVisible(chosen == 2)
 
     def _on_status(self, status: Status) -> None:
         self._show_enabled()
@@ -168,7 +177,8 @@ class PropagationSection(QWidget):
             f"{state.done} of {max(state.total, state.done)}" if state.total else "preparing …"
         )
         self.note.setText(_speed(state))
-        self._show_activity(state)
+        if not self._beat.isActive():
+            self._beat.start()
 
     def _outcome(self, state: PropagationState) -> str:
         words = _OUTCOMES.get(state.outcome, "")
@@ -176,14 +186,18 @@ class PropagationSection(QWidget):
         done = state.done if self._controller is None else min(state.done, self._controller.n_frames)
         return f"{words} {done} frame{'s' * (done != 1)}" if words else ""
 
-    def _show_activity(self, state: PropagationState) -> None:
+    def _show_activity(self) -> None:
         """Show the same in napari's activity dock."""
+        state = PropagationState() if self._controller is None else self._controller.propagation
+        if state.phase == "idle":
+            return
         if self._activity is None and state.total:
             self._activity = progress(total=state.total, desc="SAM 2 tracking")
         if self._activity is not None and state.done > self._activity.n:
             self._activity.update(state.done - self._activity.n)
 
     def _end_activity(self) -> None:
+        self._beat.stop()
         activity, self._activity = self._activity, None
         if activity is not None:
             activity.close()
@@ -214,5 +228,4 @@ def _spin(tip_text: str, value: int, least: int) -> QSpinBox:
     spin.setRange(least, 10**6)
     spin.setValue(value)
     spin.setToolTip(tip_text)
-    spin.setMaximumWidth(76)
     return spin

@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from napari.settings import get_settings
 from napari.utils.theme import get_theme
 from qtpy.QtCore import QByteArray, QRectF, QSize, Qt
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
@@ -67,7 +68,7 @@ class Palette:
 
 
 class Look:
-    """The look of one dock, following the theme of its viewer.
+    """The look of one dock, following the theme of its viewer and napari's size of letters.
 
     Parameters
     ----------
@@ -85,12 +86,13 @@ class Look:
         self.palette = Palette.of(str(viewer.theme))
         self._connections = Connections()
         self._connections.add(viewer.events, "theme", self._on_theme)
+        self._connections.add(get_settings().appearance.events, "font_size", self._on_theme)
         self.style(dock)
 
     def style(self, widget: QWidget) -> None:
         """Style a widget with everything in it, from now on."""
         self._styled.append(widget)
-        widget.setStyleSheet(_sheet(self.palette))
+        widget.setStyleSheet(_sheet(self.palette, _letters()))
 
     def put_icon(self, button: QAbstractButton, name: str) -> None:
         """Show an icon on a button, in the theme's colour from now on."""
@@ -111,7 +113,7 @@ class Look:
     def _on_theme(self, event: Any = None) -> None:
         self.palette = Palette.of(str(self._viewer.theme))
         for widget in self._styled:
-            widget.setStyleSheet(_sheet(self.palette))
+            widget.setStyleSheet(_sheet(self.palette, _letters()))
         for button, name in self._icons.items():
             self.put_icon(button, name)
         for repaint in self._followers:
@@ -213,9 +215,16 @@ def _hex(color: Any) -> str:
     return QColor(str(color.as_hex() if hasattr(color, "as_hex") else color)).name()
 
 
-def _sheet(p: Palette) -> str:
+def _letters() -> int:
+    """Napari's size of letters, in points; Qt hands it on to labels and lists only."""
+    return int(getattr(get_settings().appearance, "font_size", 9))
+
+
+def _sheet(p: Palette, points: int) -> str:
     faint = mixed(p.text, p.background, 0.6)
     return f"""
+QWidget {{ font-size: {points}pt; }}
+QLabel, QComboBox, QCheckBox, QPushButton, QSpinBox, QMenu {{ font-size: {points + 1}pt; }}
 QLabel#sam2Title {{ font-weight: bold; color: {p.text}; padding-top: 2px; }}
 QLabel#sam2Muted {{ color: {p.muted}; }}
 QFrame#sam2Line {{ background: {p.button}; border: 0; margin: 0; padding: 0; }}
@@ -230,7 +239,13 @@ QToolButton:focus {{ border-color: {p.accent}; }}
 QToolButton:disabled {{ color: {faint}; background: {p.raised}; border-color: {p.raised}; }}
 QToolButton[autoRaise="true"]:disabled {{ background: transparent; border-color: transparent; }}
 QToolButton::menu-indicator {{ image: none; width: 0; }}
+QToolButton::menu-button {{ border: 0; width: 9px; background: transparent; }}
+QToolButton::menu-arrow {{ image: none; }}
 QToolButton[primary="true"] {{ border-color: {p.accent}; }}
+QPushButton {{ background: {p.button}; border: 1px solid {p.button}; border-radius: 3px; padding: 4px 8px; }}
+QPushButton:hover {{ background: {p.hover}; }}
+QPushButton:pressed {{ background: {p.accent}; }}
+QPushButton[primary="true"] {{ border-color: {p.accent}; }}
 QTableView {{ background: {p.raised}; border: 1px solid {p.button}; border-radius: 3px; outline: 0; }}
 QTableView::item {{ padding: 0 3px; }}
 QTableView::item:selected {{ background: {p.accent}; color: {p.text}; }}

@@ -18,7 +18,7 @@ class TextButton(QToolButton):
         painter, option = QStylePainter(self), QStyleOptionToolButton()
         self.initStyleOption(option)
         if self.toolButtonStyle() == Qt.ToolButtonStyle.ToolButtonTextBesideIcon:
-            text, icon = option.text, option.icon
+            text, icon = option.text, QIcon(option.icon)
             option.text, option.icon = "", QIcon()
             painter.drawComplexControl(QStyle.ComplexControl.CC_ToolButton, option)
             option.text, option.icon = text, icon

@@ -71,6 +71,12 @@ class TimelineView(QAbstractScrollArea):
         """The doubtful frames that are marked above the rows."""
         return self._peaks
 
+    @property
+    def rows_seen(self) -> range:
+        """The rows that are drawn; none is cut in two."""
+        first = self.verticalScrollBar().value()
+        return range(first, min(first + self._fitting, len(self._states)))
+
     def position_of(self, frame: int, object_id: int) -> QPoint:
         """Return where a frame of an object is drawn in the viewport."""
         row = next(i for i, s in enumerate(self._states) if s.object_id == object_id)
@@ -128,10 +134,10 @@ class TimelineView(QAbstractScrollArea):
 
     @property
     def _row_height(self) -> int:
-        """A little more than a line when that lets whole rows fill the room."""
-        inside, least = self.viewport().height() - self._ruler, self._line + 4
-        fitting = max(inside // least, 1)
-        return max(inside // fitting, least) if len(self._states) >= fitting else least
+        """A line and a little more; with many objects so much that whole rows fill the room."""
+        inside = self.viewport().height() - self._ruler
+        fitting = max(inside // (self._line + 2), 1)
+        return max(inside // fitting, self._line) if len(self._states) >= fitting else self._line + 4
 
     @property
     def _fitting(self) -> int:
@@ -144,7 +150,7 @@ class TimelineView(QAbstractScrollArea):
 
     @property
     def _gutter(self) -> int:
-        return min(self.fontMetrics().horizontalAdvance("object 0000") + 26, self.viewport().width() // 4)
+        return min(self.fontMetrics().horizontalAdvance("object 0000") + 26, self.viewport().width() // 3)
 
     @property
     def _width(self) -> int:
@@ -211,10 +217,8 @@ class TimelineView(QAbstractScrollArea):
         if self._controller is None or self._controller.closed:
             self._paint_hint(painter, "The timeline of your objects appears here.")
         else:
-            for row in range(len(self._states)):
-                place = self._row_rect(row)
-                if place.bottom() > self._ruler and place.top() < self.viewport().height():
-                    self._paint_row(painter, row, place)
+            for row in self.rows_seen:
+                self._paint_row(painter, row, self._row_rect(row))
             if not self._states:
                 self._paint_hint(
                     painter, "Prompt an object: where it is seen, and how sure that is, appears here."
@@ -241,7 +245,10 @@ class TimelineView(QAbstractScrollArea):
         painter.setFont(font)
         painter.setPen(QColor(palette.text if state.visible else palette.muted))
         room = QRect(20, place.top(), self._gutter - 24, place.height())
-        name = painter.fontMetrics().elidedText(state.title, Qt.TextElideMode.ElideRight, room.width())
+        metrics, title = painter.fontMetrics(), state.title
+        if not state.name and metrics.horizontalAdvance(title) > room.width():
+            title = str(state.object_id)
+        name = metrics.elidedText(title, Qt.TextElideMode.ElideRight, room.width())
         painter.drawText(room, Qt.AlignmentFlag.AlignVCenter, name)
         image = self._strip(state, place.height() - 6)
         painter.drawImage(QPoint(self._gutter, place.top() + 3), image)
