@@ -223,12 +223,24 @@ def _nano() -> TrainOptions:
 
 
 def _nano_continue() -> TrainOptions:
-    mixed = ((192, 0.3), (256, 0.5), (384, 0.15), (512, 0.05))
-    stages = tuple(
-        Stage(f"mixed {rate:g}", 1200, rate, mixed, frames=(3, 7), motion=0.65, loss=_LATE)
-        for rate in (3e-4, 3e-4, 2e-4)
+    # single images at the sizes that users work with; clips stay small, for one costs as much as five images
+    images, clips = ((256, 0.35), (384, 0.25), (512, 0.4)), ((192, 0.3), (256, 0.6), (384, 0.1))
+    stage = Stage(
+        "sharpen",
+        1400,
+        4.5e-4,
+        images,
+        clip_sizes=clips,
+        frames=(2, 6),
+        image_share=0.7,
+        objects=12,
+        prompts=(0.55, 0.2, 0.25),
+        motion=0.65,
+        loss=replace(_LATE, iou=1.5, hidden_weight=3.0),
     )
-    return TrainOptions(stages=stages, start="nano", ema_decay=0.99, score_rate=5.0)
+    return TrainOptions(
+        (stage,), start="nano", optimizer="muon", synthetic_share=0.6, ema_decay=0.997, score_rate=5.0
+    )
 
 
 def _finetune() -> TrainOptions:
