@@ -230,6 +230,7 @@ class Story:
         auto.section.track_these()
         self.settle()
         show_dock(self.dock)
+        self.quiet()
         self.studio.take("17-track-these")
 
     # -- how ---------------------------------------------------------------------------------------------
@@ -297,6 +298,7 @@ def main() -> None:
     parser.add_argument("--all", action="store_true", help="every step on the large screen, too")
     parser.add_argument("--model", default="nano", help="another network, or a file")
     parser.add_argument("--until", default="", metavar="STEP", help="stop after this picture, as in 04")
+    parser.add_argument("--auto-only", action="store_true", help="only the last chapter: Auto-mask")
     parser.add_argument("--font-size", type=int, help="letters of this size, to see that nothing is cut off")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
@@ -312,7 +314,7 @@ def main() -> None:
         ("auto", ("find_everything",)),
     )
     with tempfile.TemporaryDirectory() as place:
-        for folder, steps in chapters:
+        for folder, steps in chapters[2 if given.auto_only else 0 :]:
             keep_apart(given.model, Path(place) / folder)
             studio = Studio(given.folder, lambda step: chosen_variants(step, given.all), given.until)
             story = Story(studio, gate, Path(place) / folder, Path(place) / "rescue")

@@ -11,12 +11,15 @@ from qtpy.QtWidgets import QWidget
 from napari_sam2.widgets.automatic_section import AutomaticSection
 from napari_sam2.widgets.banner import Banner
 from napari_sam2.widgets.dock_session import DockSession
+from napari_sam2.widgets.dock_tabs import Tabs
 from napari_sam2.widgets.first_sample import open_first_sample
 from napari_sam2.widgets.image_section import ImageSection
 from napari_sam2.widgets.layers import itself
 from napari_sam2.widgets.model_section import ModelSection
 from napari_sam2.widgets.verbs import Verbs
 from napari_sam2.widgets.vertical_area import VerticalArea, fill
+
+_HINT = "Press “Find masks”, move the filters, and drop or keep masks with a click."
 
 
 class AutomaticDock(QWidget):
@@ -35,7 +38,7 @@ class AutomaticDock(QWidget):
         look = session.look
         self.image = ImageSection(viewer, look)
         self.model = ModelSection(look)
-        self.banner = Banner(partial(open_first_sample, viewer))
+        self.banner = Banner(partial(open_first_sample, viewer), _HINT)
         self.section = AutomaticSection(viewer, look, Verbs(lambda: session.controller))
         fill(self, VerticalArea([self.image, self.model, self.banner, None, self.section]))
         session.add(self.image, self.model, self.banner, self.section)
@@ -43,6 +46,7 @@ class AutomaticDock(QWidget):
         session.on_close(self.section.close_section)
         self.image.chosen.connect(session.choose)
         self.image.start()
+        Tabs(self)
 
     @property
     def controller(self) -> Any:

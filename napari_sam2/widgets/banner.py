@@ -25,12 +25,15 @@ class Banner(QFrame):
     ----------
     open_sample : callable
         Opens a recording to begin with, for those who have none at hand.
+    hint : str
+        What to do next in this dock; by default what the controller says.
     """
 
-    def __init__(self, open_sample: Callable[[], None]) -> None:
+    def __init__(self, open_sample: Callable[[], None], hint: str = "") -> None:
         super().__init__()
         self.setObjectName("sam2Banner")
         self._open_sample = open_sample
+        self._hint = hint
         self._controller: Controller | None = None
         self._listening = Listening()
         self._greets = False  # until something new is done
@@ -108,6 +111,8 @@ class Banner(QFrame):
             self._show(text, "", "Go on", self._go_on)
         elif welcome:
             self._show(welcome + "Go on where you were.", "", "Start over", self._start_over)
+        elif self._hint and status.phase == "ready" and controller.propagation.phase == "idle":
+            self._show(self._hint)
         else:
             self._show(status.message)
 

@@ -66,9 +66,10 @@ class Histogram(QWidget):
             for place in np.flatnonzero(counts):
                 height = (room.height() - top) * float(np.sqrt(counts[place])) / highest
                 painter.drawRect(QRectF(place * step + 0.5, room.bottom() - height, max(step - 1, 1), height))
-        painter.setPen(QPen(QColor(palette.text), 1.6))
-        x = self._threshold * room.width()
-        painter.drawLine(QPointF(x, top - 2), QPointF(x, room.bottom()))
+        if self._all.any():
+            painter.setPen(QPen(QColor(palette.text), 1.6))
+            x = self._threshold * room.width()
+            painter.drawLine(QPointF(x, top - 2), QPointF(x, room.bottom()))
         painter.setPen(QColor(palette.muted))
         text = self._title if self._all.any() else f"{self._title}: find masks first"
         line = room.adjusted(6, 1, -6, 0)

@@ -13,6 +13,7 @@ from qtpy.QtWidgets import QHBoxLayout, QMainWindow, QWidget
 from napari_sam2.widgets.banner import Banner
 from napari_sam2.widgets.cheat_sheet import CheatSheet
 from napari_sam2.widgets.dock_session import DockSession
+from napari_sam2.widgets.dock_tabs import Tabs
 from napari_sam2.widgets.export_section import ExportSection
 from napari_sam2.widgets.first_sample import open_first_sample
 from napari_sam2.widgets.history_buttons import HistoryButtons
@@ -78,6 +79,7 @@ class TrackerDock(QWidget):
         self._moves.connect(self._on_moved)
         session.on_close(lambda: self._moves.disconnect(self._on_moved))
         self.image.start()
+        Tabs(self)
 
     @property
     def controller(self) -> Any:

@@ -12,6 +12,7 @@ from qtpy.QtWidgets import (
     QApplication,
     QCheckBox,
     QComboBox,
+    QDockWidget,
     QLabel,
     QPushButton,
     QSpinBox,
@@ -281,3 +282,27 @@ def test_checkboxes_say_everything(qtbot, viewer, letters):
     boxes = [box for box in dock.findChildren(QCheckBox) if box.isVisible()]
     assert boxes
     assert not [box.text() for box in boxes if box.width() < box.sizeHint().width()]
+
+
+def test_high_docks_are_tabs_of_one_place(qtbot, viewer):
+    tracker = add_dock(viewer, TrackerDock(viewer), "SAM2 Tracker")
+    let_it_settle(qtbot)
+    auto = add_dock(viewer, AutomaticDock(viewer), "Auto-mask")
+    let_it_settle(qtbot)
+    window = auto.window()
+    frames = [dock for dock in window.findChildren(QDockWidget) if dock.isAncestorOf(tracker)]
+    assert [d for d in window.tabifiedDockWidgets(frames[0]) if d.isAncestorOf(auto)]
+    assert not auto.visibleRegion().isEmpty()  # the one that was opened last is in front
+    assert tracker.visibleRegion().isEmpty()
+    assert auto.height() > 400
+    points = add_dock(viewer, PointsDock(viewer), "Points prompts")
+    let_it_settle(qtbot)
+    assert points.isVisible()  # a small one has its own place
+    assert auto.isVisible()
+
+
+def test_auto_mask_says_its_own_next_step(qtbot, viewer):
+    dock = add_dock(viewer, AutomaticDock(viewer))
+    qtbot.waitUntil(lambda: dock.controller.status.phase == "ready", timeout=WAIT)
+    let_it_settle(qtbot)
+    assert "Find masks" in dock.banner.text.text()
