@@ -3,6 +3,7 @@
 ::
 
     python tests/benchmarks/eval_automatic.py images FOLDER [FOLDER ...] --model nano
+    python tests/benchmarks/eval_automatic.py images FOLDER --first 2
     python tests/benchmarks/eval_automatic.py track FOLDER --frames 20 --model nano
     python tests/benchmarks/eval_automatic.py track crowd --frames 12 --model nano
 
@@ -60,10 +61,11 @@ def summary(scores):
     return f"{each:.3f} ({pooled:.3f}; {tp} found, {fp} wrong, {fn} missed), {matched / max(1, tp):.3f}"
 
 
-def evaluate_images(model, folders, options):
+def evaluate_images(model, folders, options, first=None):
+    begin = time.perf_counter()
     for folder in folders:
         ours, classical, seconds = [], [], []
-        for path in sorted((folder / "images").glob("*.png")):
+        for path in sorted((folder / "images").glob("*.png"))[:first]:
             image = np.array(Image.open(path).convert("RGB"))
             truth = tifffile.imread(folder / "masks" / f"{path.stem}.tif")
             start = time.perf_counter()
@@ -81,6 +83,7 @@ def evaluate_images(model, folders, options):
         )
         print(f"  automatic masks:  {summary(ours)}; {np.median(seconds):.1f} s an image")
         print(f"  Otsu + watershed: {summary(classical)}")
+    print(f"{time.perf_counter() - begin:.0f} s in all")
 
 
 def evaluate_tracking(model, source, count, options):
@@ -127,6 +130,7 @@ def main():
     parser.add_argument("--model", default="nano")
     parser.add_argument("--preset", default="cells")
     parser.add_argument("--frames", type=int, default=20)
+    parser.add_argument("--first", type=int, help="only so many images of each folder")
     parser.add_argument("--set", nargs="*", default=[], metavar="NAME=VALUE")
     args = parser.parse_args()
     changes = {
@@ -135,7 +139,7 @@ def main():
     options = AutomaticOptions.preset(args.preset, **changes)
     model = load_model(args.model)
     if args.what == "images":
-        evaluate_images(model, [Path(source) for source in args.source], options)
+        evaluate_images(model, [Path(source) for source in args.source], options, args.first)
     else:
         for source in args.source:
             evaluate_tracking(model, source, args.frames, options)

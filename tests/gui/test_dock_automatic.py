@@ -7,6 +7,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+from qtpy.QtCore import QPoint, Qt
 from skimage.draw import disk
 
 from napari_sam2.automatic import AutomaticOptions
@@ -14,7 +15,17 @@ from napari_sam2.widgets.automatic_dock import AutomaticDock
 from napari_sam2.widgets.automatic_section import PRESETS
 from napari_sam2.widgets.opening import open_tracker
 from napari_sam2.widgets.options_form import parameter_tips
-from tests.gui.dock_world import WAIT, add_dock, click, fail_on_leaks, iou, press_button, shown
+from tests.gui.dock_world import (
+    WAIT,
+    add_dock,
+    click,
+    fail_on_leaks,
+    iou,
+    native,
+    on_screen,
+    press_button,
+    shown,
+)
 
 nothing_left = pytest.fixture(autouse=True)(fail_on_leaks)
 CELLS = ((40, 50), (60, 140), (130, 60), (140, 150))
@@ -138,6 +149,68 @@ def test_a_search_is_stopped_and_a_region_restricts_it(qtbot, world):
         assert mask.array()[10:95, 10:95].sum() >= 0.5 * mask.area
     viewer.layers.remove(region)
     assert not section.draw.isChecked()
+
+
+@pytest.mark.gui
+def test_hovering_and_the_histogram_tell_and_set_scores(qtbot, world):
+    viewer, _, section, _, _ = world
+    found(qtbot, section)
+    result = section.choice.result
+    y, x = CELLS[1]
+    mask = result.masks[result.at(x, y)]
+    qtbot.mouseMove(native(viewer), on_screen(viewer, y, x))
+    qtbot.waitUntil(lambda: section.hover.text().startswith("Quality"), timeout=WAIT)
+    expected = f"Quality {mask.predicted_iou:.2f} · stability {mask.stability_score:.2f} · {mask.area} pixels"
+    assert section.hover.text() == f"{expected} · click to drop"
+
+    histogram = section.quality
+    assert section.count.text() == f"{len(result)} of {result.stages[0].left} candidates are kept."
+    place = QPoint(round(0.8 * histogram.width()), histogram.height() // 2)
+    qtbot.mouseClick(histogram, Qt.MouseButton.LeftButton, pos=place)
+    qtbot.waitUntil(lambda: section.choice.result is not result, timeout=WAIT)
+    threshold = section.choice.options.pred_iou_thresh
+    assert threshold == pytest.approx(0.8, abs=0.02)
+    assert section.filters.widgets["pred_iou_thresh"].value == threshold
+    kept = [m for m in result.masks if m.predicted_iou > threshold]
+    assert len(section.choice.result) <= len(kept) < len(result)
+
+
+@pytest.mark.gui
+def test_annotation_that_begins_automatically(qtbot, world):
+    """As SAM's data engine does it: masks that are sure come first, the user adds and rejects, then all are tracked."""
+    viewer, _, section, c, masks = world
+    found(qtbot, section)
+    best = {section.choice.result.at(x, y) for y, x in CELLS}
+    for index, mask in enumerate(section.choice.result.masks):
+        if index not in best or section.choice.result.at(CELLS[0][1], CELLS[0][0]) == index:
+            section.choice.toggle(*_pixel_of(section.choice.result, index, mask))
+    section._show_result()
+    press_button(qtbot, section.track)
+    qtbot.waitUntil(lambda: c.status.phase == "ready" and c.history.can_undo, timeout=WAIT)
+    assert len(c.objects) == 3
+
+    y, x = CELLS[0]  # what is missing is clicked
+    new = c.objects.add()
+    c.prompts.add_point(x, y, object_id=new)
+    qtbot.waitUntil(lambda: c.results.labels(0)[y, x] == new, timeout=WAIT)
+    wrong = int(c.results.labels(0)[CELLS[3]])  # what is not wanted is deleted
+    c.objects.delete([wrong])
+    qtbot.waitUntil(lambda: c.results.labels(0)[CELLS[3]] == 0, timeout=WAIT)
+
+    c.propagate()
+    qtbot.waitUntil(lambda: c.results.labels(2).any() and c.propagation.phase == "idle", timeout=WAIT)
+    for frame in range(3):
+        qtbot.waitUntil(lambda frame=frame: c.results.labels(frame).any(), timeout=WAIT)
+        labels = c.results.labels(frame)
+        assert set(np.unique(labels)) - {0} == set(c.objects.ids) - {wrong}
+        for center, mask in zip(CELLS[:3], masks):
+            assert iou(labels == labels[center], mask) > 0.6
+
+
+def _pixel_of(result, index, mask):
+    """A pixel (x, y) at which a click means this mask."""
+    y, x = next((y, x) for y, x in np.argwhere(mask.array()) if result.at(x, y) == index)
+    return x, y
 
 
 @pytest.mark.gui
