@@ -1,11 +1,15 @@
 """The wheel and the source distribution hold what an installation needs."""
 
+import json
+import os
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+
+import napari_sam2
 
 ROOT = Path(__file__).parents[1]
 
@@ -62,3 +66,64 @@ def test_the_installed_package_offers_its_manifest():
     (entry,) = [e for e in entry_points(group="napari.manifest") if e.name == "napari-sam2"]
     module, file = entry.value.split(":")
     assert (Path(__import__(module).__file__).parent / file).is_file()
+
+
+@pytest.fixture(params=["wheel", "editable"])
+def installed(request, tmp_path):
+    """Runs Python elsewhere, with the wheel unpacked in front of everything, or with the editable installation."""
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    environment["COLUMNS"] = "300"
+    root = ROOT
+    if request.param == "wheel":  # a pure wheel is installed by unpacking it
+        root = tmp_path / "site"
+        with zipfile.ZipFile(request.getfixturevalue("wheel")) as file:
+            file.extractall(root)
+        environment["PYTHONPATH"] = str(root)
+
+    def run(*command):
+        done = subprocess.run(
+            [sys.executable, *command], cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return root, run
+
+
+ASKED = """
+import json, napari_sam2
+from importlib import import_module
+from npe2 import PluginManager
+manager = PluginManager()
+manager.discover()
+manifest = manager.get_manifest("napari-sam2")
+missing = []
+for command in manifest.contributions.commands:
+    module, name = command.python_name.split(":")
+    if not hasattr(import_module(module), name):
+        missing.append(command.python_name)
+manager.activate("napari-sam2")
+[image, *_] = manager.commands.execute("napari-sam2.sample_timelapse")
+menus = {key: len(items) for key, items in manifest.contributions.menus.items()}
+print(json.dumps([napari_sam2.__file__, manifest.package_version, missing, menus, image[0].shape]))
+"""
+
+
+def test_napari_finds_the_plugin_in_an_installation_and_everything_in_it(installed):
+    root, run = installed
+    file, version, missing, menus, shape = json.loads(run("-W", "ignore", "-c", ASKED).splitlines()[-1])
+    assert Path(file).is_relative_to(root)
+    assert version == napari_sam2.__version__
+    assert missing == []
+    assert menus == {"napari/layers/segment": 2, "napari/layers/track": 1, "napari/layers/annotate": 3}
+    assert len(shape) == 3
+    [line] = [line for line in run("-m", "napari", "--plugin-info").splitlines() if "napari-sam2 " in line]
+    assert "widgets (5)" in line
+
+
+def test_the_manifest_passes_npe2_validate():
+    done = subprocess.run(
+        [sys.executable, "-m", "npe2", "validate", str(ROOT / "napari.yaml")], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Manifest for 'SAM 2' valid" in done.stdout
