@@ -76,6 +76,25 @@ class LiveFilter:
         self.candidates = candidates
         self._masks: OrderedDict[tuple[int, float, int], tuple[Runs, bool]] = OrderedDict()
 
+    def grow(self, candidates: Candidates) -> bool:
+        """Take more candidates of the same search.
+
+        Masks made so far are remembered when the candidates so far come first again, in the same rows.
+
+        Returns
+        -------
+        bool
+            Whether they do; False when some were forgotten meanwhile.
+        """
+        before, self.candidates = self.candidates, candidates
+        count = len(before)
+        same = np.array_equal(candidates.points[:count], before.points) and np.array_equal(
+            candidates.predicted_ious[:count], before.predicted_ious
+        )
+        if not same:
+            self._masks.clear()
+        return same
+
     def select(
         self, options: AutomaticOptions | None = None, surroundings: Surroundings | None = None
     ) -> Selection:

@@ -39,7 +39,10 @@ class AutomaticChoice:
 
     def put(self, candidates: Candidates) -> None:
         """Take over all candidates that were found so far."""
-        self._filter = LiveFilter(candidates)
+        if self._filter is None:
+            self._filter = LiveFilter(candidates)
+        elif not self._filter.grow(candidates):
+            self._dropped.clear()  # rows mean other masks now
         self.refresh()
 
     def surround(self, existing: NDArray[np.bool_] | None, region: NDArray[np.bool_] | None) -> None:

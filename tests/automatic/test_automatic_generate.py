@@ -116,6 +116,27 @@ def test_masks_appear_as_they_are_found(session, options):
     assert [m.point for m in together.masks] == [m.point for m in whole.masks]
 
 
+def test_masks_are_drawn_once_while_more_are_found(session):
+    options = AutomaticOptions(points_per_side=12, points_per_batch=24, stability_score_thresh=0.7)
+    batches = [found.candidates for found in propose(session, IMAGE, options)]
+    live = LiveFilter(batches[0])
+    seen = {}
+    for count in range(1, len(batches) + 1):
+        together = joined(batches[:count])
+        assert live.grow(together)
+        result = live.result()
+        assert [m.row for m in result.masks] == [m.row for m in LiveFilter(together).result().masks]
+        for mask in result.masks:
+            assert seen.setdefault(mask.row, mask.runs) is mask.runs
+    assert seen
+    # When some were forgotten rows mean other masks.
+    fewer = together.take(np.arange(1, len(together)))
+    assert not live.grow(fewer)
+    assert not live.grow(fewer.take(np.arange(5)))
+    again, fresh = live.result(), LiveFilter(live.candidates).result()
+    assert [m.runs.counts() for m in again.masks] == [m.runs.counts() for m in fresh.masks]
+
+
 def test_stopping_asks_no_further(session, options):
     batches = propose(session, IMAGE, options.changed(points_per_batch=16))
     next(batches)
