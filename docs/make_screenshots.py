@@ -36,6 +36,7 @@ SMALL, LARGE = (1366, 768), (1920, 1080)
 THEMES = ("dark", "light")
 ON_LARGE = ("05-box", "09-tracking", "10-doubt", "16-auto")  # what is shown on a large screen, too
 MID_RUN = 12  # frames
+LARGE_ENOUGH = 400  # pixels of a cell, to be clicked on
 PLUGIN = "napari-sam2"
 
 
@@ -84,8 +85,7 @@ class Story:
         self.studio.wait(0.5)
 
     def open_sample(self) -> None:
-        self.viewer.open_sample(PLUGIN, "timelapse")
-        self.viewer.dims.set_point(0, 0)
+        self.dock.banner.button.click()
         self.studio.wait(0.3)
         self.settle()
 
@@ -122,7 +122,8 @@ class Story:
         tools.choose("paint")
         self.paint(painted)
         self.settle()
-        self.studio.take("07-paint")
+        x, y = np.multiply(painted.click, self.sample.scale[1:])
+        self.studio.take("07-paint", lambda: self.studio.point_at(y, x))
         self.controller.objects.add()
         tools.choose("points")
         prompts.add_point(*last.click, frame=0)
@@ -131,13 +132,12 @@ class Story:
         self.studio.take("08-objects")
 
     def paint(self, sight: FirstSight) -> None:
-        """Strokes of a brush, as far as the cell goes."""
+        """One stroke of a brush, as far as the cell goes."""
         layer = self.controller.prompts.layer("labels")
         layer.brush_size = 8
         cell = self.sample.labels[sight.frame] == self.truth_id(sight)
-        core = ndimage.binary_erosion(cell, iterations=4)
-        for y, x in np.argwhere(core)[::5]:
-            layer.paint((sight.frame, y, x), layer.selected_label)
+        rows, columns = np.nonzero(ndimage.binary_opening(cell, iterations=3))
+        layer.data_setitem((np.full_like(rows, sight.frame), rows, columns), layer.selected_label)
 
     def track(self) -> None:
         """A propagation, in the middle and after its end."""
@@ -162,7 +162,9 @@ class Story:
         self.settle()
         self.studio.take("10-doubt")
         self.dock.tools.choose("points")
-        frame, wrong = self.worst()
+        frame, wrong = controller.frame, controller.objects.active
+        if self.seen(wrong, frame) < LARGE_ENOUGH:  # there is nothing to click on
+            frame, wrong = self.worst()
         controller.frame = frame
         controller.objects.select([wrong])
         controller.prompts.add_point(*self.middle(wrong, frame), frame=frame)
@@ -170,7 +172,12 @@ class Story:
         self.dock.tracking.track("forward")
         self.studio.wait(300, lambda: controller.propagation.phase == "idle")
         self.settle()
+        controller.frame = frame
         self.studio.take("11-corrected")
+
+    def seen(self, object_id: int, frame: int) -> int:
+        """Pixels of an object that are truly there."""
+        return int((self.sample.labels[frame] == self.truth_id(self.sights[object_id - 1])).sum())
 
     def worst(self) -> tuple[int, int]:
         """Frame and object where the mask differs most from the truth, among those that are seen there."""
@@ -180,7 +187,7 @@ class Story:
             for object_id, sight in enumerate(self.sights[:5], start=1):
                 truth = self.sample.labels[frame] == self.truth_id(sight)
                 mask = labels == object_id
-                if truth.sum() > 250:
+                if truth.sum() >= LARGE_ENOUGH:
                     wrong = 1 - (truth & mask).sum() / max((truth | mask).sum(), 1)
                     found = max(found, (float(wrong), frame, object_id), key=lambda f: f[0])
         return found[1:]
@@ -199,10 +206,10 @@ class Story:
         """What can be undone, what can be exported, and the keys."""
         history = self.dock.history.undo.menu()
         if isinstance(history, QMenu):
-            self.take_popup("12-undo", history, self.dock.history.undo)
+            self.take_popup("12-undo", history, self.dock.history.undo, below=True)
         self.controller.frame = 0
         self.dock.results.tracks.click()
-        self.studio.wait(60, lambda: any(layer._type_string == "tracks" for layer in self.viewer.layers))
+        self.studio.wait(60, lambda: any(type(layer).__name__ == "Tracks" for layer in self.viewer.layers))
         self.settle()
         self.quiet()
         self.take_popup("13-export", self.dock.results.export.menu(), self.dock.results.export)
@@ -226,7 +233,8 @@ class Story:
         auto.section.run()
         self.studio.wait(300, lambda: auto.section.finished)
         self.settle()
-        self.studio.take("16-auto")
+        x, y = np.multiply(self.sights[0].click, self.sample.scale[1:])
+        self.studio.take("16-auto", lambda: self.studio.point_at(y, x))
         auto.section.track_these()
         self.settle()
         show_dock(self.dock)
@@ -245,12 +253,12 @@ class Story:
             lambda: [m.close() for m in reversed(opened)] and None,
         )
 
-    def take_popup(self, step: str, menu: QMenu, button: Any) -> None:
+    def take_popup(self, step: str, menu: QMenu, button: Any, below: bool = False) -> None:
         def show() -> None:
             menu.aboutToShow.emit()
             size = menu.sizeHint()
-            right = button.mapToGlobal(QPoint(button.width(), 0))
-            menu.popup(right - QPoint(size.width(), size.height()))
+            right = button.mapToGlobal(QPoint(button.width(), button.height() if below else 0))
+            menu.popup(right - QPoint(size.width(), 0 if below else size.height()))
 
         self.studio.take(step, show, lambda: menu.close() and None)
 

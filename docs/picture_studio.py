@@ -11,8 +11,9 @@ from pathlib import Path
 import napari
 import numpy as np
 from PIL import Image
-from qtpy.QtCore import QPoint, QSize
-from qtpy.QtGui import QImage
+from qtpy.QtCore import QEvent, QPoint, QPointF, QSize, Qt
+from qtpy.QtGui import QImage, QMouseEvent
+from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from qtpy.QtWidgets import QApplication, QMenu, QWidget
 
 from napari_sam2.widgets.controller import Controller
@@ -59,6 +60,7 @@ class Studio:
         self.viewer.theme = "dark"
         self.viewer.show()
         self.window = _main_window(self.viewer)
+        self._shown = Variant((0, 0), "dark")
         self._look(Variant((1366, 768), "dark"))
 
     def wait(self, seconds: float = 0.3, until: Callable[[], bool] = lambda: False) -> None:
@@ -85,7 +87,10 @@ class Studio:
         before, after : callable
             Called around each variant: they open and close what closes by itself when a window changes.
         """
-        for variant in self.variants(step):
+        variants = sorted(self.variants(step), key=lambda v: (v.size, v.theme == "light"))
+        if self._shown in variants[1:]:  # begin with the look that is there: a change of theme takes time
+            variants.sort(key=lambda v: (v.size != self._shown.size, v.theme != self._shown.theme))
+        for variant in variants:
             self._look(variant)
             before()
             self.wait(0.4)
@@ -93,7 +98,6 @@ class Studio:
             self._save(path)
             print(path)
             after()
-        self._look(Variant((1366, 768), "dark"))
         if self.last and step.startswith(self.last):
             raise Enough
 
@@ -102,7 +106,19 @@ class Studio:
         self.viewer.close()
         self.wait(0.5)
 
+    def point_at(self, y: float, x: float) -> None:
+        """Hold the mouse over a place of the picture, in world coordinates."""
+        canvas = _canvas(self.window)
+        camera = self.viewer.scene.camera if hasattr(self.viewer, "scene") else self.viewer.camera
+        shift = (np.array([y, x]) - camera.center[-2:]) * camera.zoom
+        place = QPoint(round(canvas.width() / 2 + shift[1]), round(canvas.height() / 2 + shift[0]))
+        at = QPointF(place)
+        nothing, keys = Qt.MouseButton.NoButton, Qt.KeyboardModifier.NoModifier
+        far = QPointF(canvas.mapToGlobal(place))
+        QApplication.sendEvent(canvas, QMouseEvent(QEvent.Type.MouseMove, at, far, nothing, nothing, keys))
+
     def _look(self, variant: Variant) -> None:
+        self._shown = variant
         self.viewer.theme = variant.theme
         # To its last pixel: napari asks for docks that a window of this size has no room for otherwise.
         self.window.resize(QSize(*variant.size))
@@ -141,6 +157,11 @@ def open_menu(menu: QMenu, place: QPoint, *titles: str) -> list[QMenu]:
 def _main_window(viewer: napari.Viewer) -> QWidget:
     """The window of a viewer: the one with a menu bar (napari has no public name for it)."""
     return next(w for w in QApplication.topLevelWidgets() if w.isVisible() and hasattr(w, "menuBar"))
+
+
+def _canvas(window: QWidget) -> QWidget:
+    """The widget that OpenGL draws into."""
+    return next(w for w in window.findChildren(QOpenGLWidget) if w.isVisible())
 
 
 def _popups(window: QWidget) -> list[QWidget]:
