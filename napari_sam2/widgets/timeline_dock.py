@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from qtpy.QtWidgets import QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QDockWidget, QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_sam2.widgets.controller import Controller
 from napari_sam2.widgets.shortcuts import tip
@@ -24,6 +25,8 @@ class TimelinePanel(QWidget):
 
     def __init__(self, look: Look, verbs: Verbs) -> None:
         super().__init__()
+        self._is_single = False
+        self._hidden: QWidget | None = None
         self.view = TimelineView(look)
         self.previous = tool_button(look, "doubt_previous", tip=tip("previous_doubt"))
         self.next = tool_button(look, "doubt_next", tip=tip("next_doubt"))
@@ -43,7 +46,22 @@ class TimelinePanel(QWidget):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
 
     def show_controller(self, controller: Controller | None) -> None:
-        """Show another controller's objects."""
+        """Show another controller's objects; of a single image there is no timeline."""
+        self._is_single = controller is not None and controller.n_frames == 1
+        self.fit()
         self.view.show_controller(controller)
         for button in (self.previous, self.next):
             button.setEnabled(controller is not None)
+
+    def fit(self) -> None:
+        """Hide the dock that this is in while there is a single image, and bring it back afterwards."""
+        if self._hidden is not None and not self._is_single:
+            self._hidden.show()
+            self._hidden = None
+        dock = self.parentWidget()
+        while dock is not None and not isinstance(dock, QDockWidget):
+            dock = dock.parentWidget()
+        if self._is_single and self._hidden is None and dock is not None:
+            closed = dock.isHidden() and dock.testAttribute(Qt.WidgetAttribute.WA_WState_ExplicitShowHide)
+            dock.hide()
+            self._hidden = None if closed else dock

@@ -149,6 +149,7 @@ class TrackerDock(QWidget):
         self._timeline_dock = self._viewer.window.add_dock_widget(
             self.timeline, name=TIMELINE_NAME, area="bottom", add_vertical_stretch=False
         )
+        self.timeline.fit()
 
     def _drop_timeline(self) -> None:
         dock, self._timeline_dock = self._timeline_dock, None

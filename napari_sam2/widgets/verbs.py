@@ -101,6 +101,8 @@ class Verbs:
         """Track, or stop when that is under way."""
 
         def track(controller: Controller) -> None:
+            if controller.n_frames == 1:
+                raise ValueError("there is nothing to track in a single image: its masks are there already")
             if controller.propagation.phase == "idle":
                 controller.propagate(direction, **reach)
             else:
