@@ -166,6 +166,8 @@ class ProjectRecords:
             workspace.require_writable()
             if not encoded:
                 return
+            for object_id, rle in encoded.items():
+                workspace.decoded.put(rle, masks[object_id].copy())
             serial = self._history.serial()
             self._introduce(encoded)
             old = list(workspace.entries(frame))

@@ -23,7 +23,6 @@ from napari_sam2.storage.files import (
     replace_file,
     signed,
     verified,
-    write_json,
 )
 from napari_sam2.storage.schema import (
     PromptKey,
@@ -72,11 +71,11 @@ class StateFiles:
 
     def write_versions(self, versions: Versions) -> None:
         """Write which versions count: the moment from which undo, redo and actions are done."""
-        write_json(self._folder / METADATA, _versions_document(versions))
+        replace_file(self._folder / METADATA, _versions_text(versions))
 
     def copy_versions(self, versions: Versions) -> None:
         """Write the copy that is read when the original is damaged."""
-        write_json(self._copy, _versions_document(versions))
+        replace_file(self._copy, _versions_text(versions))
 
     def read_versions(self, report: Report) -> Versions:
         """Read which versions count; ProjectDamagedError when neither file nor copy can be read."""
@@ -162,9 +161,11 @@ class StateFiles:
         return self._folder / f"c.{serial}"
 
 
-def _versions_document(versions: Versions) -> dict[str, Any]:
+def _versions_text(versions: Versions) -> bytes:
     attributes = signed(versions.to_json())
-    return array_document((versions.next_serial,), (1,), "string", ZSTD, ("serial",), attributes)
+    document = array_document((versions.next_serial,), (1,), "string", ZSTD, ("serial",), attributes)
+    # On one line: it is written at every click, and may have hundreds of actions.
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
 
 
 def _objects(data: Any) -> tuple[int, Any]:

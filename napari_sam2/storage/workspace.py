@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from napari_sam2.masks import FrameMasks, compose_labels
 from napari_sam2.prompts import Prompt
 from napari_sam2.storage.cell_index import CellIndex
+from napari_sam2.storage.decoded import DecodedMasks
 from napari_sam2.storage.documents import WRITER, Documents
 from napari_sam2.storage.errors import ProjectDamagedError, ProjectReadOnlyError
 from napari_sam2.storage.exports.results import ObjectInfo
@@ -58,6 +59,7 @@ class Workspace:
         self.table = FrameTable(folder / "masks", header.shape, cached=writable)
         self.memories = Memories(folder / "memories", header.shape[0])
         self.labels = LabelStack(folder / "labels", header.shape, self.compose, writable, self.lock)
+        self.decoded = DecodedMasks()
         self.defers = False
         self.versions = Versions()
         self.saved = Versions()  # as they are on disk: an action may begin in memory
@@ -191,7 +193,7 @@ class Workspace:
             if entry.mask is None or (wanted is not None and object_id not in wanted):
                 continue
             try:
-                mask = known[object_id] if known and object_id in known else entry.mask.decode()
+                mask = known[object_id] if known and object_id in known else self.decoded.get(entry.mask)
             except ValueError as error:
                 self.report(f"object {object_id}: {error}", frame)
                 continue
@@ -285,10 +287,10 @@ class Workspace:
     def save_versions(self, versions: Versions) -> None:
         """Make other versions the ones that count, on disk first."""
         self.states.write_versions(versions)
-        self.versions = self.saved = versions
         self._uncopied = True
         if not self.defers:
-            self._copy()
+            self._copy(versions)
+        self.versions = self.saved = versions
 
     def publish(self) -> None:
         """Write the settled state where people and plain zarr look for it."""
@@ -304,12 +306,12 @@ class Workspace:
             self.labels.refresh(frame)
         self._undrawn.clear()
         if self._uncopied:
-            self._copy()
+            self._copy(self.saved)
         if self._unpublished:
             self._publish()
 
-    def _copy(self) -> None:
-        self.states.copy_versions(self.saved)
+    def _copy(self, versions: Versions) -> None:
+        self.states.copy_versions(versions)
         self._uncopied = False
 
     def _publish(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
@@ -92,6 +94,7 @@ class Controller:
             self._desk, self.timeline, self.objects, self.prompts, self.results, self._progress
         )
         self._line = StatusLine(self._desk, self._replies, self._progress, self.prompts)
+        self.give_way = worker.give_way  # for whoever drives this from an event loop
         self.bridge: object = None  # what drives the mailbox, when there is a window
         self._watch = ViewerWatch(
             self._desk,
@@ -301,13 +304,13 @@ class Controller:
 
     # -- time --------------------------------------------------------------------------------------------
 
-    def process(self) -> None:
-        """Take over what the worker answered; called by the window whenever there is something new."""
-        while not self._desk.closed:
-            reply = self.mailbox.take()
-            if reply is None:
-                break
+    def process(self, seconds: float = math.inf) -> None:
+        """Take over what the worker answered, for so many seconds; called by the window when there is something new."""
+        end = time.monotonic() + seconds
+        while not self._desk.closed and (reply := self.mailbox.take()) is not None:
             self._replies.take(reply)
+            if time.monotonic() > end:
+                break
         if not self._desk.closed:
             self._line.tell()
 

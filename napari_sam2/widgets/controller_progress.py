@@ -13,6 +13,7 @@ from napari_sam2.widgets.states import Direction, PropagationState
 
 _MEASURED_STEPS = 16
 _FOLLOW_SECONDS = 0.04
+_FOLLOW_SHARE = 4  # following takes at most one part in so many of the window's time
 
 
 class Progress:
@@ -23,7 +24,7 @@ class Progress:
         self._times: deque[float] = deque(maxlen=_MEASURED_STEPS)
         self._following = False
         self._followed = -1
-        self._followed_at = 0.0
+        self._next_follow = 0.0
         self.state = PropagationState()
 
     def begin(self, direction: Direction) -> None:
@@ -83,10 +84,11 @@ class Progress:
             self._following = False
 
     def _follow(self, frame: int) -> None:
-        now = time.monotonic()
-        if self._following and now - self._followed_at >= _FOLLOW_SECONDS:
-            self._followed_at = now
+        begin = time.monotonic()
+        if self._following and begin >= self._next_follow:
             self._show(frame)
+            end = time.monotonic()
+            self._next_follow = end + max(_FOLLOW_SECONDS, (_FOLLOW_SHARE - 1) * (end - begin))
 
     def _show(self, frame: int) -> None:
         self._followed = frame

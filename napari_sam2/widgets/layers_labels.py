@@ -289,7 +289,8 @@ class ResultsLink:
         """Draw what is there."""
         self._writing = True
         try:
-            self.layer.refresh()
+            # The layer lies where it was: the viewer need not look at all layers for how far they reach.
+            self.layer.refresh(extent=False, highlight=False)
         finally:
             self._writing = False
 

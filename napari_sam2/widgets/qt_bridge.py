@@ -9,6 +9,8 @@ from napari_sam2.widgets.controller import Controller
 from napari_sam2.widgets.states import ErrorReport
 from napari_sam2.widgets.undo_stack import UndoStack
 
+_TURN_SECONDS = 0.012  # of one turn of the event loop; what is left comes after Qt's own events
+
 
 class QtBridge(QObject):
     """Connects a controller to the event loop; lives as long as the controller.
@@ -29,12 +31,14 @@ class QtBridge(QObject):
     def __init__(self, controller: Controller) -> None:
         super().__init__()
         self._controller = controller
+        self._busy = False
         # Queued: the worker's thread only leaves a note, the work is done in the window's thread.
         self._arrived.connect(self._process, Qt.ConnectionType.QueuedConnection)
         controller.mailbox.wake = self._arrived.emit
         controller.events.error.connect(self._show_error)
         controller.events.closed.connect(self._release)
         self.undo_stack = UndoStack(controller, self)
+        controller.give_way()
         application = QCoreApplication.instance()
         if application is not None:
             application.aboutToQuit.connect(self._close)
@@ -42,8 +46,16 @@ class QtBridge(QObject):
             self._arrived.emit()
 
     def _process(self) -> None:
-        if not self._controller.closed:
-            self._controller.process()
+        # Progress bars of napari run the event loop: an answer must not be taken over inside another one.
+        if self._busy or self._controller.closed:
+            return
+        self._busy = True
+        try:
+            self._controller.process(_TURN_SECONDS)
+        finally:
+            self._busy = False
+        if len(self._controller.mailbox) and not self._controller.closed:
+            self._arrived.emit()
 
     def _close(self) -> None:
         self._controller.close()

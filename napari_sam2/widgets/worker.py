@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 import threading
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -36,6 +39,7 @@ from napari_sam2.widgets.workbench import Workbench, facts_of
 
 _QUIET_SECONDS = 0.15  # a scrubbing hand is faster than this; a resting one gets its frames encoded
 _SURVEY_FRAMES = 16
+_NICE = 8
 _log = logging.getLogger(__name__)
 
 
@@ -77,6 +81,7 @@ class SessionWorker:
         self._march: March | None = None
         self._survey: Iterator[int] | None = None
         self._paused = False
+        self._untidy = False
         # Frames that were encoded ahead lately; older ones may have left the cache.
         self._warmed: deque[int] = deque(maxlen=8)
         self._thread = threading.Thread(target=self._run, name="napari-sam2 session", daemon=True)
@@ -134,6 +139,13 @@ class SessionWorker:
     def alive(self) -> bool:
         """Whether the thread runs."""
         return self._thread.is_alive()
+
+    def give_way(self) -> None:
+        """Let a window go first when both want the processor (Linux: threads of torch that come later follow)."""
+        if sys.platform == "linux" and self._thread.native_id is not None:
+            with suppress(OSError):
+                nice = os.getpriority(os.PRIO_PROCESS, 0) + _NICE
+                os.setpriority(os.PRIO_PROCESS, self._thread.native_id, nice)
 
     def close(self, timeout: float = 30.0) -> bool:
         """Answer queued prompts, stop, close the session; False when the thread did not end in time."""
@@ -208,6 +220,7 @@ class SessionWorker:
             return
         if not isinstance(request, (LookUp, Call)):
             self._pause_march(stop=isinstance(request, Travel))
+        self._untidy = True
         answer = request.perform(bench)  # type: ignore[attr-defined]
         if self._march is not None and isinstance(request, SetPrompt):
             self._march.prompted(request.frame, request.object_id)
@@ -325,14 +338,17 @@ class SessionWorker:
     def _idle(self) -> None:
         """Wait; when it stays quiet, encode the frames around the shown one."""
         queue = self._queue
-        self._tidy()
         with queue.changed:
             around = tuple(f for f in queue.around if f not in self._warmed)
+            waits = self._bench is not None and (self._untidy or around)
             # Entries are never waited for with a stale decision: whoever changes the queue notifies.
             woken = queue.changed.wait_for(
-                lambda: self._is_wanted(around), timeout=_QUIET_SECONDS if around and self._bench else None
+                lambda: self._is_wanted(around), timeout=_QUIET_SECONDS if waits else None
             )
-        if woken or self._bench is None or not around:
+        if woken or self._bench is None:
+            return
+        self._tidy()
+        if not around:
             return
         try:
             self._bench.warm(around[0])
@@ -343,7 +359,8 @@ class SessionWorker:
 
     def _tidy(self) -> None:
         bench = self._bench
-        if bench is not None:
+        if bench is not None and self._untidy:
+            self._untidy = False
             try:
                 bench.tidy()
             except Exception as error:
