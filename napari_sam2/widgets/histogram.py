@@ -49,6 +49,10 @@ class Histogram(QWidget):
         """A few lines high."""
         return QSize(200, 4 * self.fontMetrics().height())
 
+    def minimumSizeHint(self) -> QSize:
+        """As wide as sliders need to be, to be moved by a hundredth."""
+        return QSize(44 * self.fontMetrics().horizontalAdvance("0"), 4 * self.fontMetrics().height())
+
     def paintEvent(self, event: object) -> None:
         """Draw bars, threshold and title."""
         palette, painter = self._look.palette, QPainter(self)

@@ -92,6 +92,7 @@ class HistoryButtons(QWidget):
         row.setSpacing(2)
         for button in (self.undo, self.redo, self.help):
             row.addWidget(button)
+        row.addStretch(1)
 
 
 def _show_action(button: QToolButton, action: QAction, name: str) -> None:

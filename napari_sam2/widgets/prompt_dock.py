@@ -23,6 +23,8 @@ from napari_sam2.widgets.tools_section import ToolsSection
 from napari_sam2.widgets.verbs import Verbs
 from napari_sam2.widgets.vertical_area import VerticalArea, fill
 
+_HINT = "Say where the object is; “New” starts another one."
+
 
 class PromptParts(QObject):
     """The parts of a small dock, put into it.
@@ -49,7 +51,7 @@ class PromptParts(QObject):
         look = session.look
         self.image = ImageSection(viewer, look)
         self.history = HistoryButtons(look, verbs, self.show_help)
-        self.banner = Banner(partial(open_first_sample, viewer))
+        self.banner = Banner(partial(open_first_sample, viewer), _HINT)
         self.object = ObjectBar(look, verbs)
         self.tools = ToolsSection(viewer, look, verbs, names)
         self._keys = Keys(viewer, self._acts(names))
