@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from napari.utils.notifications import show_error
-from qtpy.QtCore import QCoreApplication, QObject, Qt, Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import QCoreApplication, QObject, Qt, QTimer, Signal  # type: ignore[attr-defined]
 
 from napari_sam2.widgets.controller import Controller
 from napari_sam2.widgets.states import ErrorReport
@@ -32,8 +32,12 @@ class QtBridge(QObject):
         super().__init__()
         self._controller = controller
         self._busy = False
+        # A timer and no event of ours: events that are posted go before everything that is drawn.
+        self._turn = QTimer(self)
+        self._turn.setSingleShot(True)
+        self._turn.timeout.connect(self._process)
         # Queued: the worker's thread only leaves a note, the work is done in the window's thread.
-        self._arrived.connect(self._process, Qt.ConnectionType.QueuedConnection)
+        self._arrived.connect(self._wake, Qt.ConnectionType.QueuedConnection)
         controller.mailbox.wake = self._arrived.emit
         controller.events.error.connect(self._show_error)
         controller.events.closed.connect(self._release)
@@ -45,6 +49,10 @@ class QtBridge(QObject):
         if len(controller.mailbox):
             self._arrived.emit()
 
+    def _wake(self) -> None:
+        if not self._turn.isActive():
+            self._turn.start(0)
+
     def _process(self) -> None:
         # Progress bars of napari run the event loop: an answer must not be taken over inside another one.
         if self._busy or self._controller.closed:
@@ -55,7 +63,7 @@ class QtBridge(QObject):
         finally:
             self._busy = False
         if len(self._controller.mailbox) and not self._controller.closed:
-            self._arrived.emit()
+            self._wake()
 
     def _close(self) -> None:
         self._controller.close()

@@ -1,6 +1,8 @@
-"""How responsive the plugin is: scrubbing, click overhead, and the event loop while tracking.
+"""How responsive the plugin is: scrubbing with drawing, click overhead, and the event loop while tracking.
 
-Run it by hand, on a quiet machine: ``python tests/benchmarks/bench_gui.py [model]`` (needs a display or Xvfb).
+Run it by hand, on a quiet machine: ``python tests/benchmarks/bench_gui.py [model]`` (needs a display or Xvfb). Ends
+with 1 when a target is missed in processor time, which other programs on the machine hardly change; wall times are
+those of the machine as it is.
 """
 
 from __future__ import annotations
@@ -11,13 +13,23 @@ import time
 from pathlib import Path
 
 import dask.array as da
+import napari
 import numpy as np
-from napari.components import ViewerModel
+from qtpy.QtCore import QEvent, QObject, QTimer
+from qtpy.QtWidgets import QApplication
 
-from napari_sam2.storage.recorded import RecordedSession
+from napari_sam2.session.features import FeatureCache
+from napari_sam2.session.video import VideoSession
 from napari_sam2.synthetic.samples import sample_timelapse
+from napari_sam2.widgets.controller_prompts import Prompts
+from napari_sam2.widgets.controller_results import Results
 from napari_sam2.widgets.opening import open_tracker
 from napari_sam2.widgets.states import Preferences
+from napari_sam2.widgets.tracker_dock import TrackerDock
+from napari_sam2.widgets.worker import SessionWorker
+
+FRAMES = 10
+STEPS_PER_SECOND, CLICK_MS, TURN_MS = 20, 30, 100  # the targets
 
 
 def movie(frames, height=1080, width=1920):
@@ -33,110 +45,151 @@ def movie(frames, height=1080, width=1920):
     return da.map_blocks(block, chunks=chunks, dtype=np.uint8, meta=np.empty((0, 0, 0, 0), np.uint8))
 
 
-def percentile(values, q):
+def ms(values, q):
     return float(np.percentile(np.array(values) * 1000, q))
 
 
-def scrub(viewer):
-    times = []
-    for frame in range(300):
-        start = time.perf_counter()
-        viewer.dims.set_point(0, frame)
-        times.append(time.perf_counter() - start)
-    return times
+class Drawn(QObject):
+    """Counts how often the canvas is drawn."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+        QApplication.instance().installEventFilter(self)
+
+    def eventFilter(self, watched, event):
+        if event.type() == QEvent.Type.Paint and "Canvas" in type(watched).__name__:
+            self.count += 1
+        return False
+
+    def wait(self):
+        """Run the event loop until the canvas was drawn."""
+        before, end = self.count, time.perf_counter() + 2
+        while self.count == before and time.perf_counter() < end:
+            QApplication.processEvents()
+
+
+def opened(frames, folder, model, **preferences):
+    """A window with a video, a tracker on it and its dock."""
+    viewer = napari.Viewer()
+    image = viewer.add_image(movie(frames), rgb=True, name="video", cache=False)
+    viewer.dims.set_point(0, 0)
+    tracker = open_tracker(
+        viewer, image, model, device="cpu", preferences=Preferences(autosave_folder=folder, **preferences)
+    )
+    tracker.wait()
+    viewer.window.add_dock_widget(TrackerDock(viewer), name="SAM2 Tracker", area="right")
+    for _ in range(50):
+        QApplication.processEvents()
+    return viewer, tracker
 
 
 def scrubbing(folder, model):
-    """Steps per second over a 20,000-frame lazy video, with and without the tracker's layers; nothing is drawn."""
-    viewer = ViewerModel()
-    image = viewer.add_image(movie(20_000), rgb=True, name="long", cache=False)
-    plain = scrub(viewer)
-    tracker = open_tracker(viewer, image, model, device="cpu", preferences=quiet(folder))
-    tracker.wait()
+    """Steps per second over a 20,000-frame lazy video with results and the dock, each step drawn."""
+    viewer, tracker = opened(20_000, folder, model, encode_ahead=0)
     mask = np.zeros((1080, 1920), np.uint16)
     mask[300:600, 500:900] = 3
     for frame in range(300):
         tracker.results.put(frame, mask)
-    with_results = scrub(viewer)
+    drawn = Drawn()
+    drawn.wait()
+    spent = []
+    for frame in range(1, 300):
+        start = time.thread_time(), time.perf_counter()
+        viewer.dims.set_point(0, frame)
+        drawn.wait()
+        spent.append((time.thread_time() - start[0], time.perf_counter() - start[1]))
+    cpu, wall = np.array(spent).T
     tracker.close()
+    viewer.close()
     print(
-        f"scrubbing: {1 / np.mean(plain):.0f} steps/s without, {1 / np.mean(with_results):.0f} with results "
-        f"(p99 {percentile(plain, 99):.0f} and {percentile(with_results, 99):.0f} ms)"
+        f"scrubbing, drawn: {1 / wall.mean():.0f} steps/s (p99 {ms(wall, 99):.0f} ms a step); processor time of the "
+        f"window {ms(cpu, 50):.0f} ms a step"
     )
+    return 1 / np.median(cpu) >= STEPS_PER_SECOND
 
 
-def quiet(folder):
-    return Preferences(autosave_folder=folder, encode_ahead=0)
+class Stopwatch:
+    """Notes when calls begin and end, in wall and in the thread's processor time."""
+
+    def __init__(self):
+        self.calls = {}
+        self._undo = []
+
+    def watch(self, owner, name):
+        original = getattr(owner, name)
+
+        def timed(*args, **kwargs):
+            start = time.perf_counter(), time.thread_time()
+            try:
+                return original(*args, **kwargs)
+            finally:
+                spent = start[0], time.perf_counter(), time.thread_time() - start[1]
+                self.calls.setdefault(name, []).append(spent)
+
+        setattr(owner, name, timed)
+        self._undo.append((owner, name, original))
+
+    def cpu(self, name):
+        return sum(spent for _, _, spent in self.calls.get(name, ()))
+
+    def wall(self, name):
+        return sum(end - start for start, end, _ in self.calls.get(name, ()))
+
+    def close(self):
+        for owner, name, original in self._undo:
+            setattr(owner, name, original)
 
 
-def clicking(folder, model):
-    """Time of a click that is not the network's, at 1080p."""
-    viewer = ViewerModel()
-    image = viewer.add_image(movie(50), rgb=True, name="click")
-    viewer.dims.set_point(0, 0)
-    tracker = open_tracker(viewer, image, model, device="cpu", preferences=quiet(folder))
-    tracker.wait()
-    inside = []
-    original = RecordedSession.set_prompt
-
-    def timed(self, frame, object_id, prompt):
-        session = self.session
-        start = time.perf_counter()
-        session.features.get(frame)
-        answered = session.set_prompt
-        spent = []
-
-        def inner(*args):
-            begin = time.perf_counter()
-            found = answered(*args)
-            spent.append(time.perf_counter() - begin)
-            return found
-
-        session.set_prompt = inner
-        encoded = time.perf_counter() - start
-        try:
-            return original(self, frame, object_id, prompt)
-        finally:
-            del session.set_prompt
-            inside.append(encoded + sum(spent))
-
-    RecordedSession.set_prompt = timed
-    overheads = []
-    try:
-        for i in range(12):
-            start = time.perf_counter()
-            tracker.prompts.add_point(400 + 20 * i, 300 + 10 * i)
-            tracker.wait()
-            overheads.append(time.perf_counter() - start - inside[-1])
-    finally:
-        RecordedSession.set_prompt = original
+def clicking(folder, model, objects):
+    """Time from the click's event to the mask on the layer that is not the network's, at 1080p."""
+    viewer, tracker = opened(50, folder, model, encode_ahead=0)
+    for number in range(objects):
+        tracker.prompts.add_point(300 + 130 * number, 800, object_id=number + 1)
+        tracker.wait()
+    tracker.objects.select([1])
+    layer = tracker.prompts.layer("points")
+    walls, cpus = [], []
+    for number in range(12):
+        watch = Stopwatch()
+        for owner, name in (
+            (Prompts, "_sync"), (SessionWorker, "_perform"), (FeatureCache, "get"), (VideoSession, "set_prompt"),
+            (Results, "put"),
+        ):  # fmt: skip
+            watch.watch(owner, name)
+        layer.add([0, 300 + 10 * number, 400 + 20 * number])
+        done = lambda calls=watch.calls: "put" in calls  # noqa: E731
+        tracker.wait(until=done)
+        watch.close()
+        # The features are computed inside of the prompt, except for those that are there already.
+        end, start = watch.calls["put"][-1][1], watch.calls["_sync"][0][0]
+        walls.append(end - start - watch.wall("set_prompt"))
+        cpus.append(watch.cpu("_sync") + watch.cpu("_perform") - watch.cpu("set_prompt") + watch.cpu("put"))
+        tracker.wait()
     tracker.close()
+    viewer.close()
     print(
-        f"click: all but the network {percentile(overheads, 50):.0f} ms median, {percentile(overheads, 95):.0f} ms p95"
+        f"click among {objects} objects: all but the network {ms(walls, 50):.0f} ms median, {ms(walls, 95):.0f} ms "
+        f"p95; processor time {ms(cpus, 50):.0f} ms median"
     )
+    return ms(cpus, 50) < CLICK_MS
 
 
 def tracking(folder, model):
-    """How long the event loop is blocked while a 1080p video is tracked."""
-    import napari
-    from qtpy.QtCore import QTimer
-
-    viewer = napari.Viewer()
-    image = viewer.add_image(movie(40), rgb=True, name="track")
-    viewer.dims.set_point(0, 0)
-    tracker = open_tracker(
-        viewer, image, model, device="cpu", preferences=Preferences(autosave_folder=folder)
-    )
-    tracker.wait()
+    """How long the event loop is blocked while a 1080p video is tracked, with the dock and each frame followed."""
+    viewer, tracker = opened(FRAMES, folder, model)
     for i in range(3):
         tracker.prompts.add_point(300 + 300 * i, 400, object_id=i + 1)
     tracker.wait()
-    gaps, last = [], [time.perf_counter()]
+    for _ in range(50):
+        QApplication.processEvents()
+    gaps, busy, last = [], [], [time.perf_counter(), time.thread_time()]
 
     def tick():
-        now = time.perf_counter()
-        gaps.append(now - last[0] - 0.01)
-        last[0] = now
+        now = [time.perf_counter(), time.thread_time()]
+        gaps.append(now[0] - last[0] - 0.01)
+        busy.append(now[1] - last[1])
+        last[:] = now
         if tracker.propagation.phase == "idle":
             timer.stop()
             tracker.close()
@@ -144,20 +197,32 @@ def tracking(folder, model):
 
     timer = QTimer()
     timer.timeout.connect(tick)
+    start = time.perf_counter()
     tracker.propagate()
     timer.start(10)
     napari.run()
+    speed = FRAMES / (time.perf_counter() - start)
     print(
-        f"event loop while tracking 3 objects at 1080p: blocked {percentile(gaps, 50):.0f} ms median, "
-        f"{percentile(gaps, 99):.0f} ms p99, {max(gaps) * 1000:.0f} ms at most ({len(gaps)} turns)"
+        f"event loop while tracking 3 objects at 1080p ({len(gaps)} turns, {speed:.1f} frames/s): blocked "
+        f"{ms(gaps, 50):.0f} ms median, {ms(gaps, 99):.0f} ms p99, {max(gaps) * 1000:.0f} ms at most; processor time "
+        f"of a turn {ms(busy, 99):.0f} ms p99, {max(busy) * 1000:.0f} ms at most"
     )
+    return ms(busy, 99) < TURN_MS
 
 
 def main():
     model = sys.argv[1] if len(sys.argv) > 1 else "nano"
-    for benchmark in (scrubbing, clicking, tracking):
+    wanted = sys.argv[2:] or ["scrub", "click", "track"]
+    benchmarks = {
+        "scrub": [scrubbing],
+        "click": [lambda f, m: clicking(f, m, 1), lambda f, m: clicking(f, m, 10)],
+        "track": [tracking],
+    }
+    reached = []
+    for benchmark in (b for name in wanted for b in benchmarks[name]):
         with tempfile.TemporaryDirectory() as folder:
-            benchmark(Path(folder), model)
+            reached.append(benchmark(Path(folder), model))
+    sys.exit(0 if all(reached) else 1)
 
 
 if __name__ == "__main__":
