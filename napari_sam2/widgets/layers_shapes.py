@@ -8,18 +8,10 @@ from typing import Any
 import numpy as np
 
 from napari_sam2.storage.exports.results import Color
-from napari_sam2.widgets.layers import (
-    OBJECT_COLUMN,
-    SIGN_COLUMN,
-    Connections,
-    feature_column,
-    placed_like,
-    truths,
-    whole_numbers,
-)
+from napari_sam2.widgets.layers import placed_like
+from napari_sam2.widgets.layers_features import MarkFeatures
 from napari_sam2.widgets.layers_geometry import Geometry, way_between
 from napari_sam2.widgets.layers_marks import Mark, Outline, PromptKey, ShapeKind
-from napari_sam2.widgets.layers_points import check_axes, empty_features
 
 _KINDS: dict[str, ShapeKind] = {"rectangle": "box", "line": "line"}
 # Positive shapes are veils of their object's colour, negative ones are dark with a thick rim.
@@ -30,20 +22,16 @@ class ShapesLink:
     """Reads and writes the prompts of one Shapes layer; parameters as for :class:`PointsLink`."""
 
     def __init__(self, layer: Any, image: Any, geometry: Geometry, on_change: Callable[[], None]) -> None:
-        check_axes(layer, geometry)
         self.layer = layer
         self._image = image
         self._geometry = geometry
         self._on_change = on_change
-        self._defaults = (1, True)
         self._colors: Mapping[int, Color] = {}
         self._width = max(1.0, min(geometry.shape[-2:]) / 250)
-        self._writing = False
-        self._count = len(layer.data)
-        self._connections = Connections()
-        self._connections.add(layer.events, "data", self._on_data)
-        self._connections.add(layer.events, "features", self._on_features)
-        self._connections.add(layer.events, "set_data", self._on_refresh)
+        # While a shape is drawn it is in the data already: the rest of the drawing comes as a data event.
+        self._features = MarkFeatures(layer, geometry, self._changed, drawn_in_steps=True)
+        self.set_defaults = self._features.set_defaults
+        self.close = self._features.close
 
     @classmethod
     def make(
@@ -53,9 +41,8 @@ class ShapesLink:
         layer = viewer.add_shapes(
             ndim=geometry.ndim,
             name=name,
-            features=empty_features(),
-            feature_defaults={OBJECT_COLUMN: 1, SIGN_COLUMN: True},
             edge_width=max(1.0, min(geometry.shape[-2:]) / 250),
+            **MarkFeatures.of_no_marks(),
             **placed_like(image),
         )
         return cls(layer, image, geometry, on_change)
@@ -63,12 +50,10 @@ class ShapesLink:
     def read(self) -> list[Mark]:
         """Return all shapes that lie on one frame as marks, in the order of the layer."""
         layer = self.layer
-        count = len(layer.data)
-        if not count:
+        if not len(layer.data):
             return []
         way = way_between(layer, self._image)
-        ids = whole_numbers(feature_column(layer, OBJECT_COLUMN), count, self._defaults[0])
-        signs = truths(feature_column(layer, SIGN_COLUMN), count)
+        ids, signs = self._features.ids, self._features.signs
         marks = []
         for row, (vertices, source, width) in enumerate(
             zip(layer.data, layer.shape_type, np.atleast_1d(layer.edge_width))
@@ -90,12 +75,9 @@ class ShapesLink:
         gone = {i for i, key in enumerate(self._keys()) if key in replaced}
         if not gone and not new:
             return
-        kept = [i for i in range(len(layer.data)) if i not in gone]
-        ids = whole_numbers(feature_column(layer, OBJECT_COLUMN), len(layer.data), self._defaults[0])[kept]
-        signs = truths(feature_column(layer, SIGN_COLUMN), len(layer.data))[kept]
         back = way_between(self._image, layer)
-        self._writing = True
-        try:
+
+        def change() -> None:
             if gone:
                 layer.selected_data = gone
                 layer.remove_selected()
@@ -103,86 +85,39 @@ class ShapesLink:
             for mark in new:
                 assert isinstance(mark.what, Outline)
                 places = back(self._geometry.to_data(mark.frame, mark.what.vertices))
-                layer.add(
-                    [places], shape_type=mark.what.source, edge_width=mark.what.width * self._geometry.pixel
-                )
-            layer.selected_data = set()
-            layer.features = {
-                OBJECT_COLUMN: np.concatenate([ids, np.array([m.object_id for m in new], int)]),
-                SIGN_COLUMN: np.concatenate([signs, np.array([m.what.positive for m in new], bool)]),
-            }
-        finally:
-            self._writing = False
-        self._count = len(layer.data)
-        self.set_defaults(*self._defaults)
-        self.restyle(self._colors)
+                width = mark.what.width * self._geometry.pixel
+                layer.add([places], shape_type=mark.what.source, edge_width=width)
 
-    def set_defaults(self, object_id: int, positive: bool) -> None:
-        """Say which object and sign new shapes get."""
-        self._defaults = (object_id, positive)
-        self._writing = True
-        try:
-            self.layer.feature_defaults = {OBJECT_COLUMN: object_id, SIGN_COLUMN: positive}
-        finally:
-            self._writing = False
+        self._features.replace([i for i in range(len(layer.data)) if i not in gone], change, new)
+        self.restyle(self._colors)
 
     def restyle(self, colors: Mapping[int, Color]) -> None:
         """Give every shape its object's colour; negative ones are dark inside and have a thicker rim."""
         self._colors = colors
         layer = self.layer
-        count = len(layer.data)
-        if not count:
+        if not len(layer.data):
             return
-        ids = whole_numbers(feature_column(layer, OBJECT_COLUMN), count, self._defaults[0])
-        signs = truths(feature_column(layer, SIGN_COLUMN), count)
+        ids, signs = self._features.ids, self._features.signs
         rgb = [[c / 255 for c in colors.get(int(i), (128, 128, 128))] for i in ids]
-        self._writing = True
-        try:
+        strokes = [str(kind) == "line" for kind in layer.shape_type]
+        widths = np.atleast_1d(layer.edge_width)
+        with self._features.writing():
             layer.edge_color = np.array([[*c, 1.0] for c in rgb])
             layer.face_color = np.array([[*c, _VEIL] if s else _SHADE for c, s in zip(rgb, signs)])
-            strokes = [str(kind) == "line" for kind in layer.shape_type]
-            widths = np.atleast_1d(layer.edge_width)
             layer.edge_width = [  # the width of a stroke is what it says, not how it looks
                 float(width) if stroke else self._width * (1 if sign else 2)
                 for width, stroke, sign in zip(widths, strokes, signs)
             ]
-        finally:
-            self._writing = False
-
-    def close(self) -> None:
-        """Stop listening; the layer stays."""
-        self._connections.close()
 
     def _keys(self) -> list[PromptKey]:
         layer = self.layer
         way = way_between(layer, self._image)
-        ids = whole_numbers(feature_column(layer, OBJECT_COLUMN), len(layer.data), self._defaults[0])
         keys = []
-        for vertices, object_id in zip(layer.data, ids):
+        for vertices, object_id in zip(layer.data, self._features.ids):
             frames = set(self._geometry.frames_of(way(vertices)).tolist())
             keys.append((frames.pop() if len(frames) == 1 else -1, int(object_id)))
         return keys
 
-    def _on_data(self, event: Any) -> None:
-        if self._writing:
-            return
-        action = str(getattr(event, "action", "changed")).rsplit(".", 1)[-1].lower()
-        if action == "adding":
-            self.set_defaults(*self._defaults)
-        if action.endswith("ing"):
-            return
-        self._changed()
-
-    def _on_features(self, event: Any = None) -> None:
-        if not self._writing and len(self.layer.data) == self._count:
-            self._changed()
-
-    def _on_refresh(self, event: Any = None) -> None:
-        # While a shape is drawn it is in the data already: the rest of the drawing comes as a data event.
-        if not self._writing and len(self.layer.data) < self._count:
-            self._changed()
-
     def _changed(self) -> None:
-        self._count = len(self.layer.data)
         self.restyle(self._colors)
         self._on_change()

@@ -26,6 +26,24 @@ from napari_sam2.widgets.vertical_area import VerticalArea, fill
 _HINT = "Say where the object is; “New” starts another one."
 
 
+def acts_of_prompts(
+    verbs: Verbs, tools: ToolsSection, show_help: Callable[[], object]
+) -> dict[str, Callable[[], object]]:
+    """Return what the keys of every dock with tools do, by name of the shortcut."""
+    return {
+        **{name: partial(tools.choose, name) for name in tools.buttons},
+        "sign": tools.switch_sign,
+        "cycle": verbs.cycle,
+        "clear": verbs.clear,
+        "new_object": verbs.new_object,
+        "next_object": lambda: verbs.step_object(1),
+        "previous_object": lambda: verbs.step_object(-1),
+        "undo": verbs.undo,
+        "redo": verbs.redo,
+        "help": show_help,
+    }
+
+
 class PromptParts(QObject):
     """The parts of a small dock, put into it.
 
@@ -54,7 +72,7 @@ class PromptParts(QObject):
         self.banner = Banner(partial(open_first_sample, viewer), _HINT)
         self.object = ObjectBar(look, verbs)
         self.tools = ToolsSection(viewer, look, verbs, names)
-        self._keys = Keys(viewer, self._acts(names))
+        self._keys = Keys(viewer, acts_of_prompts(verbs, self.tools, self.show_help))
         sections = (self.image, self.history, self.banner, self.object, self.tools)
         fill(
             dock,
@@ -80,21 +98,6 @@ class PromptParts(QObject):
         return False
 
     # -- inside ------------------------------------------------------------------------------------------
-
-    def _acts(self, names: Sequence[str]) -> dict[str, Callable[[], object]]:
-        verbs, tools = self.verbs, self.tools
-        return {
-            **{name: partial(tools.choose, name) for name in names},
-            "sign": tools.switch_sign,
-            "cycle": verbs.cycle,
-            "clear": verbs.clear,
-            "new_object": verbs.new_object,
-            "next_object": lambda: verbs.step_object(1),
-            "previous_object": lambda: verbs.step_object(-1),
-            "undo": verbs.undo,
-            "redo": verbs.redo,
-            "help": self.show_help,
-        }
 
     def _on_moved(self, event: Any = None) -> None:
         self.tools.on_frame()

@@ -21,6 +21,7 @@ from napari_sam2.widgets.image_section import ImageSection
 from napari_sam2.widgets.layers import itself
 from napari_sam2.widgets.model_section import ModelSection
 from napari_sam2.widgets.objects_section import ObjectsSection
+from napari_sam2.widgets.prompt_dock import acts_of_prompts
 from napari_sam2.widgets.propagation_section import PropagationSection
 from napari_sam2.widgets.shortcuts import Keys
 from napari_sam2.widgets.style import GAP
@@ -117,13 +118,7 @@ class TrackerDock(QWidget):
     def _acts(self) -> dict[str, Any]:
         verbs, tools, track = self.verbs, self.tools, self.tracking.track
         return {
-            **{name: (lambda name=name: tools.choose(name)) for name in tools.buttons},
-            "sign": tools.switch_sign,
-            "cycle": verbs.cycle,
-            "clear": verbs.clear,
-            "new_object": verbs.new_object,
-            "next_object": lambda: verbs.step_object(1),
-            "previous_object": lambda: verbs.step_object(-1),
+            **acts_of_prompts(verbs, tools, self.show_help),
             "solo": verbs.solo,
             "forward": lambda: track("forward"),
             "backward": lambda: track("backward"),
@@ -131,9 +126,6 @@ class TrackerDock(QWidget):
             "stop": verbs.stop,
             "next_doubt": lambda: verbs.go_to_doubt(1),
             "previous_doubt": lambda: verbs.go_to_doubt(-1),
-            "undo": verbs.undo,
-            "redo": verbs.redo,
-            "help": self.show_help,
         }
 
     def _on_moved(self, event: Any = None) -> None:

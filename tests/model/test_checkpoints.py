@@ -18,19 +18,7 @@ from napari_sam2.model.key_layouts import to_meta
 from napari_sam2.model.released import RELEASED
 from napari_sam2.model.sam2 import Sam2
 from tests.golden.recipe import SMALL, recipe_state
-
-TINY_NETWORK = ModelConfig(
-    image_size=64,
-    trunk_width=8,
-    stages=(1, 1, 1, 1),
-    global_blocks=(2,),
-    embed_dim=16,
-    memory_dim=8,
-    memory_layers=1,
-    memory_feedforward=16,
-    decoder_heads=2,
-    decoder_feedforward=16,
-)
+from tests.golden.tiny_network import TINY as TINY_NETWORK
 
 
 @pytest.fixture

@@ -3,25 +3,12 @@
 import numpy as np
 import pytest
 
-from napari_sam2.model.config import ModelConfig
 from napari_sam2.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt
 from napari_sam2.session import ArrayFrames
 from tests.golden.recipe import recipe_model
+from tests.golden.tiny_network import TINY
 
 HEIGHT, WIDTH = 48, 64
-TINY = ModelConfig(
-    image_size=64,
-    trunk_width=16,
-    stages=(1, 1, 1, 1),
-    global_blocks=(2,),
-    embed_dim=32,
-    memory_dim=16,
-    memory_layers=1,
-    memory_feedforward=64,
-    decoder_heads=2,
-    decoder_feedforward=64,
-    iou_hidden=32,
-)
 
 
 def moving_discs(count, height=HEIGHT, width=WIDTH):

@@ -6,7 +6,6 @@ import tifffile
 import torch
 from PIL import Image
 
-from napari_sam2.model.config import ModelConfig
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.training.baselines import copied, flow_warped, threshold_watershed
 from napari_sam2.training.benchmark import (
@@ -20,20 +19,7 @@ from napari_sam2.training.benchmark import (
     tight_box,
 )
 from napari_sam2.training.benchmark_data import read_image_sets, read_sequences, synthetic_videos
-
-TINY = ModelConfig(
-    image_size=64,
-    trunk_width=8,
-    stages=(1, 1, 1, 1),
-    global_blocks=(2,),
-    embed_dim=32,
-    memory_dim=8,
-    memory_layers=1,
-    memory_feedforward=16,
-    decoder_heads=1,
-    decoder_feedforward=16,
-    iou_hidden=8,
-)
+from tests.golden.tiny_network import TINY
 
 
 def textured(shift: float, side: int = 96):

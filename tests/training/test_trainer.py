@@ -9,7 +9,6 @@ import torch
 from safetensors import safe_open
 
 from napari_sam2.model.checkpoints import load_model
-from napari_sam2.model.config import ModelConfig
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.training.batches import StepPlan, draw_batch
 from napari_sam2.training.clips import TrainingClip
@@ -18,20 +17,9 @@ from napari_sam2.training.losses import LossOptions
 from napari_sam2.training.recipe import Stage, TrainOptions
 from napari_sam2.training.tracker import follow_clip
 from napari_sam2.training.trainer import Trainer, open_memory, train
+from tests.golden.tiny_network import TINY as TINY_NETWORK
 
-TINY = ModelConfig(
-    image_size=64,
-    trunk_width=16,
-    stages=(1, 1, 1, 1),
-    global_blocks=(2,),
-    embed_dim=64,
-    memory_dim=16,
-    memory_layers=1,
-    memory_feedforward=64,
-    decoder_heads=2,
-    decoder_feedforward=64,
-    iou_hidden=32,
-)
+TINY = replace(TINY_NETWORK, embed_dim=64)
 
 
 class Discs:

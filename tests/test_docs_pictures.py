@@ -1,0 +1,40 @@
+"""The pictures of the documentation: all there, as large as their names say, small as files."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+ROOT = Path(__file__).parents[1]
+PICTURES = ROOT / "docs" / "images"
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+MOST_BYTES = 6_000_000
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_picture_of_a_page_is_there(page):
+    for link in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", page.read_text()):
+        assert (page.parent / link).is_file(), link
+
+
+def test_every_step_is_shown_dark_and_light_on_a_small_screen():
+    names = {path.name for path in PICTURES.glob("*.png")}
+    steps = {name.rsplit("-", 2)[0] for name in names}
+    assert len(steps) >= 17
+    for step in steps:
+        for theme in ("dark", "light"):
+            assert f"{step}-1366x768-{theme}.png" in names
+
+
+def test_pictures_are_as_large_as_they_say():
+    for path in PICTURES.glob("*.png"):
+        width, height = path.stem.rsplit("-", 2)[1].split("x")
+        with Image.open(path) as picture:
+            assert picture.size == (int(width), int(height)), path.name
+
+
+def test_pictures_stay_small_in_the_repository():
+    assert sum(path.stat().st_size for path in PICTURES.glob("*.png")) < MOST_BYTES
