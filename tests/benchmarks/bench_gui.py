@@ -28,7 +28,7 @@ from napari_sam2.widgets.states import Preferences
 from napari_sam2.widgets.tracker_dock import TrackerDock
 from napari_sam2.widgets.worker import SessionWorker
 
-FRAMES = 10
+FRAMES = 6
 STEPS_PER_SECOND, CLICK_MS, TURN_MS = 20, 30, 100  # the targets
 
 

@@ -232,7 +232,6 @@ class Track:
         finally:
             self.open -= 1
 
-
     @property
     def history(self):
         steps = tuple(Step(n, label) for n, label in enumerate(self.labels))
