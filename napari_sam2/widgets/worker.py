@@ -39,7 +39,7 @@ from napari_sam2.widgets.workbench import Workbench, facts_of
 
 _QUIET_SECONDS = 0.15  # a scrubbing hand is faster than this; a resting one gets its frames encoded
 _SURVEY_FRAMES = 16
-_NICE = 8
+_NICE = 4
 _log = logging.getLogger(__name__)
 
 
