@@ -158,8 +158,8 @@ class PropagationSection(QWidget):
     def _show_enabled(self) -> None:
         controller = self._controller
         able = controller is not None and controller.n_frames > 1 and controller.status.phase != "opening"
-        for button in (self.backward, self.both, self.forward):
-            button.setEnabled(able)
+        for widget in (self.backward, self.both, self.forward, self.reach, self.count, self.selected):
+            widget.setEnabled(able)
         self.setVisible(controller is None or controller.n_frames > 1)
 
     def _on_progress(self, state: PropagationState) -> None:
