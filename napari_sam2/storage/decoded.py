@@ -31,14 +31,18 @@ class DecodedMasks:
         mask = self._kept.get(rle)
         if mask is None:
             mask = rle.decode()
-            self.put(rle, mask)
+            self._keep(rle, mask)
         else:
             self._kept.move_to_end(rle)
         return mask
 
     def put(self, rle: Rle, mask: NDArray[np.bool_]) -> None:
-        """Keep the mask that run lengths stand for."""
-        if rle in self._kept or mask.nbytes > self._budget:
+        """Keep a copy of the mask that run lengths stand for: it may be a part of something larger."""
+        if rle not in self._kept and mask.nbytes <= self._budget:
+            self._keep(rle, mask.copy())
+
+    def _keep(self, rle: Rle, mask: NDArray[np.bool_]) -> None:
+        if mask.nbytes > self._budget:
             return
         self._kept[rle] = mask
         self._bytes += mask.nbytes

@@ -167,7 +167,7 @@ class ProjectRecords:
             if not encoded:
                 return
             for object_id, rle in encoded.items():
-                workspace.decoded.put(rle, masks[object_id].copy())
+                workspace.decoded.put(rle, masks[object_id])
             serial = self._history.serial()
             self._introduce(encoded)
             old = list(workspace.entries(frame))

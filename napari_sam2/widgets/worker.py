@@ -215,6 +215,7 @@ class SessionWorker:
         if isinstance(request, Propagate):
             if self._march is not None:
                 self._end_march("stopped")
+            self._tidy()
             self._march = March(request, generation, bench)
             self._tell_march("running")
             return
