@@ -64,7 +64,7 @@ class ObjectsModel(QAbstractTableModel):
         """Show another controller's objects."""
         self._controller = controller
         self._soon.stop()
-        self._listening.to(controller, objects=self._on_objects, timeline=self._on_timeline)
+        self._listening.to(controller, objects=self._on_objects, timeline=self.refresh_soon)
         self.beginResetModel()
         self._states = () if controller is None else controller.objects.states
         self.endResetModel()
@@ -94,7 +94,8 @@ class ObjectsModel(QAbstractTableModel):
             self._states = tuple(states)
             self.dataChanged.emit(self.index(rows[0], 0), self.index(rows[-1], len(Column) - 1))
 
-    def _on_timeline(self, object_ids: frozenset[int]) -> None:
+    def refresh_soon(self, *_: object) -> None:
+        """Look again at the rows that are seen, a little later."""
         if not self._soon.isActive():
             self._soon.start()
 

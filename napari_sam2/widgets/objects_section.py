@@ -95,6 +95,9 @@ class ObjectsSection(QWidget):
         self._lay_out()
         self.model.modelReset.connect(self._on_reset)
         self.model.seen_rows = self._seen_rows
+        bar = self.view.verticalScrollBar()
+        for moved in (bar.valueChanged, bar.rangeChanged):  # other rows are seen
+            moved.connect(self.model.refresh_soon)
         self._listening.to(None)
         look.follow(self.view.viewport().update)
 
