@@ -161,6 +161,8 @@ class Replies:
             self._timeline.forget()
             self._timeline.set_prompted(self._prompts.frames_by_object())
         self._timeline.put(told.facts)
+        if any(fact.area for fact in told.facts):
+            self._results.ensure_layer()  # also when nothing is seen on the frame that is shown
         if told.finished:
             self._objects.tell()
 

@@ -609,3 +609,22 @@ def test_neighbours_are_encoded_while_nothing_else_is_to_do(fake, preferences):
     time.sleep(0.4)
     assert len(fake.bench.warmed) == len(set(fake.bench.warmed))
     c.close()
+
+
+def test_results_of_last_time_are_shown_also_when_there_is_none_on_the_frame_that_is_shown(world):
+    viewer, image, c, fake = world
+    c.objects.add()
+    c.prompts.add_point(10, 10)
+    c.wait()
+    fake.saved = fake.bench.said
+    c.close()
+    later = ViewerModel()
+    later.add_image(image.data, name="other name")
+    later.dims.set_point(0, 7)
+    again = open_tracker(later, later.layers[0], opener=fake, preferences=Preferences())
+    again.wait(until=lambda: again.results.layer is not None, timeout=30)
+    assert again.results.layer in later.layers
+    assert not again.results.labels(7).any()
+    again.frame = 0
+    assert again.results.labels(0).any()
+    again.close()
