@@ -30,6 +30,7 @@ from napari_sam2.training.tracker import ClipOutcome, follow_clip
 
 __all__ = ["Trainer", "learning_rate", "train"]
 
+
 def learning_rate(options: TrainOptions, step: int) -> float:
     """Return the rate of a step: linear warm-up, then a cosine to a twentieth, anew in every stage."""
     stage, within = options.stage_at(step)
