@@ -58,6 +58,10 @@ class TrackerDock(QWidget):
         self.tracking = PropagationSection(look, verbs)
         self.results = ExportSection(look, verbs)
         self.timeline = TimelinePanel(look, verbs)
+        self.timeline.setParent(
+            self
+        )  # until it has a dock of its own: a window that is never shown takes it along
+        self.timeline.hide()
         look.style(self.timeline)
         self._timeline_dock: Any = None
         self.sheet: CheatSheet | None = None
@@ -141,6 +145,7 @@ class TrackerDock(QWidget):
         self._timeline_dock = self._viewer.window.add_dock_widget(
             self.timeline, name=TIMELINE_NAME, area="bottom", add_vertical_stretch=False
         )
+        self.timeline.show()
         self.timeline.fit()
 
     def _drop_timeline(self) -> None:
