@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import ctypes
 import os
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,8 +24,9 @@ from napari_sam2.widgets.bench_plan import BenchPlan
 from napari_sam2.widgets.states import Gesture, HistoryState, Preferences, Step
 
 # PySide 6.12 takes thousands of references to None away with every window that is closed (with napari alone, too),
-# and before Python 3.12 the interpreter aborts when none is left.
-NONES = [None] * (10**7 if os.environ.get("QT_API") == "pyside6" else 0)
+# and before Python 3.12 the interpreter aborts when none is left: here there are enough.
+if os.environ.get("QT_API") == "pyside6" and sys.version_info < (3, 12):
+    ctypes.c_ssize_t.from_address(id(None)).value += 10**9
 RADIUS = 6
 # Beside the checkout, where the development data is; absent elsewhere.
 TRIAL = Path(__file__).parents[3] / "shared" / "sketches" / "nano_trial.safetensors"
