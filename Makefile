@@ -6,9 +6,9 @@ BIN := $(VENV)/bin
 PYTEST_ENV ?= OMP_NUM_THREADS=1
 PYTEST_FLAGS ?= -n 2 --dist loadfile
 
-.PHONY: test demo lint types contracts unit oldest system env clean
+.PHONY: test demo lint types contracts unit oldest pyside system env clean
 
-test: env system lint types contracts unit oldest
+test: env system lint types contracts unit oldest pyside
 
 demo: env
 	$(BIN)/napari-sam2 demo
@@ -47,5 +47,15 @@ $(VENV)-oldest/.installed: pyproject.toml constraints-oldest.txt
 	$(VENV)-oldest/bin/pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e ".[test]"
 	@touch $@
 
+# Menus, docks and events once more with the other Qt binding.
+pyside: $(VENV)-pyside/.installed system
+	QT_API=pyside6 $(PYTEST_ENV) $(VENV)-pyside/bin/pytest -p no:cacheprovider tests/gui/test_plugin_menu.py tests/gui/test_qt_bridge.py
+
+$(VENV)-pyside/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)-pyside
+	grep -vi '^pyqt6' constraints.txt > $(VENV)-pyside/constraints.txt
+	$(VENV)-pyside/bin/pip install --quiet --disable-pip-version-check -c $(VENV)-pyside/constraints.txt -e ".[test-pyside]"
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(VENV)-oldest .mypy_cache .ruff_cache .pytest_cache dist build
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-pyside .mypy_cache .ruff_cache .pytest_cache dist build
