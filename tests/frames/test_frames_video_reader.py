@@ -38,11 +38,18 @@ def starts(monkeypatch):
     return seen
 
 
+@pytest.fixture
 def children():
-    return [child for child in psutil.Process().children(recursive=True) if "ffmpeg" in child.name()]
+    """The ffmpeg processes that were started since the test began; one of an earlier test may not have been reaped."""
+
+    def found():
+        return {child for child in psutil.Process().children(recursive=True) if "ffmpeg" in child.name()}
+
+    before = found()
+    return lambda: list(found() - before)
 
 
-def test_reading_in_order_keeps_one_ffmpeg(video, starts):
+def test_reading_in_order_keeps_one_ffmpeg(video, starts, children):
     reader = VideoReader(video)
     for t in range(60):
         reader.frame(t)
@@ -91,7 +98,7 @@ def test_memory_stays_within_its_budget(video):
     assert reader.cached_bytes == 0
 
 
-def test_close_ends_ffmpeg_and_reading_again_starts_it_again(video, number_of):
+def test_close_ends_ffmpeg_and_reading_again_starts_it_again(video, number_of, children):
     reader = VideoReader(video)
     reader.frame(0)
     assert len(children()) == 1
@@ -102,7 +109,7 @@ def test_close_ends_ffmpeg_and_reading_again_starts_it_again(video, number_of):
     reader.close()
 
 
-def test_a_forgotten_reader_leaves_no_process(video):
+def test_a_forgotten_reader_leaves_no_process(video, children):
     reader = VideoReader(video)
     reader.frame(0)
     del reader
@@ -110,7 +117,7 @@ def test_a_forgotten_reader_leaves_no_process(video):
     assert children() == []
 
 
-def test_a_forgotten_array_leaves_no_process(video):
+def test_a_forgotten_array_leaves_no_process(video, children):
     array = open_source(video).array
     array[3].compute(scheduler="synchronous")
     assert len(children()) == 1
@@ -138,7 +145,7 @@ def test_python_can_end_with_an_open_reader(video):
     assert not psutil.pid_exists(int(done.stdout))
 
 
-def test_threads_may_share_a_reader(video, number_of):
+def test_threads_may_share_a_reader(video, number_of, children):
     reader = VideoReader(video, cache_bytes=4 * FRAME)
     order = random.Random(2).choices(range(60), k=120)
     with ThreadPoolExecutor(6) as pool:
