@@ -20,7 +20,7 @@ from napari_sam2.synthetic import crowd
 
 PICTURES = Path(__file__).parent / "pictures"
 CELLS = AutomaticOptions.preset("cells", points_per_side=16)
-THRESHOLDS = (0.8, 0.75, 0.7, 0.6)
+THRESHOLDS = (0.8, 0.6, 0.5, 0.4)
 TIMES = (0, 2, 4)
 
 
