@@ -208,7 +208,9 @@ def test_a_dock_that_is_opened_again_goes_on_with_its_layers(qtbot, start):
     again = dock.controller
     qtbot.waitUntil(lambda: again.status.phase == "ready" and again.prompts.all == said, timeout=WAIT)
     assert list(viewer.layers) == layers
-    again.prompts.layer("points").remove([0])
+    points = again.prompts.layer("points")
+    points.selected_data = {0}
+    points.remove_selected()
     qtbot.waitUntil(lambda: (0, 1) not in again.prompts.all, timeout=WAIT)
 
 
