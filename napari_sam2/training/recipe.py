@@ -236,10 +236,10 @@ def _nano_continue() -> TrainOptions:
         objects=12,
         prompts=(0.55, 0.2, 0.25),
         motion=0.65,
-        loss=replace(_LATE, iou=1.5, hidden_weight=3.0),
+        loss=replace(_LATE, iou=1.5, hidden_weight=1.3),
     )
     return TrainOptions(
-        (stage,), start="nano", optimizer="muon", synthetic_share=0.6, ema_decay=0.997, score_rate=5.0
+        (stage,), start="nano", optimizer="muon", synthetic_share=0.6, ema_decay=0.997, score_rate=4.0
     )
 
 

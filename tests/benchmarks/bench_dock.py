@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import napari
 import numpy as np
-from qtpy.QtCore import QTimer
-from qtpy.QtWidgets import QApplication
+from event_loop import watched
 
 from napari_sam2.widgets.opening import open_tracker
 from napari_sam2.widgets.states import Preferences
@@ -38,29 +36,10 @@ def main() -> None:
         for i in range(objects):
             tracker.prompts.add_point(100 + 150 * (i % 10), 100 + 100 * (i // 10), object_id=i + 1)
         tracker.wait()
-        for _ in range(50):
-            QApplication.processEvents()
-        gaps, busy, last = [], [], [time.perf_counter(), time.thread_time()]
-
-        def tick() -> None:
-            now = [time.perf_counter(), time.thread_time()]
-            gaps.append(now[0] - last[0] - 0.01)
-            busy.append(now[1] - last[1])
-            last[:] = now
-            if tracker.propagation.phase == "idle":
-                timer.stop()
-                tracker.close()
-                viewer.close()
-
-        timer = QTimer()
-        timer.timeout.connect(tick)
-        started = time.perf_counter()
-        tracker.propagate()
-        timer.start(10)
-        napari.run()
-        blocked, worked = np.array(gaps[1:]) * 1000, np.array(busy[1:]) * 1000
+        late, busy, seconds = watched(viewer, tracker)
+        blocked, worked = np.array(late) * 1000, np.array(busy) * 1000
         print(
-            f"{objects} objects, {FRAMES} frames in {time.perf_counter() - started:.1f} s: blocked for "
+            f"{objects} objects, {FRAMES} frames in {seconds:.1f} s: blocked for "
             f"{np.median(blocked):.0f} ms median, {np.percentile(blocked, 99):.0f} ms p99, {blocked.max():.0f} ms max"
         )
         print(

@@ -15,7 +15,8 @@ from pathlib import Path
 import dask.array as da
 import napari
 import numpy as np
-from qtpy.QtCore import QEvent, QObject, QTimer
+from event_loop import watched
+from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QApplication
 
 from napari_sam2.session.features import FeatureCache
@@ -181,27 +182,8 @@ def tracking(folder, model):
     for i in range(3):
         tracker.prompts.add_point(300 + 300 * i, 400, object_id=i + 1)
     tracker.wait()
-    for _ in range(50):
-        QApplication.processEvents()
-    gaps, busy, last = [], [], [time.perf_counter(), time.thread_time()]
-
-    def tick():
-        now = [time.perf_counter(), time.thread_time()]
-        gaps.append(now[0] - last[0] - 0.01)
-        busy.append(now[1] - last[1])
-        last[:] = now
-        if tracker.propagation.phase == "idle":
-            timer.stop()
-            tracker.close()
-            viewer.close()
-
-    timer = QTimer()
-    timer.timeout.connect(tick)
-    start = time.perf_counter()
-    tracker.propagate()
-    timer.start(10)
-    napari.run()
-    speed = FRAMES / (time.perf_counter() - start)
+    gaps, busy, seconds = watched(viewer, tracker)
+    speed = FRAMES / seconds
     print(
         f"event loop while tracking 3 objects at 1080p ({len(gaps)} turns, {speed:.1f} frames/s): blocked "
         f"{ms(gaps, 50):.0f} ms median, {ms(gaps, 99):.0f} ms p99, {max(gaps) * 1000:.0f} ms at most; processor time "
