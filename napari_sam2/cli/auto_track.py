@@ -92,10 +92,9 @@ class _Run:
         if not ids or self.project is None:
             return
         plan = Plan(PASSES[self.args.direction], *limits, ids)
-        done = track(self.project, self.model, self.recording, plan, self.console, self.args.export)
-        self.summary.frames += done.frames
-        self.summary.seconds += done.seconds
-        self.summary.seen.update(done.seen)
+        self.summary.add(
+            track(self.project, self.model, self.recording, plan, self.console, self.args.export)
+        )
 
     def _found(self, frame: int) -> AutomaticResult:
         options, known, saved = self.options, self.existing, "nothing was written"

@@ -18,16 +18,29 @@ from napari_sam2.storage.recorded import RecordedSession
 
 @dataclass
 class Summary:
-    """What a run did: frames visited, how long it took, and on how many frames each object was seen."""
+    """What a run did: which frames, how often, how long it took, and on how many visits each object was seen."""
 
-    frames: int = 0
+    covered: set[int] = field(default_factory=set)
+    visits: int = 0
     seconds: float = 0.0
     seen: Counter[int] = field(default_factory=Counter)
 
     @property
+    def frames(self) -> int:
+        """Number of frames, however often they were visited."""
+        return len(self.covered)
+
+    @property
     def rate(self) -> float:
-        """Frames per second."""
-        return self.frames / self.seconds if self.seconds > 0 else 0.0
+        """Visits per second."""
+        return self.visits / self.seconds if self.seconds > 0 else 0.0
+
+    def add(self, other: Summary) -> None:
+        """Add what another part of the run did."""
+        self.covered |= other.covered
+        self.visits += other.visits
+        self.seconds += other.seconds
+        self.seen.update(other.seen)
 
 
 def run_plan(session: RecordedSession, plan: Plan, console: Console, exports: Sequence[str] = ()) -> Summary:
@@ -74,6 +87,7 @@ def _run_pass(
     try:
         for masks in steps:
             at = masks.frame
+            summary.covered.add(at)
             summary.seen.update({i: int(m.any()) for i, m in zip(masks.object_ids, masks.masks)})
             progress.step(at)
             if wish:
@@ -91,7 +105,7 @@ def _run_pass(
         if isinstance(steps, Generator):
             steps.close()
         progress.finish()
-        summary.frames += progress.done
+        summary.visits += progress.done
         summary.seconds += progress.seconds
     if wish:
         raise Interrupted(

@@ -131,13 +131,14 @@ def draw_batch(
     masks: list[torch.Tensor] = []
     owners: list[int] = []
     # a single image costs little beyond its encoding: more objects of it
-    per_clip = max(1, stage.objects * (3 if plan.frames == 1 else 1) // plan.clips)
+    per_clip = max(1, stage.objects * (4 if plan.frames == 1 else 1) // plan.clips)
     while len(images) < plan.clips:
         source = sources[rng.choice(len(sources), p=weights / weights.sum())][0]
         clip = source.draw(rng, plan.size, plan.frames, plan.motion)
         if augment:
             frames, labels = flipped(clip.frames, clip.labels, rng)
-            clip = TrainingClip(photometric(frames, rng), labels)
+            changes = rng.random() < source.altered
+            clip = TrainingClip(photometric(frames, rng) if changes else frames, labels)
         chosen = _chosen_objects(clip.labels[0], per_clip, rng)
         if not chosen:
             continue
@@ -155,13 +156,13 @@ def draw_batch(
 
 
 def _chosen_objects(labels: torch.Tensor, count: int, rng: np.random.Generator) -> list[int]:
-    """Choose objects of the first frame, large ones rather more often than small ones."""
+    """Choose objects of the first frame, large ones a little more often than small ones."""
     ids, areas = torch.unique(labels[labels > 0], return_counts=True)
     fitting = areas >= max(12, labels.numel() // 8000)
     ids, areas = ids[fitting], areas[fitting]
     if not len(ids):
         return []
-    weights = areas.double().sqrt().numpy()
+    weights = areas.double().pow(0.25).numpy()
     picked = rng.choice(ids.numpy(), size=min(count, len(ids)), replace=False, p=weights / weights.sum())
     return [int(label) for label in picked]
 

@@ -14,6 +14,9 @@ from napari_sam2.synthetic import generate_clip, sample_scene
 
 __all__ = ["ClipSource", "MaskletClips", "SyntheticClips", "TrainingClip"]
 
+# side of the smallest scene that is enlarged: the objects of smaller ones are but a few pixels
+LEAST_SIDE = 192
+
 
 @dataclass(frozen=True)
 class TrainingClip:
@@ -40,7 +43,15 @@ class TrainingClip:
 
 
 class ClipSource(Protocol):
-    """Anything that clips can be drawn from."""
+    """Anything that clips can be drawn from.
+
+    Attributes
+    ----------
+    altered : float
+        Share of clips whose looks training changes, see `photometric`.
+    """
+
+    altered: float
 
     def draw(self, rng: np.random.Generator, size: int, frames: int, motion: float) -> TrainingClip:
         """Draw one clip; everything random comes from `rng`."""
@@ -56,14 +67,23 @@ class SyntheticClips:
         Share of clips in which objects leave and return, go out of focus, and pass behind each other and behind
         occluders. In all other clips such things happen as rarely as in most recordings, too rarely to learn
         from.
+    enlarged : float
+        Share of clips painted at 0.4 to 0.75 of the side and enlarged, as small recordings are on their way into
+        the network: their noise is coarser and their edges are softer than those of a large scene.
     """
 
-    def __init__(self, eventful: float = 0.4) -> None:
-        self._eventful = eventful
+    # the generator has noise and illumination of its own
+    altered = 0.4
+
+    def __init__(self, eventful: float = 0.4, enlarged: float = 0.6) -> None:
+        self._eventful, self._enlarged = eventful, enlarged
 
     def draw(self, rng: np.random.Generator, size: int, frames: int, motion: float) -> TrainingClip:
         """Draw a clip of `frames` frames of ``size x size`` pixels."""
-        scene = sample_scene(rng, (size, size), frames, difficulty=float(np.clip(motion, 0, 1)))
+        side = size
+        if rng.random() < self._enlarged:
+            side = min(size, max(LEAST_SIDE, round(size * rng.uniform(0.4, 0.75))))
+        scene = sample_scene(rng, (side, side), frames, difficulty=float(np.clip(motion, 0, 1)))
         if frames > 1 and rng.random() < self._eventful:
             scene = replace(scene, exits=0.4, vanishings=0.4, crossings=0.3, occluders=2, zstack=False)
         clip = generate_clip(scene, int(rng.integers(2**31)))
@@ -88,6 +108,8 @@ class MaskletClips:
     ValueError
         If there is no video, a video's frames and labels differ in size, or nothing is labelled.
     """
+
+    altered = 1.0
 
     def __init__(
         self,

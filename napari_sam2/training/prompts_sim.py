@@ -26,20 +26,30 @@ def depth_inside(masks: torch.Tensor) -> torch.Tensor:
     Tensor, (B, H, W) float32
         0 outside, 1 at the border, more inside.
     """
-    # one thin border of background makes the image's edge a border as well
-    padded = np.pad(masks.cpu().numpy(), ((0, 0), (1, 1), (1, 1)))
+    pixels = masks.cpu().numpy()
     depth = np.zeros(masks.shape, np.float32)
-    for index, mask in enumerate(padded):
-        if mask.any():
-            depth[index] = distance_transform_cdt(mask, metric="chessboard")[1:-1, 1:-1]
+    for index, mask in enumerate(pixels):
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        if not len(rows):
+            continue
+        # a mask is far smaller than its frame; the thin border makes the image's edge a border as well
+        window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        inside = distance_transform_cdt(np.pad(mask[window], 1), metric="chessboard")
+        depth[index][window] = inside[1:-1, 1:-1]
     return torch.from_numpy(depth).to(masks.device)
 
 
 def _random_pixels(regions: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """One uniformly drawn pixel of each region, as (B, 2) of (x, y); any pixel where a region is empty."""
-    noise = torch.rand(regions.shape, generator=generator)
-    best = (noise + regions.cpu()).flatten(1).argmax(1)
-    return _from_index(best, regions.shape[-1]).to(regions.device)
+    flat = regions.flatten(1)
+    share = torch.rand(len(flat), generator=generator, dtype=torch.float64).to(flat.device)
+    owner, found = flat.nonzero().T  # ordered by region
+    if not len(found):
+        return _from_index((share * flat.shape[1]).long(), regions.shape[-1])
+    counts = owner.bincount(minlength=len(flat))
+    place = (counts.cumsum(0) - counts + (share * counts).long()).clamp_max(len(found) - 1)
+    index = torch.where(counts > 0, found[place], (share * flat.shape[1]).long())
+    return _from_index(index, regions.shape[-1])
 
 
 def _from_index(index: torch.Tensor, width: int) -> torch.Tensor:

@@ -192,6 +192,10 @@ _EARLY = LossOptions()
 _LATE = LossOptions(
     balanced=0.25, focal=12.0, dice=1.0, iou=1.0, object_score=1.0, runners_up=0.2, hidden_weight=2.0
 )
+# at last: no balance, more focal loss, and half of the teaching goes to all three candidates alike
+_SHARP = LossOptions(
+    balanced=0.0, focal=20.0, dice=1.0, iou=2.0, object_score=1.0, runners_up=0.5, hidden_weight=1.3
+)
 
 
 def _nano() -> TrainOptions:
@@ -224,22 +228,22 @@ def _nano() -> TrainOptions:
 
 def _nano_continue() -> TrainOptions:
     # single images at the sizes that users work with; clips stay small, for one costs as much as five images
-    images, clips = ((256, 0.35), (384, 0.25), (512, 0.4)), ((192, 0.3), (256, 0.6), (384, 0.1))
+    images, clips = ((256, 0.45), (384, 0.1), (512, 0.45)), ((256, 0.85), (384, 0.1), (512, 0.05))
     stage = Stage(
         "sharpen",
-        1400,
-        4.5e-4,
+        2400,
+        4e-4,
         images,
         clip_sizes=clips,
-        frames=(2, 6),
-        image_share=0.7,
+        frames=(3, 6),
+        image_share=0.8,
         objects=12,
-        prompts=(0.55, 0.2, 0.25),
-        motion=0.65,
-        loss=replace(_LATE, iou=1.5, hidden_weight=1.3),
+        prompts=(0.45, 0.25, 0.3),
+        motion=0.85,
+        loss=_SHARP,
     )
     return TrainOptions(
-        (stage,), start="nano", optimizer="muon", synthetic_share=0.6, ema_decay=0.997, score_rate=4.0
+        (stage,), start="nano", optimizer="muon", synthetic_share=0.75, ema_decay=0.997, score_rate=4.0
     )
 
 

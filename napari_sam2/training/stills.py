@@ -58,6 +58,8 @@ class StillImages:
         If the folder has no such pairs.
     """
 
+    altered = 1.0
+
     def __init__(
         self,
         folder: Path | str,

@@ -19,6 +19,11 @@ from napari_sam2.training.prompts_sim import correction_clicks, first_clicks, ji
 
 __all__ = ["ClipOutcome", "follow_clip"]
 
+# people aim at the middle, of an object as of a mistake, and more often than not come close
+CENTRAL_CLICKS = 0.7
+# standard deviation of a box's side as a share of it
+BOX_JITTER = 0.05
+
 
 @dataclass
 class ClipOutcome:
@@ -134,9 +139,9 @@ def _first_frame(walk: _Walk, outcome: ClipOutcome) -> MaskResult:
         return walk.model.adopt_mask(features, mask)
     embedding = walk.model.condition(features, None)
     if plan.prompt == "box":
-        points, labels = _box_points(jittered_boxes(truth, walk.generator))
+        points, labels = _box_points(jittered_boxes(truth, walk.generator, BOX_JITTER))
     else:
-        points, labels = first_clicks(truth, walk.generator)
+        points, labels = first_clicks(truth, walk.generator, CENTRAL_CLICKS)
     prompts = PromptTensors(points=points, labels=labels)
     candidates = walk.model.decode_masks(embedding, features, prompts, multimask=plan.prompt == "click")
     outcome.first_iou.append(walk.score(candidates, 0).mask_iou)
@@ -164,7 +169,7 @@ def _refine(
     logits = previous.best().logits.detach().float().clamp(-32, 32)  # (N, 1, S/4, S/4)
     truth = walk.truth(frame)
     full = F.interpolate(logits, size=truth.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
-    click, label = correction_clicks(full > 0, truth, walk.generator)
+    click, label = correction_clicks(full > 0, truth, walk.generator, central=CENTRAL_CLICKS)
     points, labels = said
     points = click if points is None else torch.cat([points, click], dim=1)
     labels = label if labels is None else torch.cat([labels, label], dim=1)

@@ -215,7 +215,7 @@ def test_what_is_found_is_tracked_into_a_project(napari_sam2, movie: Path, check
     )
     run = napari_sam2(*words, "--export", "csv", "--out", "stack.tif", "--json")
     data = run.ok()
-    assert data["frames"] == 10 + 3  # 2 to 11, and 2 to 0
+    assert data["frames"] == 12  # 2 to 11, and 2 to 0; frame 2 twice
     with Project.open("movie.sam2", mode="r") as project:
         assert list(project.objects) == data["objects"]
         assert {frame for frame, _ in project.prompts} == {2}

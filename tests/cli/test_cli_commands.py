@@ -257,7 +257,7 @@ def test_axes_positions_contrast_and_channels(napari_sam2, checkpoint: Path) -> 
         "csv,ome-tiff",
     )
     result = napari_sam2("track", "five.ome.tif", *words, "--json").ok()
-    assert result["frames"] == 6  # 2, 3, 4 and 2, 1, 0
+    assert result["frames"] == 5  # 2, 3, 4 and 2, 1, 0; frame 2 twice
     with tifffile.TiffFile(result["exports"]["ome-tiff"]) as file:
         assert file.series[0].axes == "ZYX"
         assert 'PhysicalSizeZ="2.0"' in file.ome_metadata

@@ -53,6 +53,18 @@ def test_synthetic_clips_have_the_asked_size_and_objects():
     assert clip.labels.max() > 0
 
 
+def test_enlarged_scenes_have_the_asked_size_and_coarser_pixels():
+    def detail(enlarged):
+        source = SyntheticClips(enlarged=enlarged)
+        clips = [source.draw(np.random.default_rng(seed), 512, 1, 0.6) for seed in range(6)]
+        assert all(clip.frames.shape == (1, 3, 512, 512) for clip in clips)
+        assert all(clip.labels.any() for clip in clips)
+        frames = torch.cat([clip.frames for clip in clips])
+        return (frames.diff(dim=-1).abs().mean() / frames.std()).item()
+
+    assert detail(enlarged=1.0) < 0.8 * detail(enlarged=0.0)
+
+
 def test_frames_and_labels_of_a_clip_must_fit():
     with pytest.raises(ValueError, match="do not fit"):
         TrainingClip(torch.zeros(2, 3, 8, 8), torch.zeros(2, 8, 9, dtype=torch.int32))

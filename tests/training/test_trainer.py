@@ -25,6 +25,8 @@ TINY = replace(TINY_NETWORK, embed_dim=64)
 class Discs:
     """A bright and a grey disc that drift over a dark ground; the grey one leaves the frame in long clips."""
 
+    altered = 1.0
+
     def draw(self, rng, size, frames, motion):
         yy, xx = torch.meshgrid(torch.arange(size), torch.arange(size), indexing="ij")
         labels = torch.zeros(frames, size, size, dtype=torch.int32)
@@ -34,6 +36,12 @@ class Discs:
             labels[t][(xx - 40 - 13 * t) ** 2 + (yy - 48) ** 2 < 169] = 2
         pixels = torch.tensor([0.1, 0.9, 0.5])[labels.long()][:, None].expand(frames, 3, size, size)
         return TrainingClip(pixels.contiguous(), labels)
+
+
+class PlainDiscs(Discs):
+    """The same discs, whose looks are left alone."""
+
+    altered = 0.0
 
 
 SOURCES = [(Discs(), 1.0)]
@@ -194,3 +202,15 @@ def test_a_step_with_an_infinite_loss_changes_nothing(tmp_path, start):
     trainer.train_step(batch)
     after = trainer.model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_source_says_how_often_its_looks_are_changed():
+    plan = StepPlan(0, "click", 64, 1, 1, 0.0, 0, None)
+    stage = Stage("x", 1, 1e-3, objects=2)
+    plain, altered = (
+        [draw_batch([(source, 1.0)], plan, stage, seed).images.unique().numel() for seed in range(4)]
+        for source in (PlainDiscs(), Discs())
+    )
+    # three greys in three channels; most changes of the looks make many more
+    assert plain == [9] * 4
+    assert max(altered) > 100
