@@ -155,6 +155,7 @@ _PRESETS: dict[str, ModelConfig] = {
         memory_feedforward=512,
         decoder_heads=4,
         decoder_feedforward=512,
+        dynamic_stability=False,  # its edges are too soft to be "stable", and its three candidates know one click only
     ),
     "tiny": ModelConfig(),
     "small": ModelConfig(stages=(1, 2, 11, 2), global_blocks=(7, 10, 13)),

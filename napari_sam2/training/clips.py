@@ -75,7 +75,7 @@ class SyntheticClips:
     # the generator has noise and illumination of its own
     altered = 0.4
 
-    def __init__(self, eventful: float = 0.4, enlarged: float = 0.6) -> None:
+    def __init__(self, eventful: float = 0.6, enlarged: float = 0.6) -> None:
         self._eventful, self._enlarged = eventful, enlarged
 
     def draw(self, rng: np.random.Generator, size: int, frames: int, motion: float) -> TrainingClip:
