@@ -38,6 +38,8 @@ class StepPlan:
         Corrective clicks on the first frame.
     corrected_frame : int or None
         A later frame on which every object gets one corrective click.
+    skimmed : int
+        Frames after the first that objects are followed through without learning.
     """
 
     step: int
@@ -48,6 +50,7 @@ class StepPlan:
     motion: float
     corrections: int
     corrected_frame: int | None
+    skimmed: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,19 +94,22 @@ def plan_step(options: TrainOptions, step: int) -> StepPlan:
     prompt = str(rng.choice(names, p=weights / weights.sum()))
     corrections = 0 if prompt == "mask" else int(rng.integers(0, stage.corrections + 1))
     corrected = frames > 2 and rng.random() < stage.midclip_corrections
-    # as many pixels a step at every size and length, within reason
-    budget = stage.pixels / (size * size * frames)
-    clips = int(np.clip(round(budget), 1, stage.clips * (2 if is_image else 1)))
     motion = float(stage.motion * rng.uniform(0.3, 1.0))
+    corrected_frame = int(rng.integers(1, frames - 1)) if corrected else None
+    skimmed = 0 if is_image else int(rng.integers(stage.skimmed[0], stage.skimmed[1] + 1))
+    # as many pixels a step at every size and length, within reason; a skimmed frame costs a third
+    budget = stage.pixels / (size * size * (frames + skimmed / 3))
+    clips = int(np.clip(round(budget), 1, stage.clips * (2 if is_image else 1)))
     return StepPlan(
         step=step,
         prompt=prompt,
         size=size,
-        frames=frames,
+        frames=frames + skimmed,
         clips=clips,
         motion=motion,
         corrections=corrections,
-        corrected_frame=int(rng.integers(1, frames - 1)) if corrected else None,
+        corrected_frame=None if corrected_frame is None else corrected_frame + skimmed,
+        skimmed=skimmed,
     )
 
 

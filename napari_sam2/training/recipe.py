@@ -28,6 +28,10 @@ class Stage:
         The same for clip steps, which cost several times an image step; empty for the same as `sizes`.
     frames : tuple of int
         Shortest and longest clip of a clip step.
+    skimmed : tuple of int
+        Fewest and most frames between a clip's first frame and the others that objects are only followed through, at
+        a third of the cost: what is learnt comes from the frames after them, where the memory holds what the network
+        itself has made of a long stretch.
     image_share : float
         Share of steps that are single images instead of clips.
     clips, objects : int
@@ -52,6 +56,7 @@ class Stage:
     sizes: tuple[tuple[int, float], ...] = ((256, 1.0),)
     clip_sizes: tuple[tuple[int, float], ...] = ()
     frames: tuple[int, int] = (2, 4)
+    skimmed: tuple[int, int] = (0, 0)
     image_share: float = 0.5
     clips: int = 4
     objects: int = 16
@@ -73,6 +78,10 @@ class Stage:
         if not 2 <= self.frames[0] <= self.frames[1]:
             raise ValueError(
                 f"stage {self.name!r}: frames {self.frames} must be (shortest, longest), at least 2"
+            )
+        if not 0 <= self.skimmed[0] <= self.skimmed[1]:
+            raise ValueError(
+                f"stage {self.name!r}: skimmed {self.skimmed} must be (fewest, most), at least 0"
             )
 
 
@@ -236,7 +245,8 @@ def _nano_continue() -> TrainOptions:
         images,
         clip_sizes=clips,
         frames=(3, 6),
-        image_share=0.8,
+        skimmed=(0, 10),
+        image_share=0.75,
         objects=12,
         prompts=(0.45, 0.25, 0.3),
         motion=0.85,

@@ -114,9 +114,8 @@ def follow_clip(
     -------
     ClipOutcome
     """
-    flat = batch.images.flatten(0, 1)  # (C*T, 3, S, S): all frames of all clips in one pass
-    walk = _Walk(model, model.encode_image(flat), batch, generator, options)
-    outcome = ClipOutcome(loss=flat.new_zeros(()))
+    walk = _Walk(model, _encode(model, batch), batch, generator, options)
+    outcome = ClipOutcome(loss=batch.images.new_zeros(()))
     result = _first_frame(walk, outcome)
     frames = batch.plan.frames
     bank: list[_Remembered] = []
@@ -124,12 +123,35 @@ def follow_clip(
         bank.append(_remember(walk, 0, result, conditioning=True))
     for frame in range(1, frames):
         corrects = frame == batch.plan.corrected_frame
-        result = _track(walk, bank, frame, outcome, corrects)
-        if frame + 1 < frames:
-            bank.append(_remember(walk, frame, result, conditioning=corrects))
+        skims = frame <= batch.plan.skimmed
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not skims):
+            said = len(walk.losses)
+            result = _track(walk, bank, frame, outcome, corrects)
+            if skims:
+                del walk.losses[said:]
+            if frame + 1 < frames:
+                bank.append(_remember(walk, frame, result, conditioning=corrects))
     if walk.losses:
         outcome.loss = torch.stack(walk.losses).mean()
     return outcome
+
+
+def _encode(model: Sam2, batch: StepBatch) -> ImageFeatures:
+    """Features of all frames of all clips, (C*T, ...); skimmed frames are encoded without a gradient."""
+    flat, frames = batch.images.flatten(0, 1), batch.plan.frames  # (C*T, 3, S, S)
+    if not batch.plan.skimmed:
+        return model.encode_image(flat)
+    time = torch.arange(len(flat), device=flat.device) % frames
+    skimmed = (time > 0) & (time <= batch.plan.skimmed)
+    learnt = model.encode_image(flat[~skimmed])
+    with torch.no_grad():
+        passed = model.encode_image(flat[skimmed])
+    order = torch.cat([torch.nonzero(~skimmed)[:, 0], torch.nonzero(skimmed)[:, 0]]).argsort()
+    return ImageFeatures(
+        stride4=torch.cat([learnt.stride4, passed.stride4])[order],
+        stride8=torch.cat([learnt.stride8, passed.stride8])[order],
+        stride16=torch.cat([learnt.stride16, passed.stride16])[order],
+    )
 
 
 def _first_frame(walk: _Walk, outcome: ClipOutcome) -> MaskResult:

@@ -18,9 +18,10 @@ def test_presets_can_be_planned_from_end_to_end(name):
         stage, _ = options.stage_at(step)
         sizes = stage.sizes if plan.frames == 1 else stage.clip_sizes or stage.sizes
         assert plan.size in [size for size, _ in sizes]
-        assert plan.frames == 1 or stage.frames[0] <= plan.frames <= stage.frames[1]
+        assert plan.frames == 1 or stage.frames[0] <= plan.frames - plan.skimmed <= stage.frames[1]
+        assert stage.skimmed[0] * (plan.frames > 1) <= plan.skimmed <= stage.skimmed[1] * (plan.frames > 1)
         assert not (plan.frames == 1 and plan.prompt == "mask")
-        assert plan.corrected_frame is None or 0 < plan.corrected_frame < plan.frames - 1
+        assert plan.corrected_frame is None or plan.skimmed < plan.corrected_frame < plan.frames - 1
 
 
 def test_plans_depend_on_seed_and_step_only():
@@ -56,7 +57,7 @@ def test_scaling_changes_the_length_only():
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"steps": 0}, {"sizes": ((100, 1.0),)}, {"frames": (1, 3)}, {"frames": (4, 3)}],
+    [{"steps": 0}, {"sizes": ((100, 1.0),)}, {"frames": (1, 3)}, {"frames": (4, 3)}, {"skimmed": (2, 1)}],
 )
 def test_impossible_stages_are_refused(wrong):
     with pytest.raises(ValueError):

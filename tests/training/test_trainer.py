@@ -120,6 +120,36 @@ def test_a_tiny_network_overfits_one_clip():
     assert torch.cat(outcome.presence).all()
 
 
+def test_skimmed_frames_are_followed_but_not_learnt_from():
+    torch.manual_seed(4)
+    model = open_memory(Sam2(TINY)).train()
+    stage = Stage("one", 1, 1e-3, objects=2)
+    plan = StepPlan(0, "mask", 64, 5, 2, 0.3, 0, None)
+    batch = draw_batch(SOURCES, plan, stage, seed=3, augment=False)
+
+    def followed(plan, truth):
+        part = replace(batch, plan=plan, truth=truth)
+        outcome = follow_clip(model, part, torch.Generator().manual_seed(0), LossOptions())
+        model.zero_grad()
+        outcome.loss.backward()
+        gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+        return outcome, gradient
+
+    skims = replace(plan, skimmed=2)
+    whole, whole_gradient = followed(plan, batch.truth)
+    part, part_gradient = followed(skims, batch.truth)
+    # the same walk ...
+    for one, other in zip(whole.tracked_iou, part.tracked_iou, strict=True):
+        torch.testing.assert_close(one, other)
+    # ... with another lesson: what is true on skimmed frames does not matter, on the others it does
+    assert not torch.allclose(whole_gradient, part_gradient)
+    early, late = batch.truth.clone(), batch.truth.clone()
+    early[:, 1:3] = ~early[:, 1:3]
+    late[:, 3:] = ~late[:, 3:]
+    torch.testing.assert_close(followed(skims, early)[1], part_gradient)
+    assert not torch.allclose(followed(skims, late)[1], part_gradient)
+
+
 def test_gradients_reach_every_part_that_tracking_uses():
     torch.manual_seed(1)
     model = Sam2(TINY).train()
