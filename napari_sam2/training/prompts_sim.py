@@ -175,6 +175,8 @@ def jittered_boxes(
 def worn_masks(truth: torch.Tensor, generator: torch.Generator, strength: float = 0.5) -> torch.Tensor:
     """Roughen masks as painted ones are: a border that is a little too wide, too narrow or wavy.
 
+    Thin and small objects that would lose more than a third of themselves by it stay exact.
+
     Parameters
     ----------
     truth : Tensor, (B, H, W) bool
@@ -189,10 +191,12 @@ def worn_masks(truth: torch.Tensor, generator: torch.Generator, strength: float 
     Tensor, (B, H, W) bool
         Never empty where `truth` is not.
     """
+    least_iou = 2 / 3
     noise = torch.randn(len(truth), 1, 12, 12, generator=generator).to(truth.device)
     field = F.interpolate(noise, size=truth.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
     soft = F.avg_pool2d(truth[:, None].float(), 5, stride=1, padding=2)[:, 0]
     worn = soft > (0.5 + 0.25 * field).clamp(0.1, 0.9)
     take = (torch.rand(len(truth), generator=generator) < strength).to(truth.device)
-    take &= worn.flatten(1).any(1)
+    both, either = (worn & truth).flatten(1).sum(1), (worn | truth).flatten(1).sum(1)
+    take &= both > least_iou * either
     return torch.where(take[:, None, None], worn, truth)

@@ -113,6 +113,9 @@ def test_worn_masks_differ_a_little_and_never_vanish():
     iou = (worn & disc).flatten(1).sum(1) / (worn | disc).flatten(1).sum(1)
     assert (iou < 1).all()
     assert (iou > 0.7).all()
+    thin = torch.zeros(20, 64, 64, dtype=torch.bool)
+    thin[:, 20, 10:50] = True  # a line; its border is all there is
+    assert torch.equal(worn_masks(thin, generator(), 1.0), thin)
     assert worn_masks(RING[None], generator(), 1.0).any()
 
 
