@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from argparse import Namespace
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from napari_sam2.cli.progress import Progress
 from napari_sam2.cli.recordings import Recording, frames_of
 from napari_sam2.storage.project import Project
 from napari_sam2.training.clips import ClipSource, MaskletClips
+from napari_sam2.training.curves import draw_curves
 from napari_sam2.training.recipe import TrainOptions
 from napari_sam2.training.sources import default_sources
 from napari_sam2.training.trainer import train
@@ -59,6 +61,9 @@ def run(args: Namespace, console: Console) -> None:
             progress.finish()
     data = {"checkpoint": best, "steps": progress.done, "steps_in_total": options.total_steps}
     text = f"{progress.done} of {options.total_steps} steps done; best checkpoint: {best}"
+    with suppress(ImportError):  # a picture for who has matplotlib
+        data["curves"] = draw_curves(args.out, Path(args.out) / "curves.png")
+        text += f"\ncurves: {data['curves']}"
     console.result(data, f"{text}\nuse it with: napari-sam2 track SOURCE --model {best}")
 
 
@@ -89,6 +94,7 @@ class LabelArray:
     """Labels of a part of a project, read frame by frame, (T, H, W) uint16."""
 
     def __init__(self, project: Project, first: int, end: int) -> None:
+        self._project = project
         self._labels = project.labels
         self._first = first
         self.shape = (end - first, *project.size)
@@ -98,6 +104,10 @@ class LabelArray:
 
     def __len__(self) -> int:
         return self.shape[0]
+
+    def known(self, index: int) -> list[int]:
+        """Return the objects that were tracked on a frame, visible or not."""
+        return list(self._project.origins(self._first + int(index)))
 
 
 def _sources(args: Namespace, options: TrainOptions, stack: ExitStack) -> tuple[Sources, Sources]:

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from napari_sam2.session.tensors import PIXEL_MEAN, PIXEL_STD
 from napari_sam2.training.augment import flipped, photometric
 from napari_sam2.training.clips import ClipSource, TrainingClip
 from napari_sam2.training.recipe import Stage, TrainOptions
 
 __all__ = ["StepBatch", "StepPlan", "draw_batch", "plan_step", "step_batches"]
 
-# ImageNet statistics, as every SAM 2 checkpoint expects them
-PIXEL_MEAN = (0.485, 0.456, 0.406)
-PIXEL_STD = (0.229, 0.224, 0.225)
+# draws in a row without any object to follow, before the data is given up
+MOST_MISSES = 100
 
 
 @dataclass(frozen=True)
@@ -130,6 +130,11 @@ def draw_batch(
         With the plan's step it determines every pixel.
     augment : bool
         Flip clips and change their looks.
+
+    Raises
+    ------
+    ValueError
+        If clip after clip shows no object that is large enough at this size.
     """
     rng = np.random.default_rng((seed, plan.step, 1))
     weights = np.array([weight for _, weight in sources], dtype=float)
@@ -138,6 +143,7 @@ def draw_batch(
     owners: list[int] = []
     # a single image costs little beyond its encoding: more objects of it
     per_clip = max(1, stage.objects * (4 if plan.frames == 1 else 1) // plan.clips)
+    misses = 0
     while len(images) < plan.clips:
         source = sources[rng.choice(len(sources), p=weights / weights.sum())][0]
         clip = source.draw(rng, plan.size, plan.frames, plan.motion)
@@ -147,7 +153,15 @@ def draw_batch(
             clip = TrainingClip(photometric(frames, rng) if changes else frames, labels)
         chosen = _chosen_objects(clip.labels[0], per_clip, rng)
         if not chosen:
+            misses += 1
+            if misses == MOST_MISSES:
+                raise ValueError(
+                    f"{misses} clips of {plan.frames} frames in a row start with no object of at least "
+                    f"{_least_area(clip.labels[0])} pixels at an input of {plan.size}: train with larger or more "
+                    "objects, or on videos that are tracked for longer stretches"
+                )
             continue
+        misses = 0
         masks.append(torch.stack([clip.labels == label for label in chosen]))  # (n, T, S, S)
         owners += [len(images)] * len(chosen)
         images.append(clip.frames)
@@ -164,13 +178,18 @@ def draw_batch(
 def _chosen_objects(labels: torch.Tensor, count: int, rng: np.random.Generator) -> list[int]:
     """Choose objects of the first frame, large ones a little more often than small ones."""
     ids, areas = torch.unique(labels[labels > 0], return_counts=True)
-    fitting = areas >= max(12, labels.numel() // 8000)
+    fitting = areas >= _least_area(labels)
     ids, areas = ids[fitting], areas[fitting]
     if not len(ids):
         return []
     weights = areas.double().pow(0.25).numpy()
     picked = rng.choice(ids.numpy(), size=min(count, len(ids)), replace=False, p=weights / weights.sum())
     return [int(label) for label in picked]
+
+
+def _least_area(labels: torch.Tensor) -> int:
+    """Pixels that an object must cover to be followed."""
+    return max(12, labels.numel() // 8000)
 
 
 class _Steps(Dataset[StepBatch]):

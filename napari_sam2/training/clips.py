@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -16,6 +16,8 @@ __all__ = ["ClipSource", "MaskletClips", "SyntheticClips", "TrainingClip"]
 
 # side of the smallest scene that is enlarged: the objects of smaller ones are but a few pixels
 LEAST_SIDE = 192
+# share of a crop that the object it was cut out for covers at least
+LEAST_SHARE = 1 / 2000
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,11 @@ class MaskletClips:
     ----------
     videos : sequence of (frames, labels)
         Frames (T, H, W, 3) uint8 and labels (T, H, W) integers, the same id meaning the same object.
-        Arrays are indexed frame by frame, so lazily read ones stay lazy.
+        Arrays are indexed frame by frame, so lazily read ones stay lazy. Labels may have a method
+        ``known(frame)`` that returns the ids of which the frame tells whether and where they are; an object is not
+        followed through a frame that does not know it, for "not tracked yet" is not "gone".
     crop : tuple of float
-        Range of the crop's side as a share of the frame's shorter side.
+        Range of the crop's side as a share of the frame's shorter side; small objects are cut out more closely.
     max_stride : int
         Frames may be skipped up to this stride, which shows the same motion faster.
 
@@ -143,15 +147,19 @@ class MaskletClips:
         direction = 1 if rng.random() < 0.5 else -1
         times = _bounce(start + direction * stride * np.arange(frames), len(truth))
         height, width = truth.shape[1:]
-        side = int(max(8, min(height, width) * rng.uniform(*self._crop)))
-        rows, columns = np.nonzero(np.asarray(truth[start]))
+        first = np.asarray(truth[start])
+        rows, columns = np.nonzero(first)
         pick = rng.integers(len(rows))
+        area = np.count_nonzero(first == first[rows[pick], columns[pick]])
+        side = min(height, width) * rng.uniform(*self._crop)
+        side = int(max(8, min(side, (area / LEAST_SHARE) ** 0.5)))
         shift = rng.uniform(-0.35, 0.35, 2) * side
         top = int(np.clip(rows[pick] - side / 2 + shift[0], 0, height - side))
         left = int(np.clip(columns[pick] - side / 2 + shift[1], 0, width - side))
         window = slice(top, top + side), slice(left, left + side)
         pixels = np.stack([np.asarray(video[t])[window] for t in times])
         labels = np.stack([np.asarray(truth[t])[window] for t in times]).astype(np.int32)
+        labels[~np.isin(labels, _known_throughout(truth, times, labels))] = 0
         return resized_clip(torch.from_numpy(pixels), torch.from_numpy(labels), size)
 
 
@@ -168,6 +176,15 @@ def resized_clip(pixels: torch.Tensor, labels: torch.Tensor, size: int) -> Train
             torch.int32
         )
     return TrainingClip(frames=frames.clamp(0, 1).contiguous(), labels=truth.contiguous())
+
+
+def _known_throughout(truth: Any, times: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Ids whose whereabouts are known on all of some frames; all where the labels do not say."""
+    ids = np.unique(labels)
+    if hasattr(truth, "known"):
+        for t in np.unique(times):
+            ids = np.intersect1d(ids, list(truth.known(int(t))))
+    return ids
 
 
 def _bounce(times: np.ndarray, length: int) -> np.ndarray:

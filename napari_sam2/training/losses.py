@@ -69,13 +69,10 @@ class LossTerms:
         The weighted sum, differentiable.
     mask_iou : Tensor, (B,)
         IoU with the truth of the candidate that the network itself would choose; no gradient.
-    chosen : Tensor, (B,) int64
-        Candidate that was supervised (the one of least mask loss).
     """
 
     total: torch.Tensor
     mask_iou: torch.Tensor
-    chosen: torch.Tensor
 
 
 def balanced_cross_entropy(
@@ -190,4 +187,4 @@ def candidate_loss(
     total = (visible * (supervised + options.iou * iou_loss)).mean()
     total = total + options.object_score * presence.mean()
     own_choice = true_ious[rows, ious.detach().argmax(1)]
-    return LossTerms(total=total, mask_iou=own_choice, chosen=chosen)
+    return LossTerms(total=total, mask_iou=own_choice)

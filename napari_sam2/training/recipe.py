@@ -232,6 +232,7 @@ def _nano() -> TrainOptions:
                 "clips 512", 6000, 2e-4, large, frames=(3, 8), motion=0.8, loss=_LATE, pixels=16 * 256 * 256
             ),
         ),
+        workers=2,
     )
 
 
@@ -253,7 +254,13 @@ def _nano_continue() -> TrainOptions:
         loss=_SHARP,
     )
     return TrainOptions(
-        (stage,), start="nano", optimizer="muon", synthetic_share=0.75, ema_decay=0.997, score_rate=4.0
+        (stage,),
+        start="nano",
+        optimizer="muon",
+        synthetic_share=0.75,
+        ema_decay=0.997,
+        score_rate=4.0,
+        workers=2,
     )
 
 

@@ -34,7 +34,8 @@ class ClipOutcome:
     loss : Tensor, ()
         Mean over all decodes, differentiable.
     first_iou, tracked_iou : list of Tensor, (N,)
-        IoU per decode on the first frame, and per later frame before any correction.
+        IoU per decode on the first frame, and per later frame before any correction; 0 there for objects that are
+        visible and called gone. Of a hidden object it says nothing.
     tracked_visible : list of Tensor, (N,) bool
         Whether the object is really there, for each entry of `tracked_iou`.
     presence : list of Tensor, (N,) bool
@@ -209,9 +210,10 @@ def _track(
     candidates = walk.model.decode_masks(embedding, features, nothing, multimask=True)
     terms = walk.score(candidates, frame)
     visible = walk.truth(frame).flatten(1).any(1)
-    outcome.tracked_iou.append(terms.mask_iou)
+    claimed = candidates.object_score[:, 0].detach() > 0
+    outcome.tracked_iou.append(terms.mask_iou * claimed)  # what is called gone is not drawn
     outcome.tracked_visible.append(visible)
-    outcome.presence.append((candidates.object_score[:, 0].detach() > 0) == visible)
+    outcome.presence.append(claimed == visible)
     if corrects:
         candidates, _, _ = _refine(walk, embedding, features, candidates, (None, None), frame)
         walk.score(candidates, frame)

@@ -109,11 +109,29 @@ class Trainer:
         self._export("last.safetensors", None)
 
     def resume(self) -> bool:
-        """Continue from the folder's state; return False where there is none."""
+        """Continue from the folder's state; return False where there is none.
+
+        Raises
+        ------
+        ValueError
+            If the folder holds a run of another network, start or optimizer, or one that is longer than the recipe.
+        """
         path = self._out / "state.pt"
         if not path.exists():
             return False
         state = torch.load(path, map_location=self._device, weights_only=True)
+        stored, wanted = json.loads(state["recipe"]), self._options.to_json()
+        for name in ("model", "start", "optimizer"):
+            if stored[name] != wanted[name]:
+                raise ValueError(
+                    f"{self._out} holds a run with {name} {stored[name]!r}, not {wanted[name]!r}; "
+                    "continue it as it was begun, or choose another folder"
+                )
+        if state["step"] > self._options.total_steps:
+            raise ValueError(
+                f"{self._out} holds a run of {state['step']} steps already, the recipe has "
+                f"{self._options.total_steps}; choose another folder or a longer recipe"
+            )
         self.model.load_state_dict(state["model"])
         self._average = state["average"]
         for optimizer, saved in zip(self._optimizers, state["optimizers"], strict=True):
@@ -136,7 +154,12 @@ class Trainer:
     # ------------------------------------------------------------------ steps
 
     def run(self, minutes: float | None = None, progress: Callable[[int, float], None] | None = None) -> None:
-        """Train to the end of the recipe, or for `minutes`; saves on the way out in any case."""
+        """Train to the end of the recipe, or for `minutes`; saves on the way out in any case.
+
+        The start is examined as well, so that what is kept as the best is never worse than that.
+        """
+        if self.best == -math.inf:
+            self.evaluate()
         began = time.monotonic()
         saved = evaluated = began
         try:
@@ -200,7 +223,10 @@ class Trainer:
     def evaluate(self) -> HeldOutScores:
         """Score the moving average on held-out clips, log it, and keep it if it is the best so far."""
         if self._exam is None:
-            self._exam = held_out_batches(self._held_out)
+            # at the size that is used later, unless the recipe never comes near it
+            largest = max(size for stage in self._options.stages for size, _ in stage.sizes)
+            size = min(largest, self.model.config.image_size)
+            self._exam = held_out_batches(self._held_out, size)
         current = {name: p.detach().clone() for name, p in self.model.named_parameters()}
         self.model.load_state_dict(self.averaged_state())
         scores = score_held_out(self.model, self._exam, self._device)
@@ -209,6 +235,7 @@ class Trainer:
         if scores.overall > self.best:
             self.best = scores.overall
             self._export("best.safetensors", scores)
+            self.save()  # or a run that is killed now would later take a worse one for the best
         return scores
 
     def _log_step(
@@ -279,7 +306,7 @@ def train(
     Raises
     ------
     ValueError
-        If the folder holds a run and `resume` is False.
+        If the folder holds a run and `resume` is False, or a run of another kind.
     """
     folder = Path(out)
     if not resume and (folder / "state.pt").exists():
@@ -294,7 +321,6 @@ def train(
             trainer.resume()
         trainer.run(minutes, progress)
         trainer.evaluate()
-        trainer.save()
     return folder / "best.safetensors"
 
 

@@ -426,6 +426,7 @@ def test_train_learns_from_a_project(napari_sam2, project: Path, checkpoint: Pat
     result = napari_sam2(*words, "--json").ok()
     assert Path(result["checkpoint"]).exists()
     assert 0 < result["steps"] < result["steps_in_total"]
+    assert Path(result["curves"]).stat().st_size > 1000
 
 
 @pytest.fixture

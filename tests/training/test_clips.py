@@ -34,6 +34,41 @@ def test_short_videos_are_played_to_and_fro():
     assert (greys.diff().abs() == 10).all()
 
 
+class Known(np.ndarray):
+    """Labels that say what they know: object 7 is tracked from frame 4 on, object 300 always."""
+
+    def known(self, frame):
+        return [300, 7] if frame >= 4 else [300]
+
+
+def test_not_tracked_yet_is_not_gone():
+    frames, labels = marching_square(length=9)
+    labels[4:, 30:38, 20:30] = 7
+    plain = MaskletClips([(frames, labels)], crop=(1.0, 1.0))
+    source = MaskletClips([(frames, labels.view(Known))], crop=(1.0, 1.0))
+    said = []
+    for seed in range(40):
+        clip = source.draw(np.random.default_rng(seed), 40, 3, motion=0.0)
+        twin = plain.draw(np.random.default_rng(seed), 40, 3, motion=0.0)
+        assert torch.equal(clip.labels == 300, twin.labels == 300)
+        present = [bool(seen.any()) for seen in clip.labels == 7]
+        assert all(present) or not any(present)
+        said.append((any(present), bool((twin.labels == 7).any())))
+    assert (True, True) in said  # followed where it is known throughout
+    assert (False, True) in said  # left out where a part of the clip does not know it
+
+
+def test_small_objects_are_cut_out_closely():
+    frames = np.zeros((2, 1000, 1200, 3), np.uint8)
+    labels = np.zeros((2, 1000, 1200), np.uint16)
+    labels[:, 500:507, 600:608] = 3
+    source = MaskletClips([(frames, labels)])
+    for seed in range(10):
+        clip = source.draw(np.random.default_rng(seed), 256, 2, motion=0.0)
+        assert 0 < (clip.labels[0] == 3).sum() <= 256 * 256
+        assert (clip.labels[0] == 3).sum() > 256 * 256 / 4000
+
+
 def test_masklet_clips_refuse_what_cannot_be_trained_on():
     frames, labels = marching_square()
     with pytest.raises(ValueError, match="no video"):

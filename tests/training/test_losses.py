@@ -60,7 +60,6 @@ def test_only_the_best_candidate_gets_a_mask_gradient():
     options = LossOptions(iou=0, object_score=0)
     terms = candidate_loss(logits, torch.zeros(1, 3), torch.ones(1, 1), TRUTH[None], options)
     terms.total.backward()
-    assert terms.chosen.tolist() == [1]
     assert logits.grad[0, 1].abs().sum() > 0
     assert logits.grad[0, [0, 2]].abs().sum() == 0
 

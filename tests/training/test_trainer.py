@@ -204,16 +204,82 @@ def test_training_writes_a_log_a_best_checkpoint_and_can_be_continued(tmp_path, 
     assert seen == [1, 2, 3]
     assert load_model(best, device="cpu").config == TINY
     log = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
-    assert [entry["step"] for entry in log] == [1, 2, 3, 3]
+    assert [entry["step"] for entry in log] == [0, 1, 2, 3, 3]
+    assert ["held_out" in entry for entry in log] == [True, False, False, False, True]
     assert 0 <= log[-1]["held_out"]["click"] <= 1
     with pytest.raises(ValueError, match="already holds a run"):
         train(recipe, tmp_path / "run", sources=SOURCES, held_out=SOURCES, resume=False)
     longer = replace(recipe, stages=(replace(recipe.stages[0], steps=4),))
     train(longer, tmp_path / "run", sources=SOURCES, held_out=SOURCES, device="cpu")
-    assert json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[4])["step"] == 4
+    assert json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[5])["step"] == 4
 
 
-def small_exam(sources):
+def test_the_best_is_never_worse_than_the_start(tmp_path, start, monkeypatch):
+    monkeypatch.setattr("napari_sam2.training.trainer.held_out_batches", small_exam)
+    harmful = options(start, steps=3, weight_decay=300.0, ema_decay=0.0)
+    best = train(harmful, tmp_path / "run", sources=SOURCES, held_out=SOURCES, device="cpu")
+    scores = [
+        json.loads(line)["overall"]
+        for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+        if "overall" in line
+    ]
+    assert len(scores) == 2
+    with safe_open(best, framework="pt") as file:
+        kept = json.loads(file.metadata()["training"])["steps"]
+    assert kept == (3 if scores[1] > scores[0] else 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"optimizer": "muon"}, "optimizer 'adamw', not 'muon'"),
+        ({"start": "nano"}, "start"),
+        ({"steps": 2}, "3 steps already, the recipe has 2"),
+    ],
+)
+def test_another_run_in_the_same_folder_is_refused(tmp_path, start, change, said):
+    train_options = options(start, steps=3)
+    trainer = Trainer(train_options, tmp_path / "run", SOURCES, SOURCES, torch.device("cpu"))
+    trainer.step = 3
+    trainer.save()
+    before = (tmp_path / "run" / "state.pt").read_bytes()
+    changed = dict(change)
+    other = options(changed.pop("start", start), **{"steps": 3, **changed})
+    with pytest.raises(ValueError, match=said):
+        train(other, tmp_path / "run", sources=SOURCES, held_out=SOURCES, device="cpu")
+    assert (tmp_path / "run" / "state.pt").read_bytes() == before
+
+
+def test_what_is_called_gone_counts_as_not_found():
+    torch.manual_seed(0)
+    model = Sam2(TINY).eval()
+    plan = StepPlan(0, "mask", 64, 3, 1, 0.0, 0, None)
+    batch = draw_batch(SOURCES, plan, Stage("one", 1, 1e-3, objects=2), seed=3, augment=False)
+    bias = model.mask_decoder.pred_obj_score_head.layers[-1].bias
+    found = {}
+    for name, value in (("gone", -50.0), ("there", 50.0)):
+        torch.nn.init.constant_(bias, value)
+        with torch.no_grad():
+            outcome = follow_clip(model, batch, torch.Generator().manual_seed(0), LossOptions())
+        found[name] = torch.cat(outcome.tracked_iou)
+    assert (found["gone"] == 0).all()
+    assert (found["there"] > 0).any()
+
+
+def test_data_without_an_object_to_follow_is_given_up_with_a_reason():
+    class Dust(Discs):
+        def draw(self, rng, size, frames, motion):
+            clip = super().draw(rng, size, frames, motion)
+            dots = torch.zeros_like(clip.labels)
+            dots[:, 5, 5:9] = 1
+            return replace(clip, labels=dots)
+
+    plan = StepPlan(0, "mask", 64, 3, 1, 0.0, 0, None)
+    with pytest.raises(ValueError, match="no object of at least 12 pixels at an input of 64"):
+        draw_batch([(Dust(), 1.0)], plan, Stage("one", 1, 1e-3), seed=0)
+
+
+def small_exam(sources, size):
     stage = Stage("exam", 1, 1e-3, objects=2)
     plans = [
         StepPlan(0, "click", 64, 1, 1, 0.0, 2, None),
@@ -221,6 +287,20 @@ def small_exam(sources):
         StepPlan(2, "mask", 64, 3, 1, 0.0, 0, None),
     ]
     return [draw_batch(sources, plan, stage, 1, augment=False) for plan in plans]
+
+
+def test_bfloat16_learns_in_float32_weights(tmp_path, start):
+    run = Trainer(
+        options(start, precision="bfloat16"), tmp_path / "run", SOURCES, SOURCES, torch.device("cpu")
+    )
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    batch = draw_batch(
+        SOURCES, StepPlan(0, "click", 64, 3, 1, 0.0, 1, None), Stage("x", 1, 1e-3, objects=2), 0
+    )
+    assert np.isfinite(run.train_step(batch))
+    after = run.model.state_dict()
+    assert all(value.dtype == torch.float32 for value in after.values())
+    assert sum(not torch.equal(before[name], after[name]) for name in before) > 100
 
 
 def test_a_step_with_an_infinite_loss_changes_nothing(tmp_path, start):
