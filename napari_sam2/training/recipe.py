@@ -48,6 +48,8 @@ class Stage:
         Top of the range of motion, 0..1.
     loss : LossOptions
         Weights of the loss terms.
+    only : tuple of str
+        Parts of the network that learn, as the beginnings of their parameters' names; empty for all of it.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Stage:
     midclip_corrections: float = 0.3
     motion: float = 0.5
     loss: LossOptions = field(default_factory=LossOptions)
+    only: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what no step could do."""

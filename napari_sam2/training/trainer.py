@@ -58,6 +58,22 @@ def open_memory(model: Sam2) -> Sam2:
     return model
 
 
+def choose_learners(model: Sam2, only: tuple[str, ...]) -> None:
+    """Let parameters learn whose names begin with one of `only`, or all of them.
+
+    Raises
+    ------
+    ValueError
+        If one of the beginnings fits no parameter.
+    """
+    names = [name for name, _ in model.named_parameters()]
+    for part in only:
+        if not any(name.startswith(part) for name in names):
+            raise ValueError(f"no parameter's name begins with {part!r}; they begin with, e.g., {names[0]!r}")
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not only or name.startswith(only))
+
+
 class Trainer:
     """One training run in one folder.
 
@@ -190,6 +206,7 @@ class Trainer:
         for optimizer in self._optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = rate * group["scale"]
+        choose_learners(self.model, stage.only)
         with self._autocast():
             outcome = follow_clip(self.model, batch.to(self._device), generator, stage.loss)
         self.model.zero_grad(set_to_none=True)

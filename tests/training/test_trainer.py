@@ -10,7 +10,7 @@ from safetensors import safe_open
 
 from napari_sam2.model.checkpoints import load_model
 from napari_sam2.model.sam2 import Sam2
-from napari_sam2.training.batches import StepPlan, draw_batch
+from napari_sam2.training.batches import StepPlan, draw_batch, step_batches
 from napari_sam2.training.clips import TrainingClip
 from napari_sam2.training.export import export_checkpoint
 from napari_sam2.training.losses import LossOptions
@@ -287,6 +287,29 @@ def small_exam(sources, size):
         StepPlan(2, "mask", 64, 3, 1, 0.0, 0, None),
     ]
     return [draw_batch(sources, plan, stage, 1, augment=False) for plan in plans]
+
+
+def test_a_stage_can_teach_a_part_only(tmp_path, start):
+    recipe = options(start, steps=2)
+    part = "mask_decoder.iou_prediction_head."
+    recipe = replace(recipe, stages=(replace(recipe.stages[0], only=(part,)), recipe.stages[0]))
+    run = Trainer(recipe, tmp_path / "run", SOURCES, SOURCES, torch.device("cpu"))
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+
+    def changed():
+        return {
+            name for name, value in run.model.state_dict().items() if not torch.equal(value, before[name])
+        }
+
+    batches = list(step_batches(SOURCES, recipe, 0))
+    run.train_step(batches[0])
+    run.train_step(batches[1])
+    assert changed() == {name for name in before if name.startswith(part)}
+    run.train_step(batches[2])
+    assert len(changed()) > 100
+    wrong = replace(recipe, stages=(replace(recipe.stages[0], only=("decoder",)),))
+    with pytest.raises(ValueError, match="'decoder'"):
+        Trainer(wrong, tmp_path / "wrong", SOURCES, SOURCES, torch.device("cpu")).train_step(batches[0])
 
 
 def test_bfloat16_learns_in_float32_weights(tmp_path, start):
