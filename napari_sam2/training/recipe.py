@@ -206,7 +206,7 @@ _LATE = LossOptions(
 )
 # at last: no balance, more focal loss, and half of the teaching goes to all three candidates alike
 _SHARP = LossOptions(
-    balanced=0.0, focal=20.0, dice=1.0, iou=2.0, object_score=1.0, runners_up=0.5, hidden_weight=1.3
+    balanced=0.0, focal=20.0, dice=1.0, iou=2.0, object_score=1.0, runners_up=0.5, hidden_weight=1.15
 )
 
 
@@ -244,7 +244,7 @@ def _nano_continue() -> TrainOptions:
     images, clips = ((256, 0.45), (384, 0.1), (512, 0.45)), ((256, 0.85), (384, 0.1), (512, 0.05))
     stage = Stage(
         "sharpen",
-        2400,
+        3300,
         4e-4,
         images,
         clip_sizes=clips,
@@ -253,11 +253,15 @@ def _nano_continue() -> TrainOptions:
         image_share=0.75,
         objects=12,
         prompts=(0.45, 0.25, 0.3),
+        corrections=3,
         motion=0.85,
         loss=_SHARP,
     )
+    again = replace(
+        stage, name="again", steps=700, learning_rate=2e-4, prompts=(0.4, 0.3, 0.3), image_share=0.78
+    )
     return TrainOptions(
-        (stage,),
+        (stage, again),
         start="nano",
         optimizer="muon",
         synthetic_share=0.75,
