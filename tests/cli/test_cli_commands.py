@@ -17,6 +17,7 @@ import napari_sam2 as napari_sam2_package
 from napari_sam2.cli import arguments, demo, exporting, gui
 from napari_sam2.cli.arguments import MODELS, make_parser
 from napari_sam2.cli.main import main
+from napari_sam2.cli.train import LabelArray
 from napari_sam2.storage import Project
 from napari_sam2.storage.exports import FORMATS
 from napari_sam2.synthetic.samples import Sample, sample_timelapse
@@ -419,6 +420,15 @@ def test_benchmark_prints_one_table_a_suite(napari_sam2, checkpoint: Path, monke
 
 def test_benchmark_offers_every_suite() -> None:
     assert arguments.SUITES == benchmark.SUITES
+
+
+def test_train_knows_what_was_not_tracked_yet(napari_sam2, movie: Path, checkpoint: Path) -> None:
+    prompts = ("--box", "0:1:10,10,40,40", "--box", "2:2:20,20,50,50")
+    napari_sam2("track", movie, *prompts, "--model", checkpoint, "--json").ok()
+    with Project.open("movie.sam2") as project:
+        labels = LabelArray(project, 1, project.frame_count)
+        assert [labels.known(i) for i in range(3)] == [[1], [1, 2], [1, 2]]
+        assert labels.shape == (project.frame_count - 1, *project.size)
 
 
 def test_train_learns_from_a_project(napari_sam2, project: Path, checkpoint: Path) -> None:
