@@ -137,7 +137,8 @@ class Trainer:
             return False
         state = torch.load(path, map_location=self._device, weights_only=True)
         stored, wanted = json.loads(state["recipe"]), self._options.to_json()
-        for name in ("model", "start", "optimizer"):
+        # with a start, the configuration comes from there
+        for name in ("start", "optimizer") if self._options.start else ("start", "model", "optimizer"):
             if stored[name] != wanted[name]:
                 raise ValueError(
                     f"{self._out} holds a run with {name} {stored[name]!r}, not {wanted[name]!r}; "
