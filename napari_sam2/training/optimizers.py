@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from napari_sam2.training.muon import Muon
 from napari_sam2.training.recipe import TrainOptions
 
 __all__ = ["make_optimizers"]
@@ -20,11 +21,6 @@ def make_optimizers(model: nn.Module, options: TrainOptions) -> list[torch.optim
     """Return the optimizers of a run; each parameter is in exactly one group of one of them.
 
     Every group has a "scale": its learning rate relative to the step's.
-
-    Raises
-    ------
-    ValueError
-        If the recipe asks for Muon and this PyTorch has none.
     """
     rates = {"image_encoder.": options.encoder_rate, **dict.fromkeys(OBJECT_SCORE, options.score_rate)}
     groups: dict[tuple[bool, float, bool], list[nn.Parameter]] = {}
@@ -35,15 +31,10 @@ def make_optimizers(model: nn.Module, options: TrainOptions) -> list[torch.optim
         groups.setdefault((matrix and options.optimizer == "muon", scale, decays), []).append(parameter)
     made: list[torch.optim.Optimizer] = []
     plain = _groups(groups, False, options)
-    made.append(torch.optim.AdamW(plain, lr=1e-4, betas=(0.9, 0.99)))
+    made.append(torch.optim.AdamW(plain, lr=1e-4, betas=(0.9, 0.99), fused=True))
     matrices = _groups(groups, True, options)
     if matrices:
-        if not hasattr(torch.optim, "Muon"):
-            raise ValueError(
-                f"PyTorch {torch.__version__} has no Muon: install 2.9 or newer, or use optimizer='adamw'"
-            )
-        # updates as large as AdamW's, so that one learning rate serves both
-        made.append(torch.optim.Muon(matrices, lr=1e-4, adjust_lr_fn="match_rms_adamw"))
+        made.append(Muon(matrices, lr=1e-4))
     return made
 
 
