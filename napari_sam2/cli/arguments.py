@@ -123,6 +123,14 @@ def axis_position(text: str) -> tuple[str, int]:
         raise ArgumentTypeError(f"{text!r} is not a position: write AXIS=NUMBER, for example t=3") from None
 
 
+def image_side(text: str) -> int:
+    """Read the side of a network's input, a positive multiple of 32."""
+    side = int(text) if text.isdecimal() else 0
+    if not side or side % 32:
+        raise ArgumentTypeError(f"{text} is no input size: it must be a positive multiple of 32, like 512")
+    return side
+
+
 def _fail() -> str:
     raise ValueError
 
@@ -291,7 +299,7 @@ def _add_benchmark(commands: Any) -> None:
         "--data", type=Path, metavar="FOLDER", help="real data sets, for sequences and clicks"
     )
     parser.add_argument(
-        "--image-size", type=int, metavar="N", help="side of the network's input (the model's)"
+        "--image-size", type=image_side, metavar="N", help="side of the network's input (the model's)"
     )
     parser.add_argument("--quick", action="store_true", help="a small part of it")
     _add_model(parser)
@@ -330,6 +338,9 @@ def _add_train(commands: Any) -> None:
     )
     parser.add_argument(
         "--images", nargs="*", type=Path, default=[], metavar="FOLDER", help="labelled stills, for nano"
+    )
+    parser.add_argument(
+        "--image-size", type=image_side, metavar="N", help="side of the input, for finetune (the model's)"
     )
     parser.add_argument("--minutes", type=float, help="stop after so long; the same command goes on")
     _add_model(parser)

@@ -6,7 +6,7 @@ from argparse import Namespace
 from typing import Any
 
 from napari_sam2.cli.console import Console
-from napari_sam2.cli.errors import CommandError, UsageError
+from napari_sam2.cli.errors import CommandError
 from napari_sam2.cli.models import load
 from napari_sam2.training.benchmark import Extent, Table, resized_model, run_suite
 
@@ -17,8 +17,6 @@ def run(args: Namespace, console: Console) -> None:
         raise CommandError(
             f"{args.data} is not a folder: --data takes the folder that holds the real data sets"
         )
-    if args.image_size is not None and (args.image_size < 32 or args.image_size % 32):
-        raise UsageError(f"--image-size {args.image_size} must be a positive multiple of 32")
     model = load(args.model, args.device, console)
     if args.image_size is not None:
         model = resized_model(model, args.image_size)

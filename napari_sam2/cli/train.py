@@ -35,9 +35,13 @@ def run(args: Namespace, console: Console) -> None:
         raise UsageError(
             f"--preset {args.preset} learns from synthetic clips and --images, not from projects"
         )
+    if args.preset != "finetune" and args.image_size is not None:
+        raise UsageError(f"--preset {args.preset} has input sizes of its own; leave out --image-size")
     options = TrainOptions.preset(args.preset)
     if args.preset == "finetune":
         options = replace(options, start=args.model)
+    if args.image_size is not None:
+        options = options.at_side(args.image_size)
     with ExitStack() as stack:
         sources, held_out = _sources(args, options, stack)
         progress = Progress(console, "training", options.total_steps, unit="steps")

@@ -68,6 +68,10 @@ class ImageFeatures:
             *(t.expand(batch, -1, -1, -1) for t in (self.stride4, self.stride8, self.stride16))
         )
 
+    def picked(self, index: Tensor) -> ImageFeatures:
+        """Return the features of chosen images, by numbers or by a mask (B,) of bools."""
+        return ImageFeatures(self.stride4[index], self.stride8[index], self.stride16[index])
+
 
 @dataclass(frozen=True)
 class PromptTensors:
@@ -223,6 +227,11 @@ def rows(masks: Masks) -> list[Masks]:
 def joined(parts: Sequence[Masks]) -> Masks:
     """Return the masks of several batches as one batch."""
     return type(parts[0])(*(torch.cat(planes) for planes in zip(*(_planes(part) for part in parts))))
+
+
+def picked(masks: Masks, index: Tensor) -> Masks:
+    """Return the masks of chosen objects of a batch, in the order of `index`."""
+    return type(masks)(*(plane[index] for plane in _planes(masks)))
 
 
 def _planes(masks: MaskResult | MaskCandidates) -> list[Tensor]:

@@ -80,8 +80,16 @@ class StepBatch:
 
 
 def plan_step(options: TrainOptions, step: int) -> StepPlan:
-    """Decide what a step does, from the options and the step's number alone."""
+    """Decide what a step does, from the options and the step's number alone.
+
+    Raises
+    ------
+    ValueError
+        If the step's stage leaves the input size to the network; see `TrainOptions.at_side`.
+    """
     stage, _ = options.stage_at(step)
+    if not stage.sizes:
+        raise ValueError(f"stage {stage.name!r} has no input size yet; fill it in with options.at_side(...)")
     rng = np.random.default_rng((options.seed, step, 0))
     is_image = rng.random() < stage.image_share
     frames = 1 if is_image else int(rng.integers(stage.frames[0], stage.frames[1] + 1))

@@ -23,7 +23,7 @@ class Stage:
     learning_rate : float
         At the top of the cosine; it falls to a twentieth at the stage's end.
     sizes : tuple of (int, float)
-        Input sides in pixels and how often each is used.
+        Input sides in pixels and how often each is used; empty for the side that the network is used with.
     clip_sizes : tuple of (int, float)
         The same for clip steps, which cost several times an image step; empty for the same as `sizes`.
     frames : tuple of int
@@ -158,6 +158,11 @@ class TrainOptions:
         """Steps of all stages."""
         return sum(stage.steps for stage in self.stages)
 
+    def at_side(self, side: int) -> TrainOptions:
+        """Return the recipe with `side` as the input size of every stage that leaves it to the network."""
+        stages = tuple(s if s.sizes else replace(s, sizes=((side, 1.0),)) for s in self.stages)
+        return replace(self, stages=stages)
+
     def stage_at(self, step: int) -> tuple[Stage, int]:
         """Return the stage that step number `step` belongs to and the step's number within it."""
         for stage in self.stages:
@@ -276,7 +281,7 @@ def _finetune() -> TrainOptions:
         "finetune",
         600,
         5e-5,
-        ((512, 1.0),),
+        (),  # a network that is used at 1024 px must not get used to objects of half the size
         frames=(2, 5),
         image_share=0.3,
         clips=2,

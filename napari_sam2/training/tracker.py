@@ -12,7 +12,15 @@ import torch
 import torch.nn.functional as F
 
 from napari_sam2.model.sam2 import Sam2
-from napari_sam2.model.tensors import ImageFeatures, MaskCandidates, MaskResult, MemoryReadout, PromptTensors
+from napari_sam2.model.tensors import (
+    ImageFeatures,
+    MaskCandidates,
+    MaskResult,
+    MemoryReadout,
+    PromptTensors,
+    joined,
+    picked,
+)
 from napari_sam2.training.batches import StepBatch
 from napari_sam2.training.losses import LossOptions, LossTerms, candidate_loss
 from napari_sam2.training.prompts_sim import correction_clicks, first_clicks, jittered_boxes, worn_masks
@@ -73,10 +81,7 @@ class _Walk:
     def features_of(self, frame: int) -> ImageFeatures:
         """Features of `frame` for every object: (N, ...)."""
         index = self.batch.owner * self.batch.plan.frames + frame
-        maps = self.features
-        return ImageFeatures(
-            stride4=maps.stride4[index], stride8=maps.stride8[index], stride16=maps.stride16[index]
-        )
+        return self.features.picked(index)
 
     def truth(self, frame: int) -> torch.Tensor:
         """Masks of `frame`: (N, S, S) bool."""
@@ -194,11 +199,32 @@ def _refine(
     full = F.interpolate(logits, size=truth.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
     click, label = correction_clicks(full > 0, truth, walk.generator, central=CENTRAL_CLICKS)
     points, labels = said
+    tracked = points is None
     points = click if points is None else torch.cat([points, click], dim=1)
     labels = label if labels is None else torch.cat([labels, label], dim=1)
-    prompts = PromptTensors(points=points, labels=labels, mask_logits=logits)
+    prompts = PromptTensors(points, labels, logits)
+    lost = previous.object_score[:, 0].detach() <= 0
+    if tracked and bool(lost.any()):
+        return _find_again(walk, embedding, features, prompts, lost), points, labels
     multimask = points.shape[1] <= 1
-    return walk.model.decode_masks(embedding, features, prompts, multimask=multimask), points, labels
+    return walk.model.decode_masks(embedding, features, prompts, multimask), points, labels
+
+
+def _find_again(
+    walk: _Walk, embedding: torch.Tensor, features: ImageFeatures, prompts: PromptTensors, lost: torch.Tensor
+) -> MaskCandidates:
+    """Decode the first click on a tracked frame as the session does: a lost object has no mask to start from."""
+    assert prompts.points is not None
+    assert prompts.labels is not None
+    assert prompts.mask_logits is not None
+    parts, found = [], ~lost
+    for chosen, fed in ((found, prompts.mask_logits[found]), (lost, None)):
+        if bool(chosen.any()):
+            said = PromptTensors(prompts.points[chosen], prompts.labels[chosen], fed)
+            seen = features.picked(chosen)
+            parts.append(walk.model.decode_masks(embedding[chosen], seen, said, multimask=True))
+    order = torch.cat([found.nonzero(), lost.nonzero()])[:, 0].argsort()
+    return picked(joined(parts), order)
 
 
 def _track(

@@ -97,13 +97,14 @@ class Trainer:
         held_out: Sequence[tuple[ClipSource, float]],
         device: torch.device,
     ) -> None:
-        self._options, self._out, self._sources, self._device = options, out, sources, device
+        self._out, self._sources, self._device = out, sources, device
         self._held_out = held_out
         self._exam: list[StepBatch] | None = None
         out.mkdir(parents=True, exist_ok=True)
         self.model = build_network(options).to(device).train()
+        self._options = options.at_side(self.model.config.image_size)
         self._average = {name: p.detach().clone() for name, p in self.model.named_parameters()}
-        self._optimizers = make_optimizers(self.model, options)
+        self._optimizers = make_optimizers(self.model, self._options)
         self.step = 0
         self.best = -math.inf
 

@@ -144,7 +144,7 @@ def test_what_cannot_be_meant_is_usage(napari_sam2, words: tuple) -> None:
         (("weights", "path", "enormous"), "nano"),
         (("weights", "download"), "needs a model"),
         (("train", "--out", "x"), "PROJECT"),
-        (("benchmark", "--image-size", "100"), "multiple of 32"),
+        (("train", "--out", "x", "--preset", "nano", "--image-size", "512"), "of its own"),
     ],
 )
 def test_usage_errors_are_one_sentence_with_the_remedy(
@@ -155,6 +155,24 @@ def test_usage_errors_are_one_sentence_with_the_remedy(
     assert run.err.startswith("error: ")
     assert run.err.count("\n") == 1
     assert message in run.err
+    assert run.out == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("benchmark", "--image-size", "100"), "100 is no input size: it must be a positive multiple of 32"),
+        (("train", "p.sam2", "--out", "x", "--image-size", "many"), "many is no input size"),
+        (("track", "movie.mp4", "--range", "9:5"), "'9:5' is not a range of frames: write A:B"),
+        (("track", "movie.mp4", "--objects", "0"), "'0' is not a list of object ids: write numbers"),
+        (("track", "movie.mp4", "--channels", "-1"), "'-1' is not a list of channels: write numbers"),
+        (("track", "movie.mp4", "--at", "t:3"), "'t:3' is not a position: write AXIS=NUMBER"),
+    ],
+)
+def test_flags_that_cannot_be_read_say_what_to_write(napari_sam2, words: tuple, message: str) -> None:
+    run = napari_sam2(*words)
+    assert run.code == 2
+    assert message in run.err.splitlines()[-1]
     assert run.out == ""
 
 
@@ -433,7 +451,8 @@ def test_train_knows_what_was_not_tracked_yet(napari_sam2, movie: Path, checkpoi
 
 def test_train_learns_from_a_project(napari_sam2, project: Path, checkpoint: Path) -> None:
     words = ("train", project, "--out", "run", "--model", checkpoint, "--minutes", "0.001", "--device", "cpu")
-    result = napari_sam2(*words, "--json").ok()
+    result = napari_sam2(*words, "--image-size", "96", "--json").ok()
+    assert " 96 " in Path("run/log.jsonl").read_text()
     assert Path(result["checkpoint"]).exists()
     assert 0 < result["steps"] < result["steps_in_total"]
     assert Path(result["curves"]).stat().st_size > 1000

@@ -11,7 +11,7 @@ from napari_sam2.training.trainer import learning_rate
 
 @pytest.mark.parametrize("name", ["nano", "nano-continue", "finetune"])
 def test_presets_can_be_planned_from_end_to_end(name):
-    options = TrainOptions.preset(name)
+    options = TrainOptions.preset(name).at_side(1024)
     json.dumps(options.to_json())
     for step in range(0, options.total_steps, max(1, options.total_steps // 150)):
         plan = plan_step(options, step)
@@ -53,6 +53,14 @@ def test_scaling_changes_the_length_only():
     half = options.scaled(0.5)
     assert half.total_steps == options.total_steps // 2
     assert half.stages[0].learning_rate == options.stages[0].learning_rate
+
+
+def test_fine_tuning_takes_the_side_that_the_network_is_used_with():
+    options = TrainOptions.preset("finetune")
+    with pytest.raises(ValueError, match="at_side"):
+        plan_step(options, 0)
+    assert plan_step(options.at_side(1024), 0).size == 1024
+    assert TrainOptions.preset("nano").at_side(1024) == TrainOptions.preset("nano")
 
 
 @pytest.mark.parametrize(

@@ -269,6 +269,38 @@ def test_what_is_called_gone_counts_as_not_found():
     assert (found["there"] > 0).any()
 
 
+def test_the_first_click_on_a_lost_object_starts_from_no_mask(monkeypatch):
+    torch.manual_seed(0)
+    model = Sam2(TINY).eval()
+    torch.nn.init.constant_(model.mask_decoder.pred_obj_score_head.layers[-1].bias, 4.0)
+    plan = StepPlan(0, "mask", 64, 3, 2, 0.0, 0, corrected_frame=1)
+    batch = draw_batch(SOURCES, plan, Stage("one", 1, 1e-3, objects=2), seed=3, augment=False)
+    decode, remember = model.decode_masks, model.encode_memory
+    clicked, remembered = [], []
+
+    def decoding(embedding, features, prompts, multimask):
+        answer = decode(embedding, features, prompts, multimask)
+        if prompts.points is not None:
+            clicked.append((prompts.mask_logits is not None, answer.best().logits))
+        elif prompts.mask_logits is None:  # tracked: the first object is lost
+            score = answer.object_score * torch.tensor([[-1.0], [1.0]])
+            answer = replace(answer, object_score=score)
+        return answer
+
+    def remembering(features, logits, score, binarize):
+        remembered.append(logits)
+        return remember(features, logits, score, binarize)
+
+    monkeypatch.setattr(model, "decode_masks", decoding)
+    monkeypatch.setattr(model, "encode_memory", remembering)
+    with torch.no_grad():
+        follow_clip(model, batch, torch.Generator().manual_seed(0), LossOptions())
+    (fed, found), (also_fed, lost) = clicked
+    assert (fed, also_fed) == (True, False)
+    assert len(found) == len(lost) == 1
+    torch.testing.assert_close(remembered[1], torch.cat([lost, found]))
+
+
 def test_data_without_an_object_to_follow_is_given_up_with_a_reason():
     class Dust(Discs):
         def draw(self, rng, size, frames, motion):
