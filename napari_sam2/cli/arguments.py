@@ -334,7 +334,7 @@ def _add_train(commands: Any) -> None:
         "--preset",
         choices=("finetune", "nano", "nano-continue"),
         default="finetune",
-        help="finetune learns from projects; the others are how nano was made (%(default)s)",
+        help="finetune learns from projects; the others train nano from nothing, or further (%(default)s)",
     )
     parser.add_argument(
         "--images", nargs="*", type=Path, default=[], metavar="FOLDER", help="labelled stills, for nano"

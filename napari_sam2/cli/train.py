@@ -1,4 +1,4 @@
-"""``napari-sam2 train``: fine-tune a model on corrected projects, or repeat how nano was made."""
+"""``napari-sam2 train``: fine-tune a model on corrected projects, or train one as nano was trained."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2.cli.console import Console
-from napari_sam2.cli.errors import CommandError, UsageError
+from napari_sam2.cli.errors import CommandError, Interrupted, UsageError
+from napari_sam2.cli.interrupt import graceful_stop
 from napari_sam2.cli.progress import Progress
 from napari_sam2.cli.recordings import Recording, frames_of
 from napari_sam2.storage.project import Project
 from napari_sam2.training.clips import ClipSource, MaskletClips
-from napari_sam2.training.curves import draw_curves
+from napari_sam2.training.curves import draw_curves, read_log
 from napari_sam2.training.recipe import TrainOptions
 from napari_sam2.training.sources import default_sources
 from napari_sam2.training.trainer import train
@@ -44,13 +45,39 @@ def run(args: Namespace, console: Console) -> None:
         options = options.at_side(args.image_size)
     with ExitStack() as stack:
         sources, held_out = _sources(args, options, stack)
-        progress = Progress(console, "training", options.total_steps, unit="steps")
+        best, steps = _train(args, options, sources, held_out, console)
+    data = {"checkpoint": best, "steps": steps, "steps_in_total": options.total_steps}
+    text = f"{steps} of {options.total_steps} steps done; best checkpoint: {best}"
+    with suppress(ImportError):  # a picture for who has matplotlib
+        data["curves"] = draw_curves(args.out, Path(args.out) / "curves.png")
+        text += f"\ncurves: {data['curves']}"
+    console.result(data, f"{text}\nuse it with: napari-sam2 track SOURCE --model {best}")
+
+
+def _train(
+    args: Namespace, options: TrainOptions, sources: Sources, held_out: Sources, console: Console
+) -> tuple[Path, int]:
+    """Train, and return the best checkpoint and the number of steps that are done.
+
+    Raises
+    ------
+    Interrupted
+        When the user stopped it, after the step that was under way.
+    """
+    progress = Progress(console, "training", options.total_steps, unit="steps")
+    saved = f"saved every {options.checkpoint_minutes:g} minutes"
+    console.note(f"training in {args.out}, {saved}; after Ctrl-C the same command goes on from there")
+
+    def tell() -> None:
+        console.note("\nstopping after this step")
+
+    with graceful_stop(tell) as wish:
 
         def count(steps: int, loss: float) -> None:
             progress.advance_to(steps)
+            if wish:
+                raise Interrupted(f"stopped after step {steps}; the same command goes on", wish.signal_number)
 
-        saved = f"saved every {options.checkpoint_minutes:g} minutes"
-        console.note(f"training in {args.out}, {saved}; after Ctrl-C the same command goes on from there")
         try:
             best = train(
                 options,
@@ -63,12 +90,8 @@ def run(args: Namespace, console: Console) -> None:
             )
         finally:
             progress.finish()
-    data = {"checkpoint": best, "steps": progress.done, "steps_in_total": options.total_steps}
-    text = f"{progress.done} of {options.total_steps} steps done; best checkpoint: {best}"
-    with suppress(ImportError):  # a picture for who has matplotlib
-        data["curves"] = draw_curves(args.out, Path(args.out) / "curves.png")
-        text += f"\ncurves: {data['curves']}"
-    console.result(data, f"{text}\nuse it with: napari-sam2 track SOURCE --model {best}")
+    finished = max(entry["step"] for entry in read_log(args.out))
+    return best, finished
 
 
 class FrameArray:

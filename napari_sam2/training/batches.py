@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -40,6 +41,8 @@ class StepPlan:
         A later frame on which every object gets one corrective click.
     skimmed : int
         Frames after the first that objects are followed through without learning.
+    video_frames : int
+        Length of the video that the clip is a part of: how old an object pointer is, is told relative to it.
     """
 
     step: int
@@ -51,6 +54,7 @@ class StepPlan:
     corrections: int
     corrected_frame: int | None
     skimmed: int = 0
+    video_frames: int = 0
 
 
 @dataclass(frozen=True)
@@ -108,6 +112,8 @@ def plan_step(options: TrainOptions, step: int) -> StepPlan:
     # as many pixels a step at every size and length, within reason; a skimmed frame costs a third
     budget = stage.pixels / (size * size * (frames + skimmed / 3))
     clips = int(np.clip(round(budget), 1, stage.clips * (2 if is_image else 1)))
+    # most videos are far longer than clips, some are not
+    video_frames = frames + skimmed + int(rng.integers(0, 40))
     return StepPlan(
         step=step,
         prompt=prompt,
@@ -118,6 +124,7 @@ def plan_step(options: TrainOptions, step: int) -> StepPlan:
         corrections=corrections,
         corrected_frame=None if corrected_frame is None else corrected_frame + skimmed,
         skimmed=skimmed,
+        video_frames=video_frames,
     )
 
 
@@ -233,3 +240,6 @@ def step_batches(
 def _quiet_worker(_: int) -> None:
     # a worker that spreads over all cores slows down the network it feeds
     torch.set_num_threads(1)
+    # Ctrl-C reaches the whole group; the one that trains decides what comes of it
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)

@@ -115,6 +115,7 @@ def correction_clicks(
     region = torch.where(wrong[:, None, None], error, truth)
     points = _random_pixels(region, generator)
     at_centre = (torch.rand(len(truth), generator=generator) < central).to(truth.device)
+    at_centre &= region.flatten(1).any(1)  # nothing has no middle
     if bool(at_centre.any()):
         chosen = region[at_centre]
         # false positives and misses must not merge into one region with a middle between them

@@ -21,8 +21,9 @@ from napari_sam2.model.tensors import (
     joined,
     picked,
 )
+from napari_sam2.session.memory import RecencyPolicy
 from napari_sam2.training.batches import StepBatch
-from napari_sam2.training.losses import LossOptions, LossTerms, candidate_loss
+from napari_sam2.training.losses import LossOptions, candidate_loss, mask_iou
 from napari_sam2.training.prompts_sim import correction_clicks, first_clicks, jittered_boxes, worn_masks
 
 __all__ = ["ClipOutcome", "follow_clip"]
@@ -87,17 +88,32 @@ class _Walk:
         """Masks of `frame`: (N, S, S) bool."""
         return self.batch.truth[:, frame]
 
-    def score(self, candidates: MaskCandidates, frame: int) -> LossTerms:
-        """Add the loss of one decode, at twice the resolution of the logits."""
-        truth = F.avg_pool2d(self.truth(frame)[:, None].float(), 2)[:, 0]
-        logits = F.interpolate(
-            candidates.logits.float(), scale_factor=2, mode="bilinear", align_corners=False
-        )
+    def score(self, candidates: MaskCandidates, frame: int) -> torch.Tensor:
+        """Add the loss of one decode; return the IoUs (N,) of the masks that the network itself would choose."""
         terms = candidate_loss(
-            logits, candidates.ious, candidates.object_score, (truth >= 0.5).float(), self.options
+            _enlarged(candidates.logits),
+            candidates.ious,
+            candidates.object_score,
+            self._target(frame),
+            self.options,
         )
         self.losses.append(terms.total)
-        return terms
+        return terms.mask_iou
+
+    def agreement(self, candidates: MaskCandidates, frame: int) -> torch.Tensor:
+        """Return the same IoUs (N,) without a loss."""
+        chosen = candidates.ious.argmax(1)
+        logits = candidates.logits[torch.arange(len(chosen)), chosen]  # (N, S/4, S/4)
+        return mask_iou(_enlarged(logits[:, None])[:, 0], self._target(frame))
+
+    def _target(self, frame: int) -> torch.Tensor:
+        """Masks of `frame` as they are scored, (N, S/2, S/2) float."""
+        return (F.avg_pool2d(self.truth(frame)[:, None].float(), 2)[:, 0] >= 0.5).float()
+
+
+def _enlarged(logits: torch.Tensor) -> torch.Tensor:
+    """Logits (N, K, S/4, S/4) as they are scored, (N, K, S/2, S/2)."""
+    return F.interpolate(logits.float(), scale_factor=2, mode="bilinear", align_corners=False)
 
 
 def follow_clip(
@@ -131,10 +147,7 @@ def follow_clip(
         corrects = frame == batch.plan.corrected_frame
         skims = frame <= batch.plan.skimmed
         with torch.set_grad_enabled(torch.is_grad_enabled() and not skims):
-            said = len(walk.losses)
-            result = _track(walk, bank, frame, outcome, corrects)
-            if skims:
-                del walk.losses[said:]
+            result = _track(walk, bank, frame, outcome, corrects, skims)
             if frame + 1 < frames:
                 bank.append(_remember(walk, frame, result, conditioning=corrects))
     if walk.losses:
@@ -172,10 +185,10 @@ def _first_frame(walk: _Walk, outcome: ClipOutcome) -> MaskResult:
         points, labels = first_clicks(truth, walk.generator, CENTRAL_CLICKS)
     prompts = PromptTensors(points=points, labels=labels)
     candidates = walk.model.decode_masks(embedding, features, prompts, multimask=plan.prompt == "click")
-    outcome.first_iou.append(walk.score(candidates, 0).mask_iou)
+    outcome.first_iou.append(walk.score(candidates, 0))
     for _ in range(plan.corrections):
         candidates, points, labels = _refine(walk, embedding, features, candidates, (points, labels), 0)
-        outcome.first_iou.append(walk.score(candidates, 0).mask_iou)
+        outcome.first_iou.append(walk.score(candidates, 0))
     return candidates.best()
 
 
@@ -228,16 +241,16 @@ def _find_again(
 
 
 def _track(
-    walk: _Walk, bank: list[_Remembered], frame: int, outcome: ClipOutcome, corrects: bool
+    walk: _Walk, bank: list[_Remembered], frame: int, outcome: ClipOutcome, corrects: bool, skims: bool
 ) -> MaskResult:
     features = walk.features_of(frame)
     embedding = walk.model.condition(features, _recall(walk, bank, frame))
     nothing = PromptTensors(batch=len(walk.batch.owner))
     candidates = walk.model.decode_masks(embedding, features, nothing, multimask=True)
-    terms = walk.score(candidates, frame)
+    iou = walk.agreement(candidates, frame) if skims else walk.score(candidates, frame)
     visible = walk.truth(frame).flatten(1).any(1)
     claimed = candidates.object_score[:, 0].detach() > 0
-    outcome.tracked_iou.append(terms.mask_iou * claimed)  # what is called gone is not drawn
+    outcome.tracked_iou.append(iou * claimed)  # what is called gone is not drawn
     outcome.tracked_visible.append(visible)
     outcome.presence.append(claimed == visible)
     if corrects:
@@ -254,21 +267,20 @@ def _remember(walk: _Walk, frame: int, result: MaskResult, conditioning: bool) -
 
 
 def _recall(walk: _Walk, bank: list[_Remembered], frame: int) -> MemoryReadout:
-    """Read the bank as the session does: conditioning memories first, then recent ones, oldest first."""
-    config = walk.model.config
-    conditioning = [entry for entry in bank if entry.conditioning]
-    recent = [entry for entry in bank if not entry.conditioning and frame - entry.frame < config.num_maskmem]
-    shown = conditioning + recent
-    span = min(walk.batch.plan.frames, config.max_pointers)
-    others = sorted((e for e in bank if not e.conditioning), key=lambda e: -e.frame)[: span - 1]
-    pointing = conditioning + others
+    """Read the bank by the policy that the session reads its own by."""
+    config, plan = walk.model.config, walk.batch.plan
+    held = {entry.frame: entry for entry in bank}
+    conditioning = [entry.frame for entry in bank if entry.conditioning]
+    policy = RecencyPolicy(config.num_maskmem, config.max_pointers)
+    length = max(plan.frames, plan.video_frames)
+    recall = policy.recall(frame, False, conditioning, held.__contains__, length)
     count, device = len(walk.batch.owner), walk.batch.images.device
-    ages = [0 if entry.conditioning else frame - entry.frame for entry in shown]
-    distances = [float(frame - entry.frame) for entry in pointing]
+    ages = [age for age, _ in recall.spatial]
+    distances = [float(distance) for distance, _ in recall.pointers]
     return MemoryReadout(
-        spatial=torch.stack([entry.spatial for entry in shown], dim=1),  # (N, M, Cm, h, w)
+        spatial=torch.stack([held[other].spatial for _, other in recall.spatial], dim=1),  # (N, M, Cm, h, w)
         ages=torch.tensor(ages, device=device).expand(count, -1),
-        pointers=torch.stack([entry.pointer for entry in pointing], dim=1),  # (N, P, C)
+        pointers=torch.stack([held[other].pointer for _, other in recall.pointers], dim=1),  # (N, P, C)
         distances=torch.tensor(distances, device=device).expand(count, -1),
-        span=max(1, span - 1),
+        span=recall.span,
     )

@@ -201,7 +201,6 @@ class Trainer:
         """Do one step of the optimizer; a step with a loss that is not finite changes nothing."""
         began = time.monotonic()
         options, step = self._options, self.step
-        torch.manual_seed((options.seed << 32) + step)
         generator = torch.Generator().manual_seed((options.seed << 32) + step)
         stage, _ = options.stage_at(step)
         rate = learning_rate(options, step)
@@ -248,8 +247,10 @@ class Trainer:
             self._exam = held_out_batches(self._held_out, size)
         current = {name: p.detach().clone() for name, p in self.model.named_parameters()}
         self.model.load_state_dict(self.averaged_state())
-        scores = score_held_out(self.model, self._exam, self._device)
-        self.model.load_state_dict({**self.model.state_dict(), **current})
+        try:
+            scores = score_held_out(self.model, self._exam, self._device)
+        finally:  # or what is saved after Ctrl-C would be the average
+            self.model.load_state_dict({**self.model.state_dict(), **current})
         self._log({"step": self.step, "held_out": asdict(scores), "overall": scores.overall})
         if scores.overall > self.best:
             self.best = scores.overall

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +13,11 @@ import imageio_ffmpeg
 import numpy as np
 import pytest
 import tifffile
+import torch
 import yaml
 
 import napari_sam2 as napari_sam2_package
-from napari_sam2.cli import arguments, demo, exporting, gui
+from napari_sam2.cli import arguments, demo, exporting, gui, train
 from napari_sam2.cli.arguments import MODELS, make_parser
 from napari_sam2.cli.main import main
 from napari_sam2.cli.train import LabelArray
@@ -23,6 +26,7 @@ from napari_sam2.storage.exports import FORMATS
 from napari_sam2.synthetic.samples import Sample, sample_timelapse
 from napari_sam2.training import benchmark
 from napari_sam2.training.benchmark import Extent
+from napari_sam2.training.recipe import TrainOptions
 
 COMMANDS = (
     "demo",
@@ -457,6 +461,32 @@ def test_train_learns_from_a_project(napari_sam2, project: Path, checkpoint: Pat
     assert Path(result["checkpoint"]).exists()
     assert 0 < result["steps"] < result["steps_in_total"]
     assert Path(result["curves"]).stat().st_size > 1000
+
+
+def test_ctrl_c_ends_training_after_a_step_and_the_same_command_goes_on(
+    napari_sam2, project: Path, checkpoint: Path, monkeypatch
+) -> None:
+    finetune = TrainOptions.preset("finetune").scaled(3 / 600)
+    monkeypatch.setattr(TrainOptions, "preset", lambda name: finetune)
+    words = ("train", project, "--out", "run", "--model", checkpoint, "--image-size", "96", "--device", "cpu")
+
+    class Stopping(train.Progress):
+        def advance_to(self, done: int, frame: int | None = None) -> None:
+            super().advance_to(done, frame)
+            if done == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.01)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "Progress", Stopping)
+        run = napari_sam2(*words)
+    assert run.code == 130
+    assert "stopped after step 2; the same command goes on" in run.err
+    assert "Traceback" not in run.err
+    assert torch.load("run/state.pt", weights_only=True)["step"] == 2
+    assert napari_sam2(*words, "--json").ok()["steps"] == 3
+    # where nothing is left to do, that is what it says
+    assert napari_sam2(*words, "--json").ok()["steps"] == 3
 
 
 @pytest.fixture

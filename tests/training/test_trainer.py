@@ -217,6 +217,22 @@ def test_training_writes_a_log_a_best_checkpoint_and_can_be_continued(tmp_path, 
     assert json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[5])["step"] == 4
 
 
+def test_an_exam_that_is_interrupted_leaves_the_weights_as_they_were(tmp_path, start, monkeypatch):
+    runner = Trainer(options(start), tmp_path / "run", SOURCES, SOURCES, torch.device("cpu"))
+    runner.run(minutes=0)
+    before = {name: p.clone() for name, p in runner.model.state_dict().items()}
+    assert any(not torch.equal(p, runner.averaged_state()[name]) for name, p in before.items())
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("napari_sam2.training.trainer.score_held_out", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        runner.evaluate()
+    for name, parameter in runner.model.state_dict().items():
+        assert torch.equal(parameter, before[name])
+
+
 def test_the_best_is_never_worse_than_the_start(tmp_path, start, monkeypatch):
     monkeypatch.setattr("napari_sam2.training.trainer.held_out_batches", small_exam)
     harmful = options(start, steps=3, weight_decay=300.0, ema_decay=0.0)
