@@ -342,6 +342,9 @@ def _add_train(commands: Any) -> None:
     parser.add_argument(
         "--image-size", type=image_side, metavar="N", help="side of the input, for finetune (the model's)"
     )
+    parser.add_argument(
+        "--precision", choices=("float32", "bfloat16"), help="bfloat16 is for GPUs (the recipe's, float32)"
+    )
     parser.add_argument("--minutes", type=float, help="stop after so long; the same command goes on")
     _add_model(parser)
 

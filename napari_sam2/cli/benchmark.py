@@ -6,7 +6,7 @@ from argparse import Namespace
 from typing import Any
 
 from napari_sam2.cli.console import Console
-from napari_sam2.cli.errors import CommandError
+from napari_sam2.cli.errors import CommandError, UsageError
 from napari_sam2.cli.models import load
 from napari_sam2.training.benchmark import Extent, Table, resized_model, run_suite
 
@@ -17,6 +17,8 @@ def run(args: Namespace, console: Console) -> None:
         raise CommandError(
             f"{args.data} is not a folder: --data takes the folder that holds the real data sets"
         )
+    if args.data is None and {"sequences", "clicks"}.issuperset(args.suite):
+        raise UsageError("the suites sequences and clicks need real data: --data FOLDER")
     model = load(args.model, args.device, console)
     if args.image_size is not None:
         model = resized_model(model, args.image_size)

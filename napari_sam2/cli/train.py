@@ -43,6 +43,8 @@ def run(args: Namespace, console: Console) -> None:
         options = replace(options, start=args.model)
     if args.image_size is not None:
         options = options.at_side(args.image_size)
+    if args.precision is not None:
+        options = replace(options, precision=args.precision)
     with ExitStack() as stack:
         sources, held_out = _sources(args, options, stack)
         best, steps = _train(args, options, sources, held_out, console)

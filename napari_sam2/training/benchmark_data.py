@@ -46,18 +46,21 @@ class ImageSet:
     pairs: tuple[tuple[Frames, Labels], ...]
 
 
-def synthetic_images(count: int, side: int) -> Iterator[tuple[Frames, Labels]]:
-    """Yield `count` held-out synthetic images of ``side x side`` pixels with labels; always the same ones."""
-    for index in range(count):
+def synthetic_images(count: int, side: int, first: int = 0) -> Iterator[tuple[Frames, Labels]]:
+    """Yield `count` held-out synthetic images of ``side x side`` pixels with labels, from number `first` on.
+
+    The same number is always the same image.
+    """
+    for index in range(first, first + count):
         scene = sample_scene(np.random.default_rng((FIRST_SEED, 1, index)), (side, side), 1, difficulty=0.6)
         clip = generate_clip(scene, FIRST_SEED + index)
         yield clip.frames[0].numpy(), clip.labels[0].numpy().astype(np.int32)
 
 
 def synthetic_videos(
-    count: int, frames: int, side: int, eventful: bool = False
+    count: int, frames: int, side: int, eventful: bool = False, first: int = 0
 ) -> Iterator[tuple[Frames, Labels]]:
-    """Yield `count` held-out synthetic videos with labels; always the same ones.
+    """Yield `count` held-out synthetic videos with labels; the same number is always the same video.
 
     Parameters
     ----------
@@ -65,8 +68,10 @@ def synthetic_videos(
         Number, length and side in pixels.
     eventful : bool
         Objects leave and return, go out of focus and back, and pass behind each other and behind occluders.
+    first : int
+        Number of the first video.
     """
-    for index in range(count):
+    for index in range(first, first + count):
         rng = np.random.default_rng((FIRST_SEED, 2 + eventful, index))
         scene = sample_scene(rng, (side, side), frames, difficulty=0.5)
         if eventful:

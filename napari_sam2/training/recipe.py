@@ -209,9 +209,17 @@ _EARLY = LossOptions()
 _LATE = LossOptions(
     balanced=0.25, focal=12.0, dice=1.0, iou=1.0, object_score=1.0, runners_up=0.2, hidden_weight=2.0
 )
-# at last: no balance, more focal loss, and half of the teaching goes to all three candidates alike
+# at last: no balance, more focal loss, half of the teaching goes to all three candidates alike, and estimates of
+# their quality are means
 _SHARP = LossOptions(
-    balanced=0.0, focal=20.0, dice=1.0, iou=2.0, object_score=1.0, runners_up=0.5, hidden_weight=1.15
+    balanced=0.0,
+    focal=20.0,
+    dice=1.0,
+    iou=5.0,
+    squared_iou=True,
+    object_score=1.0,
+    runners_up=0.5,
+    hidden_weight=1.15,
 )
 
 
@@ -246,27 +254,25 @@ def _nano() -> TrainOptions:
 
 def _nano_continue() -> TrainOptions:
     # single images at the sizes that users work with; clips stay small, for one costs as much as five images
-    images, clips = ((256, 0.45), (384, 0.1), (512, 0.45)), ((256, 0.85), (384, 0.1), (512, 0.05))
+    images, clips = ((256, 0.3), (384, 0.15), (512, 0.55)), ((256, 0.8), (384, 0.15), (512, 0.05))
     stage = Stage(
-        "sharpen",
-        3300,
+        "follow",
+        2550,
         4e-4,
         images,
         clip_sizes=clips,
         frames=(3, 6),
-        skimmed=(0, 10),
-        image_share=0.75,
-        objects=12,
-        prompts=(0.45, 0.25, 0.3),
-        corrections=3,
+        skimmed=(0, 14),
+        image_share=0.5,
+        clips=3,
+        objects=10,
+        pixels=10 * 256 * 256,
+        prompts=(0.35, 0.3, 0.35),
         motion=0.85,
         loss=_SHARP,
     )
-    again = replace(
-        stage, name="again", steps=700, learning_rate=2e-4, prompts=(0.4, 0.3, 0.3), image_share=0.78
-    )
     return TrainOptions(
-        (stage, again),
+        (stage,),
         start="nano",
         optimizer="muon",
         synthetic_share=0.75,

@@ -14,6 +14,8 @@ __all__ = ["default_sources"]
 
 # how often each folder of real images is drawn; the ones that are not named share alike
 REAL_WEIGHTS = {"train_dsb2018": 0.6, "train_usiigaci": 0.4}
+# images that are scored elsewhere: set1 is the first frame of usiigaci_t98g
+SCORED = {"train_usiigaci": ("set1",)}
 
 
 def default_sources(
@@ -41,7 +43,9 @@ def default_sources(
     part = (1 - share) / (bool(folders) + bool(videos) or 1)
     weights = [REAL_WEIGHTS.get(Path(folder).name, 0.5) for folder in folders]
     for folder, weight in zip(folders, weights, strict=True):
-        sources.append((StillImages(folder, held_out=held_out), part * weight / sum(weights)))
+        scored = SCORED.get(Path(folder).name, ())
+        images = StillImages(folder, held_out=held_out, without=scored)
+        sources.append((images, part * weight / sum(weights)))
     if videos:
         sources.append((MaskletClips(videos), part))
     return [(source, weight) for source, weight in sources if weight > 0]

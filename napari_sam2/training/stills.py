@@ -7,6 +7,7 @@ warps it also teaches tracking, with exact masks, exits, returns, overlaps and d
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,6 +52,8 @@ class StillImages:
         Range of the apparent object diameter as a share of the view's side; drawn log-uniformly.
     held_out : bool or None
         True takes every twentieth image only, False all others, None all.
+    without : collection of str
+        Names of images (without ending) that are taken in no case.
 
     Raises
     ------
@@ -65,6 +68,7 @@ class StillImages:
         folder: Path | str,
         object_size: tuple[float, float] = (0.045, 0.4),
         held_out: bool | None = None,
+        without: Collection[str] = (),
     ) -> None:
         root = Path(folder)
         pairs = [
@@ -73,7 +77,9 @@ class StillImages:
             if (root / "masks" / f"{image.stem}.tif").exists()
         ]
         self._pairs = [
-            pair for i, pair in enumerate(pairs) if held_out is None or held_out == (i % HELD_OUT_EVERY == 0)
+            pair
+            for i, pair in enumerate(pairs)
+            if (held_out is None or held_out == (i % HELD_OUT_EVERY == 0)) and pair[0].stem not in without
         ]
         if not self._pairs:
             raise ValueError(f"{root} holds no images/NAME.png with masks/NAME.tif; check the folder")

@@ -22,6 +22,7 @@ from napari_sam2.model.tensors import (
     picked,
 )
 from napari_sam2.session.memory import RecencyPolicy
+from napari_sam2.session.prompting import FED_BACK_LIMIT
 from napari_sam2.training.batches import StepBatch
 from napari_sam2.training.losses import LossOptions, candidate_loss, mask_iou
 from napari_sam2.training.prompts_sim import correction_clicks, first_clicks, jittered_boxes, worn_masks
@@ -94,7 +95,7 @@ class _Walk:
             _enlarged(candidates.logits),
             candidates.ious,
             candidates.object_score,
-            self._target(frame),
+            self.target(frame),
             self.options,
         )
         self.losses.append(terms.total)
@@ -104,9 +105,9 @@ class _Walk:
         """Return the same IoUs (N,) without a loss."""
         chosen = candidates.ious.argmax(1)
         logits = candidates.logits[torch.arange(len(chosen)), chosen]  # (N, S/4, S/4)
-        return mask_iou(_enlarged(logits[:, None])[:, 0], self._target(frame))
+        return mask_iou(_enlarged(logits[:, None])[:, 0], self.target(frame))
 
-    def _target(self, frame: int) -> torch.Tensor:
+    def target(self, frame: int) -> torch.Tensor:
         """Masks of `frame` as they are scored, (N, S/2, S/2) float."""
         return (F.avg_pool2d(self.truth(frame)[:, None].float(), 2)[:, 0] >= 0.5).float()
 
@@ -207,7 +208,9 @@ def _refine(
     frame: int,
 ) -> tuple[MaskCandidates, torch.Tensor, torch.Tensor]:
     """Click once where `previous` is wrong and decode again with its logits fed on."""
-    logits = previous.best().logits.detach().float().clamp(-32, 32)  # (N, 1, S/4, S/4)
+    logits = (
+        previous.best().logits.detach().float().clamp(-FED_BACK_LIMIT, FED_BACK_LIMIT)
+    )  # (N, 1, S/4, S/4)
     truth = walk.truth(frame)
     full = F.interpolate(logits, size=truth.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
     click, label = correction_clicks(full > 0, truth, walk.generator, central=CENTRAL_CLICKS)
@@ -248,7 +251,7 @@ def _track(
     nothing = PromptTensors(batch=len(walk.batch.owner))
     candidates = walk.model.decode_masks(embedding, features, nothing, multimask=True)
     iou = walk.agreement(candidates, frame) if skims else walk.score(candidates, frame)
-    visible = walk.truth(frame).flatten(1).any(1)
+    visible = walk.target(frame).flatten(1).any(1)
     claimed = candidates.object_score[:, 0].detach() > 0
     outcome.tracked_iou.append(iou * claimed)  # what is called gone is not drawn
     outcome.tracked_visible.append(visible)

@@ -252,8 +252,9 @@ class Trainer:
         finally:  # or what is saved after Ctrl-C would be the average
             self.model.load_state_dict({**self.model.state_dict(), **current})
         self._log({"step": self.step, "held_out": asdict(scores), "overall": scores.overall})
-        if scores.overall > self.best:
-            self.best = scores.overall
+        # the start is kept even where the exam has nothing to ask
+        if scores.overall > self.best or not (self._out / "best.safetensors").exists():
+            self.best = max(self.best, scores.overall)
             self._export("best.safetensors", scores)
             self.save()  # or a run that is killed now would later take a worse one for the best
         return scores

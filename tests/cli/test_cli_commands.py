@@ -148,6 +148,7 @@ def test_what_cannot_be_meant_is_usage(napari_sam2, words: tuple) -> None:
         (("weights", "path", "enormous"), "nano"),
         (("weights", "download"), "needs a model"),
         (("train", "--out", "x"), "PROJECT"),
+        (("benchmark", "--suite", "sequences", "clicks"), "--data FOLDER"),
         (("train", "--out", "x", "--preset", "nano", "--image-size", "512"), "of its own"),
     ],
 )
@@ -456,8 +457,10 @@ def test_train_knows_what_was_not_tracked_yet(napari_sam2, movie: Path, checkpoi
 
 def test_train_learns_from_a_project(napari_sam2, project: Path, checkpoint: Path) -> None:
     words = ("train", project, "--out", "run", "--model", checkpoint, "--minutes", "0.001", "--device", "cpu")
-    result = napari_sam2(*words, "--image-size", "96", "--json").ok()
+    result = napari_sam2(*words, "--image-size", "96", "--precision", "bfloat16", "--json").ok()
     assert " 96 " in Path("run/log.jsonl").read_text()
+    recipe = json.loads(torch.load("run/state.pt", weights_only=True)["recipe"])
+    assert recipe["precision"] == "bfloat16"
     assert Path(result["checkpoint"]).exists()
     assert 0 < result["steps"] < result["steps_in_total"]
     assert Path(result["curves"]).stat().st_size > 1000

@@ -1,5 +1,7 @@
 """The evaluation tables, on data whose right answers are known."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tifffile
@@ -7,6 +9,7 @@ import torch
 from PIL import Image
 
 from napari_sam2.model.sam2 import Sam2
+from napari_sam2.training import benchmark
 from napari_sam2.training.baselines import copied, flow_warped, threshold_watershed
 from napari_sam2.training.benchmark import (
     Extent,
@@ -91,9 +94,65 @@ def test_eventful_videos_have_absences_and_are_the_same_every_time():
         for object_id in some_ids(labels[0], 5):
             hidden += int((~(labels == object_id).any((1, 2))).sum())
     assert hidden > 0
+    calm = sum(
+        int((~(labels == object_id).any((1, 2))).sum())
+        for _, labels in synthetic_videos(4, 12, 96)
+        for object_id in some_ids(labels[0], 5)
+    )
+    assert hidden > 2 * calm
     one, two = (next(synthetic_videos(1, 3, 64)) for _ in range(2))
     assert np.array_equal(one[0], two[0])
     assert np.array_equal(one[1], two[1])
+
+
+def test_a_look_in_between_takes_scenes_that_are_not_quoted():
+    assert Extent().first == 0
+    assert Extent.quick().first >= Extent().images
+    first, second = (labels for _, labels in synthetic_videos(2, 2, 64))
+    (again,) = (labels for _, labels in synthetic_videos(1, 2, 64, first=1))
+    assert np.array_equal(second, again)
+    assert not np.array_equal(first, again)
+
+
+class Drawn:
+    """A session that answers every object with what is drawn under its prompt on each frame, in any order of ids."""
+
+    def __init__(self, model, frames, options):
+        self._frames, self._prompts = frames, {}
+
+    def set_prompt(self, frame, object_id, prompt):
+        rows, columns = np.nonzero(prompt.mask.array()) if prompt.box is None else (None, None)
+        box = prompt.box
+        x, y = (
+            (columns.mean(), rows.mean()) if box is None else ((box.x0 + box.x1) / 2, (box.y0 + box.y1) / 2)
+        )
+        self._prompts[object_id] = int(y), int(x)
+
+    def propagate(self):
+        ids = tuple(reversed(self._prompts))
+        shades = [self._frames.frame(0)[self._prompts[i]][0] for i in ids]
+        for t in range(len(self._frames)):
+            grey = self._frames.frame(t)[..., 0]
+            masks = np.stack([grey == shade for shade in shades])
+            yield SimpleNamespace(
+                frame=t, object_ids=ids, masks=masks, object_scores=masks.any((1, 2)) - np.float32(0.5)
+            )
+
+    def close(self):
+        pass
+
+
+def test_a_tracker_that_is_always_right_gets_full_marks(monkeypatch):
+    labels = np.zeros((4, 48, 48), np.int32)
+    for t in range(4):
+        labels[t, 4:16, 4 + 6 * t : 16 + 6 * t] = 3
+        labels[t, 28:40, 20:34] = 7 * (t < 2)  # leaves
+    frames = np.repeat((labels * 20).astype(np.uint8)[..., None], 3, axis=-1)
+    monkeypatch.setattr(benchmark, "VideoSession", Drawn)
+    monkeypatch.setattr(benchmark, "synthetic_videos", lambda *_, **__: [(frames, labels)])
+    videos, presence = run_suite(None, None, ("videos", "presence"), Extent(videos=1))
+    assert videos.rows == (("box", "1", "1.000", "1.000", "1.000"), ("both", "1", "1.000", "1.000", "1.000"))
+    assert presence.rows == (("1.000", "6", "1.000", "2"),)
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
 """The loop on a tiny network: it learns, resumes without a trace, and what it exports loads."""
 
 import json
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -13,6 +14,7 @@ from napari_sam2.model.sam2 import Sam2
 from napari_sam2.training.batches import StepPlan, draw_batch, step_batches
 from napari_sam2.training.clips import TrainingClip
 from napari_sam2.training.export import export_checkpoint
+from napari_sam2.training.heldout import HeldOutScores
 from napari_sam2.training.losses import LossOptions
 from napari_sam2.training.recipe import Stage, TrainOptions
 from napari_sam2.training.tracker import follow_clip
@@ -233,19 +235,20 @@ def test_an_exam_that_is_interrupted_leaves_the_weights_as_they_were(tmp_path, s
         assert torch.equal(parameter, before[name])
 
 
-def test_the_best_is_never_worse_than_the_start(tmp_path, start, monkeypatch):
-    monkeypatch.setattr("napari_sam2.training.trainer.held_out_batches", small_exam)
-    harmful = options(start, steps=3, weight_decay=300.0, ema_decay=0.0)
-    best = train(harmful, tmp_path / "run", sources=SOURCES, held_out=SOURCES, device="cpu")
-    scores = [
-        json.loads(line)["overall"]
-        for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()
-        if "overall" in line
-    ]
-    assert len(scores) == 2
+@pytest.mark.parametrize(
+    ("at_first", "at_last", "kept"),
+    [(0.5, 0.3, 0), (0.3, 0.5, 3), (0.5, math.nan, 0), (math.nan, 0.1, 3), (math.nan, math.nan, 0)],
+)
+def test_the_best_is_never_worse_than_the_start(tmp_path, start, monkeypatch, at_first, at_last, kept):
+    marks = iter([at_first, at_last])
+    monkeypatch.setattr("napari_sam2.training.trainer.held_out_batches", lambda *_: [])
+    monkeypatch.setattr(
+        "napari_sam2.training.trainer.score_held_out", lambda *_: HeldOutScores(*[next(marks)] * 5)
+    )
+    recipe = options(start, steps=3)
+    best = train(recipe, tmp_path / "run", sources=SOURCES, held_out=SOURCES, device="cpu")
     with safe_open(best, framework="pt") as file:
-        kept = json.loads(file.metadata()["training"])["steps"]
-    assert kept == (3 if scores[1] > scores[0] else 0)
+        assert json.loads(file.metadata()["training"])["steps"] == kept
 
 
 @pytest.mark.parametrize(
@@ -328,6 +331,13 @@ def test_data_without_an_object_to_follow_is_given_up_with_a_reason():
     plan = StepPlan(0, "mask", 64, 3, 1, 0.0, 0, None)
     with pytest.raises(ValueError, match="no object of at least 12 pixels at an input of 64"):
         draw_batch([(Dust(), 1.0)], plan, Stage("one", 1, 1e-3), seed=0)
+
+
+def test_an_exam_counts_what_it_could_ask():
+    assert HeldOutScores(0.1, 0.2, 0.3, 0.6, 0.9).overall == pytest.approx(0.4 * 0.2 + 0.5 * 0.6 + 0.1 * 0.9)
+    nobody_stayed = HeldOutScores(0.1, 0.2, 0.3, math.nan, 0.9)
+    assert nobody_stayed.overall == pytest.approx((0.4 * 0.2 + 0.1 * 0.9) / 0.5)
+    assert math.isnan(HeldOutScores(*[math.nan] * 5).overall)
 
 
 def small_exam(sources, size):
