@@ -1,6 +1,6 @@
 """The network in the package does its job: prompts in, masks that follow objects out.
 
-The floors lie well below what nano.md says it can do; a checkpoint that falls through them is broken, not a little worse.
+The floors lie well below what nano.md says it can do: a checkpoint that falls through them is broken, not a bit worse.
 """
 
 import json

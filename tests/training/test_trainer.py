@@ -13,7 +13,7 @@ from napari_sam2.model.checkpoints import load_model
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.training.batches import StepPlan, draw_batch, step_batches
 from napari_sam2.training.clips import TrainingClip
-from napari_sam2.training.export import export_checkpoint
+from napari_sam2.training.export import average_checkpoints, export_checkpoint
 from napari_sam2.training.heldout import HeldOutScores
 from napari_sam2.training.losses import LossOptions
 from napari_sam2.training.recipe import Stage, TrainOptions
@@ -192,6 +192,24 @@ def test_the_export_loads_and_computes_the_same(tmp_path):
     with safe_open(path, framework="pt") as file:
         assert json.loads(file.metadata()["training"]) == {"steps": 3}
         assert any(key.startswith("sam_mask_decoder.") for key in file.keys())  # noqa: SIM118
+
+
+def test_a_mean_of_checkpoints_lies_between_them(tmp_path):
+    paths = []
+    for index, value in enumerate((1.0, 3.0)):
+        state = {name: torch.full_like(p, value) for name, p in Sam2(TINY).state_dict().items()}
+        paths.append(export_checkpoint(state, TINY, tmp_path / f"{index}.safetensors", {"steps": index}))
+    mean = load_model(str(average_checkpoints(paths, [1, 3], tmp_path / "mean.safetensors")))
+    assert {float(v) for p in mean.state_dict().values() for v in (p.min(), p.max())} == {2.5}
+    with safe_open(tmp_path / "mean.safetensors", framework="pt") as file:
+        parts = json.loads(file.metadata()["training"])["mean_of"]
+    assert parts == [{"share": 0.25, "training": {"steps": 0}}, {"share": 0.75, "training": {"steps": 1}}]
+    other = replace(TINY, image_size=96)
+    odd = export_checkpoint(Sam2(other).state_dict(), other, tmp_path / "odd.safetensors")
+    with pytest.raises(ValueError, match="another network"):
+        average_checkpoints([paths[0], odd], [1, 1], tmp_path / "no.safetensors")
+    with pytest.raises(ValueError, match="as many shares"):
+        average_checkpoints(paths, [1], tmp_path / "no.safetensors")
 
 
 def test_training_writes_a_log_a_best_checkpoint_and_can_be_continued(tmp_path, start, monkeypatch):
