@@ -240,7 +240,7 @@ def _add_benchmark(commands: Any) -> None:
     parser.add_argument(
         "--image-size", type=image_side, metavar="N", help="side of the network's input (the model's)"
     )
-    parser.add_argument("--quick", action="store_true", help="a small part of it")
+    parser.add_argument("--quick", action="store_true", help="little, on other scenes")
     _add_model(parser)
 
 

@@ -31,10 +31,6 @@ class LossOptions:
     hidden_weight : float
         How much more a hidden object counts in the object score than a visible one. Few objects are hidden in most
         clips, and a network that always says "visible" is nearly always right.
-    squared_iou : bool
-        Take the squared error of the predicted IoU instead of the absolute one. The absolute error is least at the
-        median, the squared one at the mean, and the mean is what a choice among candidates should go by: one that
-        is mostly good and sometimes quite wrong has a high median.
     runners_up : float
         Share of the mask loss that goes to all candidates alike, instead of to the best one alone. A little of it
         keeps the candidates that are not the best usable, for the network often chooses one of them.
@@ -48,7 +44,6 @@ class LossOptions:
     iou: float = 0.5
     object_score: float = 0.5
     object_share: float = 0.3
-    squared_iou: bool = False
     runners_up: float = 0.0
     hidden_weight: float = 1.0
     focal_gamma: float = 2.0
@@ -184,8 +179,7 @@ def candidate_loss(
     chosen = mask_loss.detach().argmin(1)
     true_ious = mask_iou(logits.detach(), target)
     rows = torch.arange(len(logits), device=logits.device)
-    off = ious - true_ious
-    iou_loss = (off.square() if options.squared_iou else off.abs()).mean(1)
+    iou_loss = (ious - true_ious).abs().mean(1)
     presence = F.binary_cross_entropy_with_logits(object_score[:, 0], visible, reduction="none")
     presence = presence * (visible + options.hidden_weight * (1 - visible))
     # divided by the batch, not by the number of visible objects: a step with few of them stays a small step

@@ -209,14 +209,12 @@ _EARLY = LossOptions()
 _LATE = LossOptions(
     balanced=0.25, focal=12.0, dice=1.0, iou=1.0, object_score=1.0, runners_up=0.2, hidden_weight=2.0
 )
-# at last: no balance, more focal loss, half of the teaching goes to all three candidates alike, and estimates of
-# their quality are means
+# at last: no balance, more focal loss, and half of the teaching goes to all three candidates alike
 _SHARP = LossOptions(
     balanced=0.0,
     focal=20.0,
     dice=1.0,
-    iou=5.0,
-    squared_iou=True,
+    iou=2.0,
     object_score=1.0,
     runners_up=0.5,
     hidden_weight=1.15,

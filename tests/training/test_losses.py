@@ -79,18 +79,6 @@ def test_iou_estimates_are_regressed_to_the_true_ious_of_all_candidates():
     assert terms.total.item() == pytest.approx((0.25 + 0.5 + 0) / 3)
 
 
-@pytest.mark.parametrize("squared", [False, True])
-def test_where_an_iou_is_mostly_one_and_sometimes_zero_the_best_estimate_is_the_mean_or_the_median(squared):
-    options = LossOptions(balanced=0, dice=0, iou=1, object_score=0, squared_iou=squared)
-    answers = torch.cat([decoded(right=0)] * 3 + [decoded(right=1)])[:, :1]  # right three times of four
-
-    def loss(estimate):
-        ious, truth = torch.full((4, 1), estimate), TRUTH.expand(4, -1, -1)
-        return candidate_loss(answers, ious, torch.ones(4, 1), truth, options).total.item()
-
-    assert (loss(0.75) < loss(1.0)) == squared
-
-
 def test_reported_iou_is_that_of_the_networks_own_choice():
     ious = torch.tensor([[0.9, 0.1, 0.0]])
     terms = candidate_loss(decoded(right=1), ious, torch.ones(1, 1), TRUTH[None], LossOptions())
