@@ -215,7 +215,7 @@ _SHARP = LossOptions(
     focal=20.0,
     dice=1.0,
     iou=2.0,
-    object_score=1.0,
+    object_score=2.0,
     runners_up=0.5,
     hidden_weight=1.15,
 )
@@ -255,7 +255,7 @@ def _nano_continue() -> TrainOptions:
     images, clips = ((256, 0.3), (384, 0.15), (512, 0.55)), ((256, 0.8), (384, 0.15), (512, 0.05))
     stage = Stage(
         "follow",
-        2550,
+        2350,
         4e-4,
         images,
         clip_sizes=clips,

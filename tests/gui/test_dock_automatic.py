@@ -11,6 +11,7 @@ import pytest
 from qtpy.QtCore import QEvent, QPoint, QPointF, Qt
 from qtpy.QtGui import QMouseEvent
 from qtpy.QtWidgets import QApplication
+from scipy.ndimage import gaussian_filter
 from skimage.draw import disk
 
 from napari_sam2.automatic import AutomaticOptions
@@ -35,16 +36,20 @@ CELLS = ((40, 50), (60, 140), (130, 60), (140, 150))
 
 
 def discs():
-    """Three frames of four bright discs, and their masks."""
+    """Three frames of four bright discs with soft edges, and their masks.
+
+    Soft, because nano takes specks of one sharp-edged disc for part of its twin, and boxes suppress by overlap.
+    """
     rng = np.random.default_rng(0)
-    frame = rng.integers(20, 40, (192, 192)).astype(np.uint8)
+    scene = np.full((192, 192), 30.0)
     masks = []
     for center in CELLS:
-        mask = np.zeros(frame.shape, bool)
+        mask = np.zeros(scene.shape, bool)
         mask[disk(center, 20)] = True
-        frame[mask] = rng.integers(170, 200, mask.sum())
+        scene[mask] = rng.integers(150, 200)
         masks.append(mask)
-    return np.stack([frame] * 3), masks
+    frame = gaussian_filter(scene, 2) + rng.normal(0, 6, scene.shape)
+    return np.stack([frame.clip(0, 255).astype(np.uint8)] * 3), masks
 
 
 @pytest.fixture
@@ -57,7 +62,7 @@ def world(qtbot, make_napari_viewer, preferences, nano):
     c = open_tracker(viewer, image, nano, device="cpu", preferences=preferences)
     dock = add_dock(viewer, AutomaticDock(viewer))
     qtbot.waitUntil(lambda: c.model.phase == "ready", timeout=WAIT)
-    few = {"points_per_side": 8, "pred_iou_thresh": 0.3, "stability_score_thresh": 0.3, "min_area": 200}
+    few = {"points_per_side": 8, "pred_iou_thresh": 0.3, "stability_score_thresh": 0.8, "min_area": 200}
     dock.section._take(AutomaticOptions.preset("cells", **few))
     yield viewer, dock, dock.section, c, masks
     c.close()
@@ -97,14 +102,15 @@ def test_find_filter_drop_and_track(qtbot, world):
     press_button(qtbot, section.track)
     qtbot.waitUntil(lambda: c.status.phase == "ready" and c.results.layer is not None, timeout=WAIT)
     assert all(prompt.mask is not None for prompt in c.prompts.all.values())
+    # objects are there before their masks are
+    qtbot.waitUntil(lambda: all(c.results.labels(0)[at] > 0 for at in CELLS[1:]), timeout=WAIT)
     labels = c.results.labels(0)
     assert labels[y, x] == 0
-    assert all(labels[at] > 0 for at in CELLS[1:])
     assert not any("candidates" in layer.name for layer in viewer.layers)
 
     count = len(c.objects)
     press_button(qtbot, section.add)
-    # objects are there before their masks are; which of the rest nano takes for an object is its own affair
+    # which of the rest nano takes for an object is its own affair
     qtbot.waitUntil(lambda: (c.results.labels(0) > count).any(), timeout=2 * WAIT)
     qtbot.waitUntil(lambda: c.status.phase == "ready", timeout=WAIT)
     added = c.results.labels(0) > count
