@@ -47,9 +47,12 @@ def run(args: Namespace, console: Console) -> None:
         options = replace(options, precision=args.precision)
     with ExitStack() as stack:
         sources, held_out = _sources(args, options, stack)
+        finished_before = _steps_done(args.out) >= options.total_steps
         best, steps = _train(args, options, sources, held_out, console)
     data = {"checkpoint": best, "steps": steps, "steps_in_total": options.total_steps}
     text = f"{steps} of {options.total_steps} steps done; best checkpoint: {best}"
+    if finished_before:
+        text = f"{args.out} holds a finished run: nothing was learnt anew, take another --out for that\n{text}"
     with suppress(ImportError):  # a picture for who has matplotlib
         data["curves"] = draw_curves(args.out, Path(args.out) / "curves.png")
         text += f"\ncurves: {data['curves']}"
@@ -92,8 +95,14 @@ def _train(
             )
         finally:
             progress.finish()
-    finished = max(entry["step"] for entry in read_log(args.out))
-    return best, finished
+    return best, _steps_done(args.out)
+
+
+def _steps_done(folder: Path | str) -> int:
+    """Return the number of steps that the log of a run tells of; 0 where there is none."""
+    if not (Path(folder) / "log.jsonl").exists():
+        return 0
+    return max((entry["step"] for entry in read_log(folder)), default=0)
 
 
 class FrameArray:
@@ -143,7 +152,10 @@ def _sources(args: Namespace, options: TrainOptions, stack: ExitStack) -> tuple[
     """Return what to train on and what to choose the best checkpoint by."""
     if args.preset != "finetune":
         share = options.synthetic_share
-        return default_sources(share, args.images), default_sources(share, args.images, held_out=True)
+        return (
+            default_sources(share, args.images, eventful=options.eventful),
+            default_sources(share, args.images, held_out=True),
+        )
     train_parts, held_parts = [], []
     for path in args.project:
         project = stack.enter_context(Project.open(path))

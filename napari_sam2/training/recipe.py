@@ -104,6 +104,8 @@ class TrainOptions:
         The same seed and options give the same run on the same machine.
     synthetic_share : float
         Share of synthetic clips where other sources are given too.
+    eventful : float
+        Share of the synthetic clips in which objects leave, return and pass behind each other; see `SyntheticClips`.
     optimizer : str
         "adamw", or "muon" for all matrices with AdamW for the rest.
     weight_decay, gradient_clip : float
@@ -129,6 +131,7 @@ class TrainOptions:
     start: str | None = None
     seed: int = 0
     synthetic_share: float = 0.5
+    eventful: float = 0.6
     optimizer: str = "adamw"
     weight_decay: float = 0.02
     gradient_clip: float = 5.0
@@ -150,8 +153,9 @@ class TrainOptions:
             raise ValueError(f"precision {self.precision!r} is unknown; use 'float32' or 'bfloat16'")
         if self.optimizer not in ("adamw", "muon"):
             raise ValueError(f"optimizer {self.optimizer!r} is unknown; use 'adamw' or 'muon'")
-        if not 0 <= self.synthetic_share <= 1:
-            raise ValueError(f"synthetic_share is {self.synthetic_share}; it must lie between 0 and 1")
+        for name, share in (("synthetic_share", self.synthetic_share), ("eventful", self.eventful)):
+            if not 0 <= share <= 1:
+                raise ValueError(f"{name} is {share}; it must lie between 0 and 1")
 
     @property
     def total_steps(self) -> int:

@@ -23,6 +23,7 @@ def default_sources(
     folders: Sequence[Path | str] = (),
     videos: Sequence[tuple[np.ndarray, np.ndarray]] = (),
     held_out: bool = False,
+    eventful: float = 0.6,
 ) -> list[tuple[ClipSource, float]]:
     """Return synthetic clips, clips out of labelled still images, and clips of labelled videos, with weights.
 
@@ -37,9 +38,11 @@ def default_sources(
         is held out: a user's few corrected frames are worth more in training than in an exam.
     held_out : bool
         Take the still images that training leaves out instead of the others.
+    eventful : float
+        Of the synthetic clips, see `SyntheticClips`.
     """
     share = synthetic_share if folders or videos else 1.0
-    sources: list[tuple[ClipSource, float]] = [(SyntheticClips(), share)]
+    sources: list[tuple[ClipSource, float]] = [(SyntheticClips(eventful), share)]
     part = (1 - share) / (bool(folders) + bool(videos) or 1)
     weights = [REAL_WEIGHTS.get(Path(folder).name, 0.5) for folder in folders]
     for folder, weight in zip(folders, weights, strict=True):

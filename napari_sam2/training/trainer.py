@@ -131,15 +131,17 @@ class Trainer:
         Raises
         ------
         ValueError
-            If the folder holds a run of another network, start or optimizer, or one that is longer than the recipe.
+            If the folder holds a run of another network, start, optimizer or input size, or one that is longer than
+            the recipe.
         """
         path = self._out / "state.pt"
         if not path.exists():
             return False
         state = torch.load(path, map_location=self._device, weights_only=True)
-        stored, wanted = json.loads(state["recipe"]), self._options.to_json()
+        stored, wanted = _resumed_as(json.loads(state["recipe"])), _resumed_as(self._options.to_json())
         # with a start, the configuration comes from there
-        for name in ("start", "optimizer") if self._options.start else ("start", "model", "optimizer"):
+        names = ("start", "optimizer", "input sizes")
+        for name in names if self._options.start else (*names, "model"):
             if stored[name] != wanted[name]:
                 raise ValueError(
                     f"{self._out} holds a run with {name} {stored[name]!r}, not {wanted[name]!r}; "
@@ -333,8 +335,8 @@ def train(
     if not resume and (folder / "state.pt").exists():
         raise ValueError(f"{folder} already holds a run; resume it or choose another folder")
     chosen = _device(device)
-    share = options.synthetic_share
-    taught = default_sources(share, folders, videos) if sources is None else sources
+    share, eventful = options.synthetic_share, options.eventful
+    taught = default_sources(share, folders, videos, eventful=eventful) if sources is None else sources
     exam = default_sources(share, folders, videos, held_out=True) if held_out is None else held_out
     with _torch_settings(options.threads, chosen):
         trainer = Trainer(options, folder, taught, exam, chosen)
@@ -343,6 +345,12 @@ def train(
         trainer.run(minutes, progress)
         trainer.evaluate()
     return folder / "best.safetensors"
+
+
+def _resumed_as(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return what two recipes must have in common for one to go on with the other's run, by name."""
+    sizes = [sorted({int(size) for size, _ in stage["sizes"]}) for stage in recipe["stages"]]
+    return {name: recipe[name] for name in ("start", "model", "optimizer")} | {"input sizes": sizes}
 
 
 @contextmanager

@@ -487,9 +487,15 @@ def test_ctrl_c_ends_training_after_a_step_and_the_same_command_goes_on(
     assert "stopped after step 2; the same command goes on" in run.err
     assert "Traceback" not in run.err
     assert torch.load("run/state.pt", weights_only=True)["step"] == 2
-    assert napari_sam2(*words, "--json").ok()["steps"] == 3
+    third = napari_sam2(*words)
+    assert third.code == 0 and "3 of 3 steps done" in third.out
+    assert "finished run" not in third.out
     # where nothing is left to do, that is what it says
-    assert napari_sam2(*words, "--json").ok()["steps"] == 3
+    again = napari_sam2(*words)
+    assert "run holds a finished run: nothing was learnt anew, take another --out" in again.out
+    other = napari_sam2(*words[:-4], "--image-size", "128", "--device", "cpu")
+    assert other.code != 0
+    assert "run holds a run with input sizes [[96]], not [[128]]" in other.err
 
 
 @pytest.fixture

@@ -74,7 +74,7 @@ def test_impossible_stages_are_refused(wrong):
 
 def test_impossible_options_are_refused():
     stage = Stage("x", 1, 1e-3)
-    for wrong in ({"stages": ()}, {"precision": "int8"}, {"synthetic_share": 2.0}):
+    for wrong in ({"stages": ()}, {"precision": "int8"}, {"synthetic_share": 2.0}, {"eventful": -0.1}):
         with pytest.raises(ValueError):
             TrainOptions(**{"stages": (stage,), **wrong})
     with pytest.raises(ValueError, match="no recipe"):
