@@ -488,7 +488,8 @@ def test_ctrl_c_ends_training_after_a_step_and_the_same_command_goes_on(
     assert "Traceback" not in run.err
     assert torch.load("run/state.pt", weights_only=True)["step"] == 2
     third = napari_sam2(*words)
-    assert third.code == 0 and "3 of 3 steps done" in third.out
+    assert third.code == 0
+    assert "3 of 3 steps done" in third.out
     assert "finished run" not in third.out
     # where nothing is left to do, that is what it says
     again = napari_sam2(*words)
