@@ -52,7 +52,9 @@ def run(args: Namespace, console: Console) -> None:
     data = {"checkpoint": best, "steps": steps, "steps_in_total": options.total_steps}
     text = f"{steps} of {options.total_steps} steps done; best checkpoint: {best}"
     if finished_before:
-        text = f"{args.out} holds a finished run: nothing was learnt anew, take another --out for that\n{text}"
+        text = (
+            f"{args.out} holds a finished run: nothing was learnt anew, take another --out for that\n{text}"
+        )
     with suppress(ImportError):  # a picture for who has matplotlib
         data["curves"] = draw_curves(args.out, Path(args.out) / "curves.png")
         text += f"\ncurves: {data['curves']}"
