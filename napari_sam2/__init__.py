@@ -38,12 +38,14 @@ _PUBLIC = {
     "PointPrompt": "napari_sam2.prompts",
     "Project": "napari_sam2.storage",
     "Prompt": "napari_sam2.prompts",
+    "run_job": "napari_sam2.cli.jobs",
     "Source": "napari_sam2.frames",
     "SAM2AutomaticMaskGenerator": "napari_sam2.reference",
     "SAM2ImagePredictor": "napari_sam2.reference",
     "SAM2VideoPredictor": "napari_sam2.reference",
     "sample_timelapse": "napari_sam2.synthetic",
     "SessionOptions": "napari_sam2.session",
+    "TrackJob": "napari_sam2.cli.jobs",
     "VideoSession": "napari_sam2.session",
 }
 

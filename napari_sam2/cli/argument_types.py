@@ -72,5 +72,12 @@ def image_side(text: str) -> int:
     return side
 
 
+def positive(text: str) -> int:
+    """Read a number of things, at least one."""
+    if not text.isdecimal() or int(text) < 1:
+        raise ArgumentTypeError(f"{text!r} is not a number of at least 1")
+    return int(text)
+
+
 def _fail() -> str:
     raise ValueError

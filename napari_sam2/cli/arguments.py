@@ -14,6 +14,7 @@ from napari_sam2.cli.argument_types import (
     frame_range,
     id_list,
     image_side,
+    positive,
 )
 from napari_sam2.cli.auto_flags import AUTO_EXAMPLES, add_auto_flags, add_track_flags
 from napari_sam2.storage.exports.formats import FORMATS
@@ -47,6 +48,15 @@ Frames count from 0, object ids from 1; x goes right and y down, in pixels. Ctrl
 go on with: napari-sam2 resume PROJECT
 """
 
+_BATCH_EXAMPLES = """\
+jobs.json is a list of jobs; each has a source and options of track:
+  {"defaults": {"model": "nano", "export": "csv"},
+   "jobs": [{"source": "mouse1.mp4", "prompts": "mouse1.json"},
+            {"source": "mouse2.mp4", "box": "0:1:40,50,120,160"}]}
+
+The same command goes on where it was stopped; what is complete is left alone.
+"""
+
 
 def make_parser() -> ArgumentParser:
     """Return the parser of all commands; each sets ``command`` to "module:function" in this package."""
@@ -62,6 +72,7 @@ def make_parser() -> ArgumentParser:
     _add_demo(commands)
     _add_track(commands)
     _add_resume(commands)
+    _add_batch(commands)
     _add_export(commands)
     _add_replay(commands)
     _add_info(commands)
@@ -171,6 +182,22 @@ def _add_resume(commands: Any) -> None:
     _add_device(parser)
     _add_exports(parser)
     parser.add_argument("--overwrite", action="store_true", help="replace existing exports")
+
+
+def _add_batch(commands: Any) -> None:
+    title = "track many recordings, on the cores, GPUs or machines that dask.distributed gives"
+    parser = _command(commands, "batch", "batch:run", title, _BATCH_EXAMPLES)
+    parser.add_argument("jobs", type=Path, metavar="JOBS.json", help="what to track, see docs/batch.md")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument(
+        "--workers",
+        type=positive,
+        metavar="N",
+        help="recordings at a time on this machine (one for each GPU, or for each 4 cores)",
+    )
+    where.add_argument(
+        "--scheduler", metavar="ADDRESS", help="of a running dask scheduler, or its scheduler file"
+    )
 
 
 def _add_export(commands: Any) -> None:

@@ -27,7 +27,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = make_parser().parse_args(argv)
     except SystemExit as end:  # argparse has said what is wrong, or shown the help
         return int(end.code or 0)
-    console = Console(args.as_json, args.quiet)
+    return run_command(args, Console(args.as_json, args.quiet))
+
+
+def run_command(args: Namespace, console: Console) -> int:
+    """Run one command and say on the console how it ended; return the exit code."""
     with warnings.catch_warnings():
         _tell_warnings(console, args.debug)
         return _run(args, console)

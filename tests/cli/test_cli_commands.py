@@ -32,6 +32,7 @@ COMMANDS = (
     "demo",
     "track",
     "resume",
+    "batch",
     "export",
     "replay",
     "info",
