@@ -219,9 +219,9 @@ _SHARP = LossOptions(
     focal=20.0,
     dice=1.0,
     iou=2.0,
-    object_score=2.0,
+    object_score=3.0,
     runners_up=0.5,
-    hidden_weight=1.15,
+    hidden_weight=1.1,
 )
 
 
@@ -255,21 +255,21 @@ def _nano() -> TrainOptions:
 
 
 def _nano_continue() -> TrainOptions:
-    # single images at the sizes that users work with; clips stay small, for one costs as much as five images
-    images, clips = ((256, 0.3), (384, 0.15), (512, 0.55)), ((256, 0.8), (384, 0.15), (512, 0.05))
+    # clips as large as the frames that the object score is asked about: one costs as much as five images
     stage = Stage(
-        "follow",
-        2350,
-        4e-4,
-        images,
-        clip_sizes=clips,
-        frames=(3, 6),
-        skimmed=(0, 14),
+        "large clips",
+        1190,
+        2.5e-4,
+        ((256, 0.15), (384, 0.15), (512, 0.7)),
+        clip_sizes=((512, 1.0),),
+        frames=(2, 4),
+        skimmed=(0, 16),
         image_share=0.5,
-        clips=3,
-        objects=10,
-        pixels=10 * 256 * 256,
-        prompts=(0.35, 0.3, 0.35),
+        clips=1,
+        objects=8,
+        pixels=20 * 256 * 256,
+        prompts=(0.25, 0.2, 0.55),
+        midclip_corrections=0.1,
         motion=0.85,
         loss=_SHARP,
     )
@@ -277,9 +277,11 @@ def _nano_continue() -> TrainOptions:
         (stage,),
         start="nano",
         optimizer="muon",
-        synthetic_share=0.75,
-        ema_decay=0.997,
+        synthetic_share=0.8,
+        eventful=0.85,
+        ema_decay=0.995,
         score_rate=4.0,
+        warmup=30,
         workers=2,
     )
 

@@ -6,6 +6,7 @@ import torch
 
 from napari_sam2.training.augment import flipped, photometric
 from napari_sam2.training.clips import MaskletClips, SyntheticClips, TrainingClip
+from napari_sam2.training.sources import default_sources
 
 
 def marching_square(length=7, side=40):
@@ -128,3 +129,15 @@ def test_looks_change_but_stay_in_range_and_follow_the_seed():
         assert torch.equal(changed, photometric(frames, np.random.default_rng(seed)))
         different += float((changed - frames).abs().mean()) > 0.02
     assert different > 15
+
+
+def test_more_eventful_clips_have_more_objects_out_of_sight():
+    def hidden(eventful):
+        [(source, _)] = default_sources(1.0, eventful=eventful)
+        clips = [source.draw(np.random.default_rng(seed), 64, 6, motion=0.5) for seed in range(8)]
+        ids = [[i for i in clip.labels[0].unique().tolist() if i] for clip in clips]
+        return np.mean(
+            [not (clip.labels[5] == i).any() for clip, some in zip(clips, ids, strict=True) for i in some]
+        )
+
+    assert hidden(1.0) > hidden(0.0) + 0.05
