@@ -208,7 +208,10 @@ def test_ctrl_c_ends_a_batch_and_the_same_command_goes_on(napari_sam2, tmp_path,
     # nano at full size, and a longer movie, are slow enough to be stopped
     tifffile.imwrite(tmp_path / "a.tif", np.tile(drawn_movie(), (2, 1, 1)), metadata={"axes": "TYX"})
     path = jobs_file("a.tif", "b.tif", model="nano")
-    words = [sys.executable, "-m", "napari_sam2.cli", "batch", str(path), "--workers", "1"]
+    # tests that run in the background ignore Ctrl-C, and would hand that on
+    program = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    program += "from napari_sam2.cli import main; sys.exit(main(sys.argv[1:]))"
+    words = [sys.executable, "-c", program, "batch", str(path), "--workers", "1"]
     env = {**os.environ, "PYTHONPATH": os.getcwd()}
     process = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, env=env, start_new_session=True)
     until = time.monotonic() + 120
