@@ -7,7 +7,7 @@ import io
 import json
 from argparse import Namespace
 from collections.abc import Iterator, Mapping
-from contextlib import redirect_stderr
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -88,10 +88,11 @@ class TrackJob:
         """The job as `track` reads it."""
         said = io.StringIO()
         try:
-            with redirect_stderr(said):
+            with redirect_stderr(said), redirect_stdout(io.StringIO()):
                 return make_parser().parse_args(["track", *self.words])
         except SystemExit:
-            raise UsageError(said.getvalue().strip().rpartition("error: ")[2]) from None
+            complaint = said.getvalue().strip().rpartition("error: ")[2]
+            raise UsageError(complaint or "a job tracks, it can't ask for help") from None
 
     @property
     def project(self) -> Path:

@@ -138,7 +138,10 @@ class Trainer:
         if not path.exists():
             return False
         state = torch.load(path, map_location=self._device, weights_only=True)
-        stored, wanted = _resumed_as(json.loads(state["recipe"])), _resumed_as(self._options.to_json())
+        recipes = json.loads(state["recipe"]), self._options.to_json()
+        # a recipe may have become longer
+        shared = min(len(recipe["stages"]) for recipe in recipes)
+        stored, wanted = (_resumed_as(recipe, shared) for recipe in recipes)
         # with a start, the configuration comes from there
         names = ("start", "optimizer", "input sizes")
         for name in names if self._options.start else (*names, "model"):
@@ -347,9 +350,9 @@ def train(
     return folder / "best.safetensors"
 
 
-def _resumed_as(recipe: dict[str, Any]) -> dict[str, Any]:
-    """Return what two recipes must have in common for one to go on with the other's run, by name."""
-    sizes = [sorted({int(size) for size, _ in stage["sizes"]}) for stage in recipe["stages"]]
+def _resumed_as(recipe: dict[str, Any], stages: int) -> dict[str, Any]:
+    """Return what two recipes of so many common stages must share for one to go on with the other's run."""
+    sizes = [sorted({int(size) for size, _ in stage["sizes"]}) for stage in recipe["stages"][:stages]]
     return {name: recipe[name] for name in ("start", "model", "optimizer")} | {"input sizes": sizes}
 
 

@@ -77,6 +77,7 @@ def test_paths_begin_at_the_file_and_options_are_those_of_track(tmp_path, jobs_f
         ('[{"source": "nowhere.mp4", "box": "0:1:0,8,14,20"}]', "job 1: there is no .*nowhere.mp4"),
         ('[{"source": "movie.tif", "prompts": "p.json"}]', "job 1: there is no .*p.json"),
         ('[{"source": "movie.tif", "box": "0:1:0,8,14,20", "exports": "csv"}]', "job 1: .*--exports"),
+        ('[{"source": "movie.tif", "box": "0:1:0,8,14,20", "help": true}]', "job 1: a job tracks"),
         (
             '[{"source": "movie.tif", "box": "0:1:0,8,14,20", "export": "xls"}]',
             "'xls' is not an export format",
@@ -178,7 +179,6 @@ def test_a_running_scheduler_is_used(napari_sam2, tmp_path, jobs_file) -> None:
     with distributed.LocalCluster(
         1, threads_per_worker=1, processes=False, dashboard_address=None
     ) as cluster:
-        cluster.scheduler.identity()
         run = napari_sam2("batch", jobs_file("a.tif"), "--scheduler", cluster.scheduler_address)
     assert run.code == 0, run.err
     assert seen(tmp_path / "a.sam2") == list(range(12))

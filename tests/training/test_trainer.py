@@ -235,6 +235,13 @@ def test_training_writes_a_log_a_best_checkpoint_and_can_be_continued(tmp_path, 
     longer = replace(recipe, stages=(replace(recipe.stages[0], steps=4),))
     train(longer, tmp_path / "run", sources=SOURCES, held_out=SOURCES, device="cpu")
     assert json.loads((tmp_path / "run" / "log.jsonl").read_text().splitlines()[5])["step"] == 4
+    stage = longer.stages[0]
+    onwards = replace(longer, stages=(stage, replace(stage, steps=1, sizes=((96, 1.0),))))
+    train(onwards, tmp_path / "run", sources=SOURCES, held_out=SOURCES, device="cpu")
+    assert "96" in (tmp_path / "run" / "log.jsonl").read_text().splitlines()[-2]
+    other = replace(longer, stages=(replace(stage, sizes=((96, 1.0),)),))
+    with pytest.raises(ValueError, match="input sizes"):
+        train(other, tmp_path / "run", sources=SOURCES, held_out=SOURCES, device="cpu")
 
 
 def test_an_exam_that_is_interrupted_leaves_the_weights_as_they_were(tmp_path, start, monkeypatch):
