@@ -40,7 +40,7 @@ unit: env system
 
 # The window again, on the oldest napari that is supported; its own warnings are not ours.
 oldest: $(VENV)-oldest/.installed system
-	$(PYTEST_ENV) $(VENV)-oldest/bin/pytest $(PYTEST_FLAGS) -W default -p no:cacheprovider tests/gui
+	$(PYTEST_ENV) $(VENV)-oldest/bin/pytest $(PYTEST_FLAGS) -W default -p no:cacheprovider tests/plugin
 
 $(VENV)-oldest/.installed: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv $(VENV)-oldest
@@ -49,7 +49,7 @@ $(VENV)-oldest/.installed: pyproject.toml constraints-oldest.txt
 
 # Menus, docks and events once more with the other Qt binding.
 pyside: $(VENV)-pyside/.installed system
-	QT_API=pyside6 $(PYTEST_ENV) $(VENV)-pyside/bin/pytest -p no:cacheprovider tests/gui/test_plugin_menu.py tests/gui/test_qt_bridge.py
+	QT_API=pyside6 $(PYTEST_ENV) $(VENV)-pyside/bin/pytest -p no:cacheprovider tests/plugin/contributions/test_plugin_menu.py tests/plugin/qt/test_event_loop.py
 
 $(VENV)-pyside/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)-pyside

@@ -13,9 +13,9 @@ from PIL import Image
 
 from napari_sam2.automatic import AutomaticOptions, LiveFilter, find_candidates, track_everything
 from napari_sam2.masks import compose_labels
-from napari_sam2.model.checkpoints import load_model
+from napari_sam2.model.weights.checkpoints import load_model
+from napari_sam2.objects import object_color
 from napari_sam2.session import ArrayFrames, VideoSession
-from napari_sam2.storage.exports.results import object_color
 from napari_sam2.synthetic import crowd
 
 PICTURES = Path(__file__).parent / "pictures"

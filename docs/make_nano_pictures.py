@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from napari_sam2.model.checkpoints import load_model
-from napari_sam2.training.benchmark import first_prompts, some_ids, track
-from napari_sam2.training.benchmark_data import read_sequences, synthetic_videos
+from napari_sam2.model.weights.checkpoints import load_model
+from napari_sam2.training.benchmarks.data import read_sequences, synthetic_videos
+from napari_sam2.training.benchmarks.suites import first_prompts, some_ids, track
 from napari_sam2.training.pictures import strip
 
 PICTURES = Path(__file__).parent / "pictures"

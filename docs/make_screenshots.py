@@ -26,11 +26,11 @@ from qtpy.QtCore import QPoint  # noqa: E402
 from qtpy.QtWidgets import QApplication, QMenu  # noqa: E402
 from scipy import ndimage  # noqa: E402
 
+from napari_sam2.plugin import open_tracker as opening  # noqa: E402
+from napari_sam2.plugin.controller.controller import Controller  # noqa: E402
+from napari_sam2.plugin.state import ModelChoice, Preferences  # noqa: E402
+from napari_sam2.plugin.worker.project_backend import ProjectBench  # noqa: E402
 from napari_sam2.synthetic.samples import FirstSight, sample_timelapse  # noqa: E402
-from napari_sam2.widgets import opening  # noqa: E402
-from napari_sam2.widgets.controller import Controller  # noqa: E402
-from napari_sam2.widgets.project_bench import ProjectBench  # noqa: E402
-from napari_sam2.widgets.states import ModelChoice, Preferences  # noqa: E402
 
 SMALL, LARGE = (1366, 768), (1920, 1080)
 THEMES = ("dark", "light")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from napari_sam2.widgets.shortcuts import NAPARI_KEYS, SHORTCUTS
+from napari_sam2.plugin.docks.parts.shortcuts import NAPARI_KEYS, SHORTCUTS
 
 PAGE = Path(__file__).with_name("shortcuts.md")
 _HEAD = """# Keys

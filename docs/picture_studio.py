@@ -16,7 +16,7 @@ from qtpy.QtGui import QImage, QMouseEvent
 from qtpy.QtOpenGLWidgets import QOpenGLWidget
 from qtpy.QtWidgets import QApplication, QMenu, QWidget
 
-from napari_sam2.widgets.controller import Controller
+from napari_sam2.plugin.controller.controller import Controller
 
 COLORS = 256  # of a palette: a third of the bytes; no colour is off by more than a few levels of 255
 _NOTHING: Callable[[], None] = lambda: None  # noqa: E731

@@ -17,7 +17,7 @@ def name(path):
 @pytest.mark.parametrize("path", MODULES, ids=name)
 def test_files_are_short_and_functions_shorter(path):
     text = path.read_text(encoding="utf-8")
-    assert text.count("\n") <= 400, "split the file by concept"
+    assert text.count("\n") <= 600, "split the file by concept"
     long = [
         f"{node.name} ({node.end_lineno - node.lineno + 1})"
         for node in ast.walk(ast.parse(text))

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam2.automatic.candidates import Candidates
-from napari_sam2.automatic.crops import Crop
+from napari_sam2.automatic.candidates.candidates import Candidates
+from napari_sam2.automatic.nms import suppress
 from napari_sam2.automatic.options import AutomaticOptions
-from napari_sam2.automatic.suppression import suppress
-from napari_sam2.automatic.surroundings import Surroundings
+from napari_sam2.automatic.sampling.crops import Crop
+from napari_sam2.automatic.spatial_filter import Surroundings
 
 BoolArray = NDArray[np.bool_]
 
@@ -75,7 +75,7 @@ def select(
     Parameters
     ----------
     candidates : Candidates
-        From :func:`~napari_sam2.automatic.proposing.find_candidates`.
+        From :func:`~napari_sam2.automatic.proposals.find_candidates`.
     options : AutomaticOptions, optional
         May differ from those the candidates were found with in everything that does not need the network
         (:meth:`AutomaticOptions.needs_network`).

@@ -10,9 +10,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from napari_sam2.automatic.candidates.run_length import Runs, runs_of
 from napari_sam2.automatic.filters import Stage
 from napari_sam2.automatic.options import AutomaticOptions
-from napari_sam2.automatic.runs import Runs, runs_of
 from napari_sam2.masks import FrameMasks
 from napari_sam2.prompts import MaskPrompt, Prompt
 

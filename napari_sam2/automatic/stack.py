@@ -10,12 +10,12 @@ import dask.array as da
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from napari_sam2.automatic.generate import generate_masks
+from napari_sam2.automatic.mask_generator import generate_masks
 from napari_sam2.automatic.options import AutomaticOptions
 from napari_sam2.automatic.result import AutomaticResult, Order
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.session.image import ImageSession
-from napari_sam2.session.records import FrameSource
+from napari_sam2.session.protocols import FrameSource
 
 
 def generate_stack(

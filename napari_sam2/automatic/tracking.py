@@ -7,11 +7,11 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam2.automatic.generate import generate_masks
+from napari_sam2.automatic.mask_generator import generate_masks
 from napari_sam2.automatic.options import AutomaticOptions
-from napari_sam2.automatic.proposing import Progress
+from napari_sam2.automatic.proposals import Progress
 from napari_sam2.automatic.result import AutomaticResult
-from napari_sam2.automatic.surroundings import Surroundings
+from napari_sam2.automatic.spatial_filter import Surroundings
 from napari_sam2.masks import FrameMasks
 from napari_sam2.session.video import VideoSession
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from napari_sam2.frames.intensity import check_dtype
+from napari_sam2.frames.contrast import check_dtype
 from napari_sam2.frames.stack import full_resolution
 
 _SAMPLES = 4

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
-from napari_sam2.frames.colors import GRAY, Stops, color_stops
+from napari_sam2.frames.colormaps import GRAY, Stops, color_stops
 
 Contrast = Literal["auto", "full", "percentile"]
 
@@ -25,7 +25,7 @@ class ChannelOptions:
     gamma : float
         Exponent on the intensity between the limits; 1 is linear, below 1 brightens what is dim.
     color : str, (r, g, b), or sequence of stops
-        See :func:`~napari_sam2.frames.colors.color_stops`; kept as stops.
+        See :func:`~napari_sam2.frames.colormaps.color_stops`; kept as stops.
     """
 
     index: int = 0

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam2.frames.lazy import PlaneReader
+from napari_sam2.frames.dask_array import PlaneReader
 from napari_sam2.frames.options import FrameStackOptions
 from napari_sam2.frames.stack import FrameStack
 

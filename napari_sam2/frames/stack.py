@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam2.frames.colors import default_stops
-from napari_sam2.frames.errors import FrameReadError
-from napari_sam2.frames.intensity import (
+from napari_sam2.frames.colormaps import default_stops
+from napari_sam2.frames.contrast import (
     Limits,
     check_dtype,
     compose,
@@ -21,6 +20,7 @@ from napari_sam2.frames.intensity import (
     full_range,
     percentile_limits,
 )
+from napari_sam2.frames.errors import FrameReadError
 from napari_sam2.frames.layout import guess_options, resolve_layout
 from napari_sam2.frames.options import ChannelOptions, FrameStackOptions
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields, replace
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 ModelName = Literal["nano", "tiny", "small", "base_plus", "large"]
@@ -134,13 +133,6 @@ class ModelConfig:
             raise ValueError(f"unknown model setting {unknown[0]!r}")
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
         return cls(**values)
-
-    @classmethod
-    def from_reference_yaml(cls, path: str | Path) -> ModelConfig:
-        """Read a YAML file that Meta's training code wrote; see :mod:`napari_sam2.model.reference_yaml`."""
-        from napari_sam2.model.reference_yaml import read_reference_yaml
-
-        return read_reference_yaml(path)
 
 
 _PRESETS: dict[str, ModelConfig] = {

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from napari_sam2.model.config import ModelConfig
 from napari_sam2.model.layers import MLP, LayerNorm2d
 from napari_sam2.model.tensors import ImageFeatures
-from napari_sam2.model.two_way import TwoWayTransformer
+from napari_sam2.model.two_way_transformer import TwoWayTransformer
 
 
 class DecodedMasks(NamedTuple):

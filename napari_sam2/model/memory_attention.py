@@ -6,10 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from napari_sam2.model.blocked_attention import attend_in_blocks
+from napari_sam2.model.chunked_attention import attend_in_blocks
 from napari_sam2.model.config import ModelConfig
 from napari_sam2.model.layers import Attention
-from napari_sam2.model.position import rotary_table, rotate
+from napari_sam2.model.position_encoding import rotary_table, rotate
 
 
 class RotaryAttention(Attention):

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from napari_sam2.model.config import ModelConfig
 from napari_sam2.model.layers import LayerNorm2d
-from napari_sam2.model.position import RandomFourierEncoding
+from napari_sam2.model.position_encoding import RandomFourierEncoding
 from napari_sam2.model.tensors import PromptTensors
 
 

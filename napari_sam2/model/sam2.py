@@ -12,7 +12,7 @@ from napari_sam2.model.layers import MLP
 from napari_sam2.model.mask_decoder import MaskDecoder, shrink
 from napari_sam2.model.memory_attention import MemoryAttention
 from napari_sam2.model.memory_encoder import MemoryEncoder
-from napari_sam2.model.position import sine_encoding_1d, sine_encoding_2d
+from napari_sam2.model.position_encoding import sine_encoding_1d, sine_encoding_2d
 from napari_sam2.model.prompt_encoder import PromptEncoder
 from napari_sam2.model.tensors import (
     ImageFeatures,

@@ -13,10 +13,10 @@ from torch import Tensor
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.model.tensors import ImageFeatures, MaskCandidates, PromptTensors, joined, rows
 from napari_sam2.prompts import Prompt
-from napari_sam2.session.compute import CPU_OBJECTS_PER_BATCH, Compute
+from napari_sam2.session.array_frames import rgb_frame
 from napari_sam2.session.options import SessionOptions
-from napari_sam2.session.prompting import FED_BACK_LIMIT
-from napari_sam2.session.sources import rgb_frame
+from napari_sam2.session.prompt_decoding import FED_BACK_LIMIT
+from napari_sam2.session.runner import CPU_OBJECTS_PER_BATCH, Compute
 from napari_sam2.session.tensors import fill_holes, frame_logits, point_tensors
 
 # Intermediates of a larger batch do not fit the caches of a data-centre GPU either.

@@ -12,21 +12,20 @@ from torch import Tensor
 from napari_sam2.masks import FrameMasks
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.prompts import Prompt
-from napari_sam2.session.checks import checked_frame_index, checked_object_id, travelled
-from napari_sam2.session.committing import commit_frame
-from napari_sam2.session.compute import Compute
-from napari_sam2.session.features import FeatureCache
-from napari_sam2.session.memory import MemoryBank, MemoryPolicy, RecencyPolicy
+from napari_sam2.session.array_frames import checked_frame
+from napari_sam2.session.feature_cache import FeatureCache
+from napari_sam2.session.frame_output import Alternatives, Outcome, fingerprint
+from napari_sam2.session.interactive import answer, offered
+from napari_sam2.session.memory_bank import MemoryBank, MemoryPolicy, RecencyPolicy
 from napari_sam2.session.options import SessionOptions
-from napari_sam2.session.outcome import Alternatives, Outcome, fingerprint
-from napari_sam2.session.propagation import Step, visit
-from napari_sam2.session.records import FrameSource, RecordStore
-from napari_sam2.session.sources import checked_frame
-from napari_sam2.session.store import TemporaryStore
+from napari_sam2.session.propagation import Step, commit_frame, visit
+from napari_sam2.session.protocols import FrameSource, RecordStore
+from napari_sam2.session.runner import Compute
+from napari_sam2.session.sqlite_store import TemporaryStore
 from napari_sam2.session.tensors import fill_holes, frame_masks, non_overlapping
 from napari_sam2.session.tensors import frame_logits as enlarged
-from napari_sam2.session.tracked import TrackedObject
-from napari_sam2.session.video_prompts import answer, offered
+from napari_sam2.session.tracked_object import TrackedObject
+from napari_sam2.session.validation import checked_frame_index, checked_object_id, travelled
 
 MEBIBYTE = 2**20
 

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from napari_sam2.objects import ObjectInfo
 from napari_sam2.prompts import Prompt
-from napari_sam2.storage.exports.results import ObjectInfo
 
 FORMAT = "napari-sam2-project"
 VERSION = 1

@@ -10,20 +10,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2.masks import FrameMasks, compose_labels
+from napari_sam2.objects import ObjectInfo
 from napari_sam2.prompts import Prompt
-from napari_sam2.storage.cell_index import CellIndex
-from napari_sam2.storage.decoded import DecodedMasks
-from napari_sam2.storage.documents import WRITER, Documents
 from napari_sam2.storage.errors import ProjectDamagedError, ProjectReadOnlyError
-from napari_sam2.storage.exports.results import ObjectInfo
-from napari_sam2.storage.files import read_file, remove_file, replace_file
-from napari_sam2.storage.frame_table import Entry, FrameTable
-from napari_sam2.storage.index_file import read_index, write_index
-from napari_sam2.storage.label_stack import LabelStack
-from napari_sam2.storage.memories import Memories
+from napari_sam2.storage.files.atomic_files import read_file, remove_file, replace_file
+from napari_sam2.storage.files.group_attributes import WRITER, Documents
 from napari_sam2.storage.schema import ProjectHeader, PromptKey
-from napari_sam2.storage.state_files import State, StateFiles
-from napari_sam2.storage.versions import Versions
+from napari_sam2.storage.tables.label_stack import LabelStack
+from napari_sam2.storage.tables.mask_cache import DecodedMasks
+from napari_sam2.storage.tables.mask_table import Entry, FrameTable
+from napari_sam2.storage.tables.memory_table import Memories
+from napari_sam2.storage.tables.snapshots import State, StateFiles
+from napari_sam2.storage.tables.version_index import CellIndex, read_index, write_index
+from napari_sam2.storage.tables.versions import Versions
 
 BoolMask = NDArray[np.bool_]
 _ANNOUNCED_TOGETHER = 16  # neighbouring frames: the announcement is rarely written anew

@@ -12,9 +12,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from napari_sam2.model.checkpoints import load_model
 from napari_sam2.model.config import ModelConfig
-from napari_sam2.model.key_layouts import to_meta
+from napari_sam2.model.weights.checkpoints import load_model
+from napari_sam2.model.weights.key_mapping import to_meta
 
 __all__ = ["average_checkpoints", "export_checkpoint"]
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from napari_sam2.model.sam2 import Sam2
-from napari_sam2.training.batches import StepBatch, StepPlan, draw_batch
-from napari_sam2.training.clips import ClipSource
+from napari_sam2.training.data.batches import StepBatch, StepPlan, draw_batch
+from napari_sam2.training.data.clips import ClipSource
 from napari_sam2.training.losses import LossOptions
 from napari_sam2.training.recipe import Stage
 from napari_sam2.training.tracker import follow_clip

@@ -21,11 +21,16 @@ from napari_sam2.model.tensors import (
     joined,
     picked,
 )
-from napari_sam2.session.memory import RecencyPolicy
-from napari_sam2.session.prompting import FED_BACK_LIMIT
-from napari_sam2.training.batches import StepBatch
+from napari_sam2.session.memory_bank import RecencyPolicy
+from napari_sam2.session.prompt_decoding import FED_BACK_LIMIT
+from napari_sam2.training.data.batches import StepBatch
+from napari_sam2.training.data.simulated_prompts import (
+    correction_clicks,
+    first_clicks,
+    jittered_boxes,
+    worn_masks,
+)
 from napari_sam2.training.losses import LossOptions, candidate_loss, mask_iou
-from napari_sam2.training.prompts_sim import correction_clicks, first_clicks, jittered_boxes, worn_masks
 
 __all__ = ["ClipOutcome", "follow_clip"]
 

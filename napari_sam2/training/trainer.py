@@ -16,16 +16,16 @@ import numpy as np
 import torch
 from torch import nn
 
-from napari_sam2.model.checkpoints import load_model
 from napari_sam2.model.config import ModelConfig
 from napari_sam2.model.sam2 import Sam2
-from napari_sam2.training.batches import StepBatch, step_batches
-from napari_sam2.training.clips import ClipSource
+from napari_sam2.model.weights.checkpoints import load_model
+from napari_sam2.training.data.batches import StepBatch, step_batches
+from napari_sam2.training.data.clips import ClipSource
+from napari_sam2.training.data.sources import default_sources
 from napari_sam2.training.export import export_checkpoint
 from napari_sam2.training.heldout import HeldOutScores, held_out_batches, score_held_out
 from napari_sam2.training.optimizers import make_optimizers
 from napari_sam2.training.recipe import TrainOptions
-from napari_sam2.training.sources import default_sources
 from napari_sam2.training.tracker import ClipOutcome, follow_clip
 
 __all__ = ["Trainer", "learning_rate", "train"]

@@ -111,7 +111,7 @@ def our_model():
 
 def run_ours(mode, points, realistic):
     from napari_sam2.automatic import AutomaticOptions, LiveFilter, find_candidates
-    from napari_sam2.automatic.grid_decoder import GridDecoder
+    from napari_sam2.automatic.sampling.grid_decoder import GridDecoder
     from napari_sam2.session.image import ImageSession
 
     model = our_model()
@@ -137,8 +137,8 @@ def run_ours(mode, points, realistic):
 def run_live():
     """3,072 candidates of smooth masks: how long moving a slider takes."""
     from napari_sam2.automatic import AutomaticOptions, Candidates, LiveFilter
-    from napari_sam2.automatic.crops import Crop
-    from napari_sam2.automatic.measuring import fast_shapes
+    from napari_sam2.automatic.candidates.mask_scores import fast_shapes
+    from napari_sam2.automatic.sampling.crops import Crop
 
     options = AutomaticOptions(**OPEN)
     shapes = fast_shapes(blobs((3072, 256, 256), 0), options)
@@ -179,7 +179,7 @@ def run_live():
 
 def stand_in_for_torchvision():
     """The five functions of torchvision that the reference calls, so that torchvision need not be installed."""
-    from napari_sam2.automatic.suppression import suppress
+    from napari_sam2.automatic.nms import suppress
 
     class Resize(torch.nn.Module):
         def __init__(self, size: tuple[int, int]):

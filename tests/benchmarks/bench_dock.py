@@ -14,10 +14,10 @@ import napari
 import numpy as np
 from event_loop import watched
 
-from napari_sam2.widgets.opening import open_tracker
-from napari_sam2.widgets.states import Preferences
-from napari_sam2.widgets.tracker_dock import TrackerDock
-from tests.gui.conftest import FakeOpener
+from napari_sam2.plugin.docks.tracker.tracker_dock import TrackerDock
+from napari_sam2.plugin.open_tracker import open_tracker
+from napari_sam2.plugin.state import Preferences
+from tests.plugin.conftest import FakeOpener
 
 FRAMES, SIZE, TURN_MS = 30, (1080, 1920), 100
 

@@ -19,15 +19,15 @@ from event_loop import watched
 from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QApplication
 
-from napari_sam2.session.features import FeatureCache
+from napari_sam2.plugin.controller.prompts import Prompts
+from napari_sam2.plugin.controller.results import Results
+from napari_sam2.plugin.docks.tracker.tracker_dock import TrackerDock
+from napari_sam2.plugin.open_tracker import open_tracker
+from napari_sam2.plugin.state import Preferences
+from napari_sam2.plugin.worker.session_worker import SessionWorker
+from napari_sam2.session.feature_cache import FeatureCache
 from napari_sam2.session.video import VideoSession
 from napari_sam2.synthetic.samples import sample_timelapse
-from napari_sam2.widgets.controller_prompts import Prompts
-from napari_sam2.widgets.controller_results import Results
-from napari_sam2.widgets.opening import open_tracker
-from napari_sam2.widgets.states import Preferences
-from napari_sam2.widgets.tracker_dock import TrackerDock
-from napari_sam2.widgets.worker import SessionWorker
 
 FRAMES = 6
 STEPS_PER_SECOND, CLICK_MS, TURN_MS = 20, 30, 100  # the targets

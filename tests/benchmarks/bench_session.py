@@ -52,7 +52,7 @@ class Drifting:
 
 def network(name, device, seed=0):
     """A network by name; with random weights where none are installed (time and memory do not depend on them)."""
-    from napari_sam2.model.checkpoints import load_model
+    from napari_sam2.model.weights.checkpoints import load_model
 
     if name == "nano" or os.path.isfile(name):
         try:

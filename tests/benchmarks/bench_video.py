@@ -20,8 +20,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from napari_sam2.frames.ffmpeg import STREAM, executable, input_name
-from napari_sam2.frames.video_reader import VideoReader
+from napari_sam2.frames.video.ffmpeg import STREAM, executable, input_name
+from napari_sam2.frames.video.reader import VideoReader
 
 MIB = 2**20
 

@@ -24,10 +24,10 @@ from skimage.filters import threshold_otsu
 from skimage.segmentation import watershed
 
 from napari_sam2.automatic import AutomaticOptions, generate_masks, track_everything
-from napari_sam2.evaluation import evaluate_sequences, instance_score
 from napari_sam2.masks import compose_labels
-from napari_sam2.model.checkpoints import load_model
-from napari_sam2.session.sources import ArrayFrames
+from napari_sam2.metrics import evaluate_sequences, instance_score
+from napari_sam2.model.weights.checkpoints import load_model
+from napari_sam2.session.array_frames import ArrayFrames
 from napari_sam2.session.video import VideoSession
 from napari_sam2.synthetic import crowd
 

@@ -5,7 +5,7 @@ import subprocess
 import numpy as np
 import pytest
 
-from napari_sam2.frames.ffmpeg import executable
+from napari_sam2.frames.video.ffmpeg import executable
 
 BITS = 8
 

@@ -173,7 +173,7 @@ def videos() -> dict[str, bytes]:
     """Small videos by file name."""
     import subprocess
 
-    from napari_sam2.frames.ffmpeg import executable
+    from napari_sam2.frames.video.ffmpeg import executable
 
     with tempfile.TemporaryDirectory() as name:
         for ending in ("mp4", "mkv", "avi"):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_sam2.frames import SourceError, fingerprint, open_source
-from napari_sam2.frames.video_reader import VideoReader
+from napari_sam2.frames.video.reader import VideoReader
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 pytestmark = [pytest.mark.shared, pytest.mark.skipif(not DATA.exists(), reason="no development data here")]

@@ -9,7 +9,7 @@ import zarr
 from PIL import Image
 
 from napari_sam2.frames import DamagedSourceWarning, FrameReadError, FrameStack, SourceError, open_source
-from napari_sam2.frames.opening import natural_key
+from napari_sam2.frames.open_source import natural_key
 
 STACK = np.random.default_rng(0).integers(0, 60000, (4, 3, 2, 20, 30)).astype(np.uint16)  # TZCYX
 

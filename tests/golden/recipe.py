@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from napari_sam2.model.config import ModelConfig
-from napari_sam2.model.key_layouts import from_meta, to_meta
 from napari_sam2.model.sam2 import Sam2
+from napari_sam2.model.weights.key_mapping import from_meta, to_meta
 
 SMALL = ModelConfig(image_size=256, trunk_width=32, stages=(1, 2, 3, 1), global_blocks=(4, 5))
 SMALL_20 = replace(SMALL, pointer_time_encoding=False, spatial_no_object=False)

@@ -10,10 +10,10 @@ import torch
 
 from napari_sam2.model.config import ModelConfig
 from napari_sam2.model.hiera import join_windows, split_windows
-from napari_sam2.model.key_layouts import from_transformers, to_meta
-from napari_sam2.model.position import sine_encoding_2d
+from napari_sam2.model.position_encoding import sine_encoding_2d
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.model.tensors import ImageFeatures, MemoryReadout, PromptTensors
+from napari_sam2.model.weights.key_mapping import from_transformers, to_meta
 from tests.golden.recipe import HERE, SHARED, SMALL, recipe_model
 
 

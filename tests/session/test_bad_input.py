@@ -7,13 +7,7 @@ import numpy as np
 import pytest
 
 from napari_sam2.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt
-from napari_sam2.session import (
-    ArrayFrames,
-    ImageSession,
-    RecencyPolicy,
-    SessionOptions,
-    VideoSession,
-)
+from napari_sam2.session import ArrayFrames, ImageSession, RecencyPolicy, SessionOptions, VideoSession
 from tests.session.conftest import HEIGHT, WIDTH, box, click, painted
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from napari_sam2.session import OutOfDeviceMemory, SessionOptions, VideoSession
-from napari_sam2.session.compute import Compute, is_out_of_memory
+from napari_sam2.session.runner import Compute, is_out_of_memory
 from tests.golden.recipe import recipe_model
 from tests.session.conftest import TINY, click
 from tests.session.test_video_session import run

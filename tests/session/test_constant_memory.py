@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from napari_sam2.session import ArrayFrames, RecencyPolicy, SessionOptions, VideoSession
-from napari_sam2.session.memory import MemoryBank
+from napari_sam2.session.memory_bank import MemoryBank
 from tests.session.conftest import HEIGHT, WIDTH, click, moving_discs, painted
 
 LENGTH = 541

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from napari_sam2.model.tensors import ImageFeatures
-from napari_sam2.session.features import FeatureCache
+from napari_sam2.session.feature_cache import FeatureCache
 
 ENTRY = 4 * (8 * 8 + 4 * 4 + 2 * 2)
 

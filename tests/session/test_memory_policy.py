@@ -2,7 +2,7 @@
 
 import pytest
 
-from napari_sam2.session.memory import MemoryBank, Recall, RecencyPolicy
+from napari_sam2.session.memory_bank import MemoryBank, Recall, RecencyPolicy
 
 
 def bank_with(conditioning, tracked, length=100, **policy):

@@ -25,5 +25,5 @@ def test_torch_is_not_loaded_for(line):
 def test_an_unknown_name_is_an_attribute_error():
     import napari_sam2.session
 
-    with pytest.raises(AttributeError, match="no attribute 'Sessions'"):
+    with pytest.raises(AttributeError, match="No napari_sam2.session attribute Sessions"):
         napari_sam2.session.Sessions  # noqa: B018

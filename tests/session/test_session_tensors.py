@@ -17,7 +17,7 @@ from napari_sam2.session.tensors import (
     remove_sprinkles,
     rounded,
 )
-from tests.parity.replay import SHARED, video
+from tests.reference.replay import SHARED, video
 
 
 def grid(*rows):

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from napari_sam2.session import ArrayFrames, TemporaryStore
-from tests.parity.replay import HERE as DATA
-from tests.parity.replay import video, write_checkpoint
+from tests.reference.replay import HERE as DATA
+from tests.reference.replay import video, write_checkpoint
 
 PAGE = (Path(__file__).parents[2] / "docs" / "sessions.md").read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -18,7 +18,7 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 @pytest.fixture
 def names(monkeypatch, model):
-    monkeypatch.setattr("napari_sam2.model.checkpoints.load_model", lambda name: model)
+    monkeypatch.setattr("napari_sam2.model.weights.checkpoints.load_model", lambda name: model)
     frames = video(DATA)[:3]
     return {"video": frames, "image": frames[0], "boxes": [(34, 34, 87, 87), (150, 80, 210, 140)], "np": np}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_sam2.session.records import FrameRecord
+from napari_sam2.session.protocols import FrameRecord
 from napari_sam2.storage import Project
 
 SHAPE = (12, 20, 30)

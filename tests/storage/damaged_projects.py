@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_sam2.prompts import BoxPrompt, PointPrompt, Prompt
-from napari_sam2.session.records import FrameRecord
+from napari_sam2.session.protocols import FrameRecord
 from napari_sam2.storage import Project, ProjectError
 
 SHAPE = (5, 12, 16)

@@ -18,8 +18,9 @@ import numpy as np
 
 from napari_sam2.masks import FrameMasks
 from napari_sam2.prompts import PointPrompt, Prompt
-from napari_sam2.session.records import FrameRecord
-from napari_sam2.storage import Project, files, open_session
+from napari_sam2.session.protocols import FrameRecord
+from napari_sam2.storage import Project, open_session
+from napari_sam2.storage.files import atomic_files as files
 
 SHAPE = (40, 30, 40)
 VERBS = 16

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from napari_sam2.session.records import FrameRecord
+from napari_sam2.session.protocols import FrameRecord
 from napari_sam2.storage import Project
 
 HEIGHT, WIDTH, OBJECTS = 1080, 1920, 10

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from napari_sam2.masks import FrameMasks
 from napari_sam2.prompts import PointPrompt, Prompt
-from napari_sam2.session.records import FrameRecord
+from napari_sam2.session.protocols import FrameRecord
 from napari_sam2.storage import Project, ProjectError, ProjectReadOnlyError
 
 SHAPE = (4, 12, 14)

@@ -10,10 +10,10 @@ import pytest
 import zarr
 from pycocotools import mask as coco
 
+from napari_sam2.objects import ObjectInfo
 from napari_sam2.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt
 from napari_sam2.storage import (
     ModelDescription,
-    ObjectInfo,
     Project,
     ProjectExistsError,
     ProjectNotFoundError,

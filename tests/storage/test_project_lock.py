@@ -16,16 +16,16 @@ import filelock
 import numpy as np
 import pytest
 
-from napari_sam2.session.records import FrameRecord
+from napari_sam2.session.protocols import FrameRecord
 from napari_sam2.storage import (
     Project,
     ProjectError,
     ProjectFullError,
     ProjectLockedError,
     ProjectReadOnlyError,
-    files,
-    lock,
 )
+from napari_sam2.storage.files import atomic_files as files
+from napari_sam2.storage.files import write_lock as lock
 
 SHAPE = (12, 20, 30)
 HOLDER = """

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from napari_sam2.storage import Project, ProjectVersionError
-from napari_sam2.storage.documents import Documents
-from napari_sam2.storage.migrate import STEPS, migrate
+from napari_sam2.storage.files.group_attributes import Documents
+from napari_sam2.storage.migrations import STEPS, migrate
 from napari_sam2.storage.schema import VERSION
 
 

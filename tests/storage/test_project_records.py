@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_sam2.session.records import FrameRecord, RecordStore
-from napari_sam2.session.store import TemporaryStore
+from napari_sam2.session.protocols import FrameRecord, RecordStore
+from napari_sam2.session.sqlite_store import TemporaryStore
 from napari_sam2.storage import Project, ProjectMismatchError, ProjectReadOnlyError
 
 SHAPE = (6, 10, 12)
@@ -154,7 +154,7 @@ def test_the_noted_index_is_used_and_is_that_of_reading_everything(
     scanned = Project.open(path)._workspace._scanned()
     assert noted.to_json() == scanned.to_json()
     with monkeypatch.context() as patch:
-        patch.setattr("napari_sam2.storage.frame_table.FrameTable.read", lambda *_: 1 / 0)
+        patch.setattr("napari_sam2.storage.tables.mask_table.FrameTable.read", lambda *_: 1 / 0)
         assert Project.open(path).frames(2) == [0, 2, 4, 6, 8], "no frame is read for it"
     with Project.open(path, "a") as project:
         project.store.put(2, 11, make_record(), make_mask())

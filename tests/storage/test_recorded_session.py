@@ -23,10 +23,10 @@ from napari_sam2.storage import (
     RecordedSession,
     SourceDescription,
     describe_model,
-    files,
     open_session,
 )
-from napari_sam2.storage.fingerprint import fingerprint
+from napari_sam2.storage.files import atomic_files as files
+from napari_sam2.storage.frames_fingerprint import fingerprint
 
 _spec = importlib.util.spec_from_file_location("tiny_sessions", Path(__file__).parent / "tiny_sessions.py")
 assert _spec is not None

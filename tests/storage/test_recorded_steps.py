@@ -109,7 +109,7 @@ def test_prompts_are_where_people_look_once_it_is_tidy(session) -> None:
 def test_a_click_writes_three_files_and_a_second_one_on_the_frame_no_more(tmp_path, monkeypatch) -> None:
     """What a click waits for: the masks of its frame, the prompts, and which actions count."""
     written: list[str] = []
-    from napari_sam2.storage import files
+    from napari_sam2.storage.files import atomic_files as files
 
     swap = files._swap
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_sam2.storage.versions import Versions
+from napari_sam2.storage.tables.versions import Versions
 
 STEPS = st.lists(
     st.one_of(

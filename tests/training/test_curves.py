@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from napari_sam2.training.clips import MaskletClips, SyntheticClips
 from napari_sam2.training.curves import draw_curves, read_log
-from napari_sam2.training.sources import default_sources
+from napari_sam2.training.data.clips import MaskletClips, SyntheticClips
+from napari_sam2.training.data.sources import default_sources
 
 
 def test_repeated_steps_of_a_resumed_run_count_once(tmp_path):

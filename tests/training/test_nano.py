@@ -13,13 +13,13 @@ import torch
 from safetensors import safe_open
 
 import napari_sam2.model
-from napari_sam2.evaluation import region_similarity
-from napari_sam2.model.checkpoints import load_model
+from napari_sam2.metrics import region_similarity
 from napari_sam2.model.config import ModelConfig
+from napari_sam2.model.weights.checkpoints import load_model
 from napari_sam2.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt
 from napari_sam2.session import ArrayFrames, ImageSession, VideoSession
 from napari_sam2.synthetic.samples import crowd
-from napari_sam2.training.benchmark import resized_model
+from napari_sam2.training.benchmarks.suites import resized_model
 
 FILE = Path(napari_sam2.model.__file__).parent / "weights" / "nano.safetensors"
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from napari_sam2.training.batches import plan_step
+from napari_sam2.training.data.batches import plan_step
 from napari_sam2.training.recipe import Stage, TrainOptions
 from napari_sam2.training.trainer import learning_rate
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from napari_sam2.model.checkpoints import load_model
 from napari_sam2.model.sam2 import Sam2
-from napari_sam2.training.batches import StepPlan, draw_batch, step_batches
-from napari_sam2.training.clips import TrainingClip
+from napari_sam2.model.weights.checkpoints import load_model
+from napari_sam2.training.data.batches import StepPlan, draw_batch, step_batches
+from napari_sam2.training.data.clips import TrainingClip
 from napari_sam2.training.export import average_checkpoints, export_checkpoint
 from napari_sam2.training.heldout import HeldOutScores
 from napari_sam2.training.losses import LossOptions

@@ -8,7 +8,7 @@ from napari_sam2.prompts import MaskPrompt, Prompt
 from napari_sam2.session import ArrayFrames, SessionOptions, VideoSession
 from napari_sam2.session.tensors import PIXEL_MEAN, PIXEL_STD
 from napari_sam2.training import tracker
-from napari_sam2.training.batches import StepBatch, StepPlan
+from napari_sam2.training.data.batches import StepBatch, StepPlan
 from napari_sam2.training.losses import LossOptions
 from napari_sam2.training.trainer import open_memory
 from tests.golden.tiny_network import TINY

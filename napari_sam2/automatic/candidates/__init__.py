@@ -1,0 +1,1 @@
+"""Candidate masks of one frame: compact, measured, not yet chosen."""

@@ -1,0 +1,212 @@
+"""The masks of candidates, in the two forms in which they are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam2.automatic.candidates.coverage import Plane
+from napari_sam2.automatic.candidates.logit_windows import Window
+from napari_sam2.automatic.candidates.quantization import Quantiser
+from napari_sam2.automatic.candidates.run_length import Runs, joined_runs
+from napari_sam2.automatic.candidates.threshold_profiles import Profiles, joined_profiles
+from napari_sam2.automatic.options import AutomaticOptions
+from napari_sam2.automatic.sampling.crops import Crop
+
+FloatArray = NDArray[np.float32]
+
+
+class Shapes(Protocol):
+    """The masks of candidates, measured at any threshold (fast) or at one (exact)."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def take(self, rows: NDArray[np.int64]) -> Shapes:
+        """Return some of them."""
+        ...
+
+    def stability(self, options: AutomaticOptions) -> FloatArray:
+        """Return stability scores (N,), NaN where there is no mask."""
+        ...
+
+    def boxes(self, options: AutomaticOptions, crops: Sequence[Crop]) -> FloatArray:
+        """Return boxes (N, 4) on the frame, right and lower edge inclusive, zeros where there is no mask."""
+        ...
+
+    def areas(self, options: AutomaticOptions, crops: Sequence[Crop]) -> FloatArray:
+        """Return areas (N,) in pixels of the frame."""
+        ...
+
+    def runs(self, row: int, options: AutomaticOptions, crop: Crop, size: tuple[int, int]) -> Runs:
+        """Return one mask on the frame."""
+        ...
+
+    def share(self, row: int, plane: Plane, options: AutomaticOptions, crop: Crop) -> float | None:
+        """Return how much of one mask lies on a plane, 0 to 1; None when there is no mask."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class FastShapes:
+    """Quantised low-resolution logits and their profiles.
+
+    Parameters
+    ----------
+    quantiser : Quantiser
+        What the levels mean.
+    profiles : Profiles
+        Of all candidates.
+    windows : tuple of Window
+        One for each candidate.
+    """
+
+    quantiser: Quantiser
+    profiles: Profiles
+    windows: tuple[Window, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self.profiles.nbytes + sum(window.nbytes for window in self.windows)
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(h, w) of the low-resolution grid."""
+        return self.profiles.row_peaks.shape[1], self.profiles.column_peaks.shape[1]
+
+    def take(self, rows: NDArray[np.int64]) -> FastShapes:
+        """Return some of them."""
+        return FastShapes(self.quantiser, self.profiles.take(rows), tuple(self.windows[r] for r in rows))
+
+    def stability(self, options: AutomaticOptions) -> FloatArray:
+        """Return stability scores (N,), measured at low resolution."""
+        return self.profiles.stability(self.quantiser, options.mask_threshold, options.stability_score_offset)
+
+    def boxes(self, options: AutomaticOptions, crops: Sequence[Crop]) -> FloatArray:
+        """Return boxes (N, 4) on the frame, estimated from low resolution."""
+        sizes = np.array([crop.size for crop in crops], np.int64).reshape(-1, 2)
+        boxes = self.profiles.boxes(self.quantiser, options.mask_threshold, sizes)
+        corners = np.array([(crop.x0, crop.y0) * 2 for crop in crops], np.float32).reshape(-1, 4)
+        return boxes + corners
+
+    def areas(self, options: AutomaticOptions, crops: Sequence[Crop]) -> FloatArray:
+        """Return areas (N,) in pixels of the frame, estimated from low resolution."""
+        pixels = np.array([crop.size[0] * crop.size[1] for crop in crops], np.float32)
+        cells = self.profiles.pixels_above(self.quantiser, options.mask_threshold)
+        out: FloatArray = cells * pixels / np.float32(self.grid[0] * self.grid[1])
+        return out
+
+    def runs(self, row: int, options: AutomaticOptions, crop: Crop, size: tuple[int, int]) -> Runs:
+        """Return one mask on the frame."""
+        pieces = self.windows[row].pieces(self.quantiser.logits, self.grid, crop, options.mask_threshold)
+        return joined_runs(pieces, size)
+
+    def share(self, row: int, plane: Plane, options: AutomaticOptions, crop: Crop) -> float | None:
+        """Return how much of one mask lies on a plane, measured at low resolution."""
+        window = self.windows[row]
+        above = (self.quantiser.logits > options.mask_threshold)[window.levels]
+        if not above.any():
+            return None
+        rows, columns = above.shape
+        cells = plane.cells(crop, self.grid)[
+            window.row : window.row + rows, window.column : window.column + columns
+        ]
+        return float(cells[above].mean())
+
+
+@dataclass(frozen=True, eq=False)
+class ExactShapes:
+    """Masks that were made and measured at the frame's size, at the thresholds of ``options``.
+
+    Parameters
+    ----------
+    options : AutomaticOptions
+        What they were made with.
+    scores : ndarray of float32, shape (N,)
+        Stability scores.
+    frame_boxes : ndarray of float32, shape (N, 4)
+        Right and lower edge inclusive.
+    masks : tuple of Runs
+        One for each candidate.
+    """
+
+    options: AutomaticOptions
+    scores: FloatArray
+    frame_boxes: FloatArray
+    masks: tuple[Runs, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self.scores.nbytes + self.frame_boxes.nbytes + sum(runs.nbytes for runs in self.masks)
+
+    def __len__(self) -> int:
+        return len(self.masks)
+
+    def take(self, rows: NDArray[np.int64]) -> ExactShapes:
+        """Return some of them."""
+        masks = tuple(self.masks[r] for r in rows)
+        return ExactShapes(self.options, self.scores[rows], self.frame_boxes[rows], masks)
+
+    def stability(self, options: AutomaticOptions) -> FloatArray:
+        """Return stability scores (N,)."""
+        self._check(options)
+        return self.scores
+
+    def boxes(self, options: AutomaticOptions, crops: Sequence[Crop]) -> FloatArray:
+        """Return boxes (N, 4) on the frame."""
+        self._check(options)
+        return self.frame_boxes
+
+    def areas(self, options: AutomaticOptions, crops: Sequence[Crop]) -> FloatArray:
+        """Return areas (N,) in pixels of the frame."""
+        self._check(options)
+        return np.array([runs.area for runs in self.masks], np.float32)
+
+    def runs(self, row: int, options: AutomaticOptions, crop: Crop, size: tuple[int, int]) -> Runs:
+        """Return one mask on the frame."""
+        self._check(options)
+        return self.masks[row]
+
+    def share(self, row: int, plane: Plane, options: AutomaticOptions, crop: Crop) -> float | None:
+        """Return how much of one mask lies on a plane."""
+        self._check(options)
+        inside, x0, y0 = self.masks[row].crop()
+        if not inside.size:
+            return None
+        part = plane.mask[y0 : y0 + inside.shape[0], x0 : x0 + inside.shape[1]]
+        return float(np.count_nonzero(part & inside) / np.count_nonzero(inside))
+
+    def _check(self, options: AutomaticOptions) -> None:
+        if options.needs_network(self.options):
+            raise ValueError(
+                "these candidates were found in exact mode with other or stricter thresholds: find them again, or use "
+                "mode='fast', which can be filtered freely"
+            )
+
+
+def joined_shapes(parts: Sequence[Shapes]) -> Shapes:
+    """Put the masks of several batches one after the other."""
+    fast = [p for p in parts if isinstance(p, FastShapes)]
+    if len(fast) == len(parts):
+        windows = tuple(window for part in fast for window in part.windows)
+        return FastShapes(fast[0].quantiser, joined_profiles([p.profiles for p in fast]), windows)
+    exact = [p for p in parts if isinstance(p, ExactShapes)]
+    return ExactShapes(
+        exact[0].options,
+        np.concatenate([p.scores for p in exact]),
+        np.concatenate([p.frame_boxes for p in exact]),
+        tuple(runs for part in exact for runs in part.masks),
+    )

@@ -1,0 +1,128 @@
+"""Everything the network answered to a grid of points, kept small so that it can be filtered again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from napari_sam2.automatic.candidates.candidate_masks import Shapes, joined_shapes
+from napari_sam2.automatic.candidates.coverage import Plane
+from napari_sam2.automatic.candidates.run_length import Runs
+from napari_sam2.automatic.options import AutomaticOptions
+from napari_sam2.automatic.sampling.crops import Crop, cut_off
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Candidates:
+    """All answers of the network to a grid of points on one frame.
+
+    Parameters
+    ----------
+    size : tuple of int
+        (height, width) of the frame.
+    options : AutomaticOptions
+        What they were found with.
+    points : ndarray of float32, shape (N, 2)
+        (x, y) on the frame where each was asked for.
+    predicted_ious : ndarray of float32, shape (N,)
+        The network's own estimate of the quality of each mask.
+    crop_index : ndarray of int64, shape (N,)
+        The part of the frame each was found in.
+    crops : tuple of Crop
+        The parts of the frame.
+    shapes : Shapes
+        The masks.
+    asked : int
+        Candidates that the network gave, including those that were not kept.
+    """
+
+    size: tuple[int, int]
+    options: AutomaticOptions
+    points: FloatArray
+    predicted_ious: FloatArray
+    crop_index: NDArray[np.int64]
+    crops: tuple[Crop, ...]
+    shapes: Shapes
+    asked: int
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self.points.nbytes + self.predicted_ious.nbytes + self.crop_index.nbytes + self.shapes.nbytes
+
+    @property
+    def forgotten(self) -> int:
+        """Candidates that were dropped for good: looser thresholds cannot bring them back."""
+        return self.asked - len(self)
+
+    def crop_of(self, row: int) -> Crop:
+        """Return the part of the frame that a candidate was found in."""
+        return self.crops[int(self.crop_index[row])]
+
+    def take(self, rows: ArrayLike) -> Candidates:
+        """Return some candidates, by rows or as a bool selection; the others count as forgotten."""
+        index = np.asarray(rows)
+        index = np.flatnonzero(index) if index.dtype == bool else index.astype(np.int64)
+        return replace(
+            self,
+            points=self.points[index],
+            predicted_ious=self.predicted_ious[index],
+            crop_index=self.crop_index[index],
+            shapes=self.shapes.take(index),
+        )
+
+    def stability(self, options: AutomaticOptions | None = None) -> FloatArray:
+        """Return the stability score of each candidate (N,), NaN where there is no mask."""
+        return self.shapes.stability(options or self.options)
+
+    def boxes(self, options: AutomaticOptions | None = None) -> FloatArray:
+        """Return boxes (N, 4) as (x0, y0, x1, y1) on the frame, right and lower edge inclusive."""
+        return self.shapes.boxes(options or self.options, self._crop_of_each())
+
+    def areas(self, options: AutomaticOptions | None = None) -> FloatArray:
+        """Return areas (N,) in pixels of the frame."""
+        return self.shapes.areas(options or self.options, self._crop_of_each())
+
+    def runs(self, row: int, options: AutomaticOptions | None = None) -> Runs:
+        """Return one candidate's mask on the frame."""
+        return self.shapes.runs(row, options or self.options, self.crop_of(row), self.size)
+
+    def share(self, row: int, plane: Plane, options: AutomaticOptions | None = None) -> float | None:
+        """Return how much of one candidate's mask lies on a plane, 0 to 1; None when there is no mask."""
+        return self.shapes.share(row, plane, options or self.options, self.crop_of(row))
+
+    def cut_off(self, boxes: FloatArray) -> NDArray[np.bool_]:
+        """Tell whose boxes end at an edge of their crop."""
+        out = np.zeros(len(self), bool)
+        for index, crop in enumerate(self.crops):
+            rows = self.crop_index == index
+            out[rows] = cut_off(boxes[rows], crop, self.size)
+        return out
+
+    def _crop_of_each(self) -> list[Crop]:
+        return [self.crops[i] for i in self.crop_index]
+
+
+def joined(parts: Sequence[Candidates]) -> Candidates:
+    """Put batches of candidates of one frame, found with the same options, one after the other."""
+    if not parts:
+        raise ValueError("there are no candidates to join: at least one batch is needed")
+    first = parts[0]
+    if any(p.size != first.size or p.options != first.options for p in parts):
+        raise ValueError("candidates of different frames or options cannot be joined")
+    return replace(
+        first,
+        points=np.concatenate([p.points for p in parts]),
+        predicted_ious=np.concatenate([p.predicted_ious for p in parts]),
+        crop_index=np.concatenate([p.crop_index for p in parts]),
+        shapes=joined_shapes([p.shapes for p in parts]),
+        asked=sum(p.asked for p in parts),
+    )

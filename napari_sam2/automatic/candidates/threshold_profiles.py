@@ -1,0 +1,113 @@
+"""What thresholds need to know about a low-resolution mask: how many pixels lie above any level, and where."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam2.automatic.candidates.quantization import LEVELS, Quantiser
+
+FloatArray = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Profiles:
+    """Per candidate, small enough to keep for thousands, and enough for areas, boxes and stability at any threshold.
+
+    Parameters
+    ----------
+    above : ndarray of uint32, shape (N, 257)
+        Low-resolution pixels at or above each level.
+    row_peaks, column_peaks : ndarray of uint8, shape (N, h) and (N, w)
+        Highest level in each row and column.
+    """
+
+    above: NDArray[np.uint32]
+    row_peaks: NDArray[np.uint8]
+    column_peaks: NDArray[np.uint8]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self.above.nbytes + self.row_peaks.nbytes + self.column_peaks.nbytes
+
+    def __len__(self) -> int:
+        return len(self.above)
+
+    def take(self, rows: NDArray[np.int64]) -> Profiles:
+        """Return the profiles of some candidates."""
+        return Profiles(self.above[rows], self.row_peaks[rows], self.column_peaks[rows])
+
+    def pixels_above(self, quantiser: Quantiser, logit: float) -> FloatArray:
+        """Return how many low-resolution pixels exceed a logit, (N,); within a level, in proportion."""
+        position = quantiser.position(logit)
+        level = int(position)
+        low, high = self.above[:, level].astype(np.float32), self.above[:, level + 1].astype(np.float32)
+        out: FloatArray = high + (low - high) * np.float32(1 - (position - level))
+        return out
+
+    def stability(self, quantiser: Quantiser, threshold: float, offset: float) -> FloatArray:
+        """Return the stability score of each candidate, (N,); NaN where nothing exceeds the lower threshold."""
+        inner = self.pixels_above(quantiser, threshold + offset)
+        outer = self.pixels_above(quantiser, threshold - offset)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            out: FloatArray = inner / outer
+        return out
+
+    def boxes(self, quantiser: Quantiser, threshold: float, sizes: NDArray[np.int64]) -> FloatArray:
+        """Estimate the boxes (N, 4) of masks enlarged to ``sizes`` (N, 2) of (height, width), in pixels.
+
+        (x0, y0, x1, y1) with x1 and y1 the last column and row, as the reference has it; zeros where empty.
+        """
+        top, bottom, any_row = _span(self.row_peaks, quantiser, threshold, sizes[:, 0])
+        left, right, any_column = _span(self.column_peaks, quantiser, threshold, sizes[:, 1])
+        boxes = np.stack([left, top, right, bottom], axis=1)
+        boxes[~(any_row & any_column)] = 0
+        return boxes
+
+
+def _span(
+    peaks: NDArray[np.uint8], quantiser: Quantiser, threshold: float, lengths: NDArray[np.int64]
+) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
+    """First and last pixel at which the interpolated peaks (N, cells) exceed the threshold."""
+    count, cells = peaks.shape
+    above = (quantiser.logits > threshold)[peaks]
+    first = above.argmax(1)
+    last = cells - 1 - above[:, ::-1].argmax(1)
+    scale = lengths / cells
+    row = np.arange(count)
+
+    def crossing(inner: NDArray[np.int64], outer: NDArray[np.int64]) -> NDArray[np.float64]:
+        """How far from ``inner`` towards ``outer`` the threshold lies, 0 to 1."""
+        high = quantiser.logits[peaks[row, inner]].astype(np.float64)
+        low = quantiser.logits[peaks[row, np.clip(outer, 0, cells - 1)]].astype(np.float64)
+        return np.where(high > low, (high - threshold) / np.maximum(high - low, 1e-9), 1.0)
+
+    start = np.ceil((first - crossing(first, first - 1) + 0.5) * scale - 0.5)
+    stop = np.floor((last + crossing(last, last + 1) + 0.5) * scale - 0.5)
+    start = np.where(first == 0, 0, np.clip(start, 0, lengths - 1)).astype(np.float32)
+    stop = np.where(last == cells - 1, lengths - 1, np.clip(stop, 0, lengths - 1)).astype(np.float32)
+    return start, np.maximum(start, stop), np.asarray(above.any(1), bool)
+
+
+def profiles_of(levels: NDArray[np.uint8]) -> Profiles:
+    """Measure levels (N, h, w)."""
+    count = len(levels)
+    histograms = np.empty((count, LEVELS), np.int64)
+    for row, level in enumerate(levels):
+        histograms[row] = np.bincount(level.ravel(), minlength=LEVELS)
+    above = np.zeros((count, LEVELS + 1), np.uint32)
+    above[:, :LEVELS] = histograms[:, ::-1].cumsum(1)[:, ::-1]
+    return Profiles(above, levels.max(2), levels.max(1))
+
+
+def joined_profiles(parts: Sequence[Profiles]) -> Profiles:
+    """Put the profiles of several batches one after the other."""
+    return Profiles(
+        np.concatenate([p.above for p in parts]),
+        np.concatenate([p.row_peaks for p in parts]),
+        np.concatenate([p.column_peaks for p in parts]),
+    )

@@ -1,0 +1,62 @@
+"""The image as the network takes it, in bounded memory also for very large frames."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from napari_sam2.automatic.sampling.crops import Crop
+from napari_sam2.session.array_frames import rgb_frame
+from napari_sam2.session.image import ImageSession
+from napari_sam2.session.tensors import PIXEL_MEAN, PIXEL_STD
+
+# Above this many pixels a crop is brought to the network's size strip by strip.
+PIXELS_AT_ONCE = 1 << 22
+
+
+def rgb_image(image: Any) -> NDArray[np.uint8]:
+    """Return an image as uint8 RGB (H, W, 3), as a view where it can be one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Not bytes, another shape, or no pixels.
+    """
+    return rgb_frame(image)
+
+
+def set_crop(session: ImageSession, rgb: NDArray[np.uint8], crop: Crop) -> None:
+    """Let the session look at a part of an image."""
+    part = rgb[crop.y0 : crop.y1, crop.x0 : crop.x1]
+    if crop.size[0] * crop.size[1] <= PIXELS_AT_ONCE:
+        session.set_image(part)
+        return
+    compute = session.compute
+    image = shrunk_tensor(part, compute.side).to(compute.device)
+    session.set_features(compute.run(compute.model.encode_image, image), crop.size)
+
+
+def shrunk_tensor(rgb: NDArray[np.uint8], side: int) -> Tensor:
+    """Bring RGB pixels (H, W, 3) to the network's input (1, 3, side, side), first along x, strip by strip.
+
+    The same numbers as ``session.tensors.image_tensor(..., resize="bilinear")`` up to rounding.
+    """
+    height, width = rgb.shape[:2]
+    rows = max(1, PIXELS_AT_ONCE // width)
+    strips = []
+    for top in range(0, height, rows):
+        strip = torch.from_numpy(np.array(rgb[top : top + rows])).permute(2, 0, 1)[None].float() / 255.0
+        strips.append(_resized(strip, (strip.shape[2], side)))
+    image = _resized(torch.cat(strips, 2), (side, side))
+    mean = torch.tensor(PIXEL_MEAN).view(1, 3, 1, 1)
+    std = torch.tensor(PIXEL_STD).view(1, 3, 1, 1)
+    return (image - mean) / std
+
+
+def _resized(image: Tensor, size: tuple[int, int]) -> Tensor:
+    return functional.interpolate(image, size=size, mode="bilinear", align_corners=False, antialias=True)

@@ -1,0 +1,162 @@
+"""``napari-sam2 batch``: many recordings, each on whichever worker of dask.distributed is free."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from argparse import Namespace
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from napari_sam2.cli.commands.track_jobs import JobOutcome, TrackJob, read_jobs, run_job
+from napari_sam2.cli.errors import CommandError, Interrupted
+from napari_sam2.cli.terminal.console import Console
+
+_CORES_PER_WORKER = 4
+
+
+def run(args: Namespace, console: Console) -> None:
+    """Run the command."""
+    jobs = read_jobs(args.jobs)
+    try:
+        import distributed
+    except ImportError:
+        raise CommandError(
+            "batches need dask.distributed: install it with pip install 'napari-sam2[batch]'"
+        ) from None
+    # what it logs while it is being closed would hide our sentence; what goes wrong comes as exceptions
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    try:
+        with _client(distributed, args, len(jobs)) as client:
+            outcomes = _outcomes(distributed, client, jobs, console)
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "stopped; every mask is saved up to the last frame, the same command goes on"
+        ) from None
+    _report(outcomes, console)
+
+
+def _client(distributed: Any, args: Namespace, n_jobs: int) -> Any:
+    """Return a client of the scheduler that is asked for, or of one for this machine that ends with it."""
+    if args.scheduler is None:
+        return _LocalClient(distributed, min(args.workers or _fitting_workers(), n_jobs))
+    try:
+        if Path(args.scheduler).is_file():
+            return distributed.Client(scheduler_file=args.scheduler, timeout=30)
+        return distributed.Client(args.scheduler, timeout=30)
+    except (OSError, ValueError) as error:
+        raise CommandError(f"no dask scheduler answers at {args.scheduler}: {error}") from error
+
+
+class _LocalClient:
+    """Context manager: a client of workers on this machine, with a GPU each, or a part of the cores."""
+
+    def __init__(self, distributed: Any, n_workers: int) -> None:
+        self._distributed, self._n_workers = distributed, n_workers
+
+    def __enter__(self) -> Any:
+        # who reaches a scheduler can run anything: nobody outside this machine may
+        local = {"host": "127.0.0.1", "dashboard": False}
+        # a share of the memory as the limit would kill what only needs more than the others
+        worker = {**local, "nthreads": 1, "memory_limit": 0, "silence_logs": logging.CRITICAL}
+        environments = enumerate(_environments(self._n_workers, _gpus()))
+        nanny = self._distributed.Nanny
+        workers = {i: {"cls": nanny, "options": {**worker, "env": env}} for i, env in environments}
+        scheduler = {"cls": self._distributed.Scheduler, "options": {**local, "port": 0}}
+        with _children_deaf_to_ctrl_c():
+            self._cluster = self._distributed.SpecCluster(
+                workers=workers, scheduler=scheduler, silence_logs=logging.CRITICAL
+            )
+        self._client = self._distributed.Client(self._cluster)
+        return self._client
+
+    def __exit__(self, *error: object) -> None:
+        self._client.close()
+        self._cluster.close()
+
+
+@contextmanager
+def _children_deaf_to_ctrl_c() -> Iterator[None]:
+    """Let processes that start here ignore Ctrl-C, which a terminal sends to all: this one ends them in good order."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _environments(n_workers: int, gpus: int) -> list[dict[str, str]]:
+    """Return what each worker's process is to find in its environment: its GPU, and its share of the cores."""
+    threads = str(max(1, (os.cpu_count() or 1) // n_workers))
+    shares = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
+    if gpus < 2:
+        return [dict(shares) for _ in range(n_workers)]
+    return [{**shares, "CUDA_VISIBLE_DEVICES": str(i % gpus)} for i in range(n_workers)]
+
+
+def _fitting_workers() -> int:
+    return _gpus() or max(1, (os.cpu_count() or 1) // _CORES_PER_WORKER)
+
+
+def _gpus() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _outcomes(
+    distributed: Any, client: Any, jobs: tuple[TrackJob, ...], console: Console
+) -> list[JobOutcome]:
+    """Hand out the jobs and return what became of them, in the order of the file; each is told as it ends."""
+    # begun in the order of the file
+    futures = [client.submit(run_job, job, pure=False, priority=-i) for i, job in enumerate(jobs)]
+    place = {future.key: i for i, future in enumerate(futures)}
+    outcomes: dict[int, JobOutcome] = {}
+    try:
+        for future in distributed.as_completed(futures):
+            i = place[future.key]
+            outcomes[i] = _outcome(future, jobs[i])
+            _tell(outcomes[i], len(outcomes), len(jobs), console)
+    except BaseException:
+        client.cancel(futures)
+        raise
+    return [outcomes[i] for i in range(len(jobs))]
+
+
+def _outcome(future: Any, job: TrackJob) -> JobOutcome:
+    error = future.exception()
+    if error is None:
+        outcome: JobOutcome = future.result()
+        return outcome
+    # The worker was killed again and again (memory?), or can't import what it needs.
+    return JobOutcome(job.project, "failed", f"the worker failed: {' '.join(str(error).split())}")
+
+
+def _tell(outcome: JobOutcome, done: int, total: int, console: Console) -> None:
+    frames = f", {outcome.result['frames']} frames" if outcome.result.get("frames") else ""
+    text = f"{done} of {total}: {outcome.project}: {outcome.work}{frames}"
+    data = {"task": "batch", "project": outcome.project, "work": outcome.work, "done": done, "total": total}
+    console.progress(data, text)
+    for warning in outcome.warnings:
+        console.warning(f"{outcome.project}: {warning}")
+    if outcome.work == "failed":
+        console.warning(f"{outcome.project}: {outcome.message}")
+
+
+def _report(outcomes: list[JobOutcome], console: Console) -> None:
+    counts = Counter(outcome.work for outcome in outcomes)
+    text = ", ".join(f"{number} {work}" for work, number in counts.items())
+    console.result({"jobs": [asdict(outcome) for outcome in outcomes]}, f"{len(outcomes)} recordings: {text}")
+    if counts["failed"]:
+        raise CommandError(
+            f"{counts['failed']} of {len(outcomes)} recordings failed; the same command tries only what is not complete"
+        )

@@ -1,0 +1,48 @@
+"""``napari-sam2 resume``: go on where a run was stopped or killed."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+
+from napari_sam2.cli.commands.track import report, track
+from napari_sam2.cli.errors import CommandError
+from napari_sam2.cli.terminal.console import Console
+from napari_sam2.cli.workflow.load_model import load_for
+from napari_sam2.cli.workflow.plan import Plan
+from napari_sam2.cli.workflow.recording import frames_of
+from napari_sam2.cli.workflow.run_plan import Summary
+from napari_sam2.cli.workflow.write_exports import results_of, targets, write_exports
+from napari_sam2.storage.project import Project
+
+
+def run(args: Namespace, console: Console) -> None:
+    """Run the command."""
+    with Project.open(args.project, "a") as project:
+        plan = unfinished_plan(project)
+        if plan is None and not args.export:
+            raise CommandError(f"there is nothing to resume: {args.project} is complete")
+        paths = targets(project, args.export, args.export_to, args.overwrite)
+        recording = frames_of(project, args.source)
+        if args.source:
+            project.save_source(replace(project.source, path=str(Path(args.source).expanduser().absolute())))
+        summary = Summary()
+        if plan is not None:
+            model = load_for(project, args.device, console)
+            summary = track(project, model, recording, plan, console, args.export)
+        again = ["napari-sam2", "export", str(args.project), "--export", ",".join(args.export)]
+        write_exports(results_of(project, recording), paths, console, args.overwrite, again=again)
+        report(console, project, summary, paths)
+
+
+def unfinished_plan(project: Project) -> Plan | None:
+    """Return what is left to do in a project; None when it is complete."""
+    plan = Plan.load(project)
+    pending = project.pending
+    if plan is not None and plan.remaining:
+        return plan
+    if pending is None:
+        return None
+    # Begun by another program than `track`, for example in napari.
+    return Plan(("backward",) if pending.reverse else ("forward",), objects=pending.objects)

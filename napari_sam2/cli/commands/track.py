@@ -1,0 +1,152 @@
+"""``napari-sam2 track``: from prompts to masks, a project and exports."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from types import MappingProxyType
+
+from napari_sam2.cli.errors import CommandError, UsageError
+from napari_sam2.cli.options.dataclass_options import options_from
+from napari_sam2.cli.options.prompt_options import Prompts, collect_prompts, read_objects
+from napari_sam2.cli.terminal.console import Console
+from napari_sam2.cli.terminal.progress import duration, rate_text
+from napari_sam2.cli.workflow.load_model import describe, load
+from napari_sam2.cli.workflow.plan import Direction, Plan, frame_limits
+from napari_sam2.cli.workflow.recording import Recording, open_recording
+from napari_sam2.cli.workflow.run_plan import Summary, run_plan
+from napari_sam2.cli.workflow.write_exports import listing, results_of, targets, write_exports
+from napari_sam2.model.sam2 import Sam2
+from napari_sam2.objects import ObjectInfo
+from napari_sam2.session.options import SessionOptions
+from napari_sam2.storage.project import Project
+from napari_sam2.storage.project_layout import is_project
+from napari_sam2.storage.schema import ModelDescription
+from napari_sam2.storage.sessions import open_session
+
+PASSES: Mapping[str, tuple[Direction, ...]] = {
+    "forward": ("forward",),
+    "backward": ("backward",),
+    "both": ("forward", "backward"),
+}
+
+
+def run(args: Namespace, console: Console) -> None:
+    """Run the command."""
+    folder = args.out or default_project(args.source)
+    check_free(folder, args.overwrite)
+    recording = open_recording(args, args.source)
+    frames = recording.frames
+    first, last = frame_limits(args.range, len(frames))
+    prompts = collect_prompts(args, len(frames), frames.size, first)
+    check_prompts(prompts, first, last, args.objects)
+    plan = Plan(PASSES[args.direction], first, last, args.objects)
+    named = {} if args.prompts is None else read_objects(args.prompts)
+    options = options_from(SessionOptions, args.set)
+    model = load(args.model, args.device, console)
+    description = describe(model, args.model)
+    with make_project(folder, recording, description, options, prompts, named, args.overwrite) as project:
+        summary = track(project, model, recording, plan, console, args.export)
+        paths = targets(project, args.export, args.export_to, args.overwrite)
+        again = ["napari-sam2", "export", str(folder), "--export", ",".join(args.export)]
+        overlay = {"frames": (first, last + 1)}
+        write_exports(results_of(project, recording), paths, console, args.overwrite, overlay, again)
+        report(console, project, summary, paths)
+
+
+def track(
+    project: Project,
+    model: Sam2,
+    recording: Recording,
+    plan: Plan,
+    console: Console,
+    exports: Sequence[str] = (),
+) -> Summary:
+    """Run a plan in a project; ``exports`` are named when the user stops it."""
+    session = open_session(project, model, recording.frames, verify=False)
+    try:
+        return run_plan(session, plan, console, exports)
+    finally:
+        session.close()
+
+
+def make_project(
+    folder: Path,
+    recording: Recording,
+    model: ModelDescription,
+    options: SessionOptions,
+    prompts: Prompts,
+    named: Mapping[int, ObjectInfo] = MappingProxyType({}),
+    overwrite: bool = False,
+) -> Project:
+    """Make a project with everything that tracking needs, so that it can be resumed from the first moment on."""
+    frames = recording.frames
+    project = Project.create(
+        folder,
+        (len(frames), *frames.size),
+        source=recording.describe(),
+        model=model,
+        options=asdict(options),
+        objects=named.values(),
+        overwrite=overwrite,
+    )
+    project.save_prompts(prompts)
+    return project
+
+
+def report(console: Console, project: Project, summary: Summary, paths: Mapping[str, Path]) -> None:
+    """Say what came out."""
+    ids = list(project.objects)
+    for lost in (i for i, frames in summary.seen.items() if not frames):
+        console.warning(f"object {lost} was not found on any frame: check its prompts, or try a larger model")
+    text = (
+        f"tracked {len(ids)} object{'s' if len(ids) != 1 else ''} over {summary.frames} frames "
+        f"in {duration(summary.seconds)} ({rate_text(summary.rate)}): {project.path}"
+    )
+    data = {
+        "project": project.path,
+        "objects": ids,
+        "frames": summary.frames,
+        "seconds": round(summary.seconds, 3),
+        "frames_seen": {str(i): frames for i, frames in sorted(summary.seen.items())},
+        "exports": {name: str(path) for name, path in paths.items()},
+    }
+    console.result(data, text + listing(paths))
+
+
+def default_project(source: str) -> Path:
+    """Return NAME.sam2 in the current folder for a source NAME."""
+    stem = Path(source.rstrip("/\\")).name
+    for ending in (".ome.tif", ".ome.tiff", ".ome.zarr"):
+        if stem.lower().endswith(ending):
+            stem = stem[: -len(ending)]
+            break
+    else:
+        stem = Path(stem).stem
+    # A pattern like img_*.png has no name of its own: its folder has.
+    if any(c in stem for c in "*?["):
+        stem = "".join(c for c in stem if c.isalnum() or c in "-_").strip("-_") or Path(source).parent.name
+    return Path(f"{stem or 'project'}.sam2")
+
+
+def check_free(folder: Path, overwrite: bool) -> None:
+    """Raise CommandError, before any work, when there is a project that may not be replaced."""
+    if is_project(folder) and not overwrite:
+        raise CommandError(
+            f"{folder} exists already: go on with 'napari-sam2 resume {folder}', replace it with --overwrite, "
+            "or choose another name with --out"
+        )
+
+
+def check_prompts(prompts: Prompts, first: int, last: int, objects: tuple[int, ...] | None) -> None:
+    """Raise UsageError for prompts outside the range, and for wanted objects without prompts."""
+    for frame, object_id in prompts:
+        if not first <= frame <= last:
+            raise UsageError(
+                f"the prompt of object {object_id} on frame {frame} is outside --range {first}:{last + 1}"
+            )
+    missing = set(objects or ()) - {object_id for _, object_id in prompts}
+    if missing:
+        raise UsageError(f"--objects: object {min(missing)} has no prompt")

@@ -1,0 +1,1 @@
+"""Flags: the parser and the types of its arguments."""

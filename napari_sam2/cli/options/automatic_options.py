@@ -1,0 +1,197 @@
+"""Flags of ``napari-sam2 auto``: one for each field of AutomaticOptions; imports nothing that takes time."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from argparse import Namespace
+from dataclasses import asdict, fields
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from napari_sam2.automatic.options import AutomaticOptions
+from napari_sam2.cli.errors import UsageError
+from napari_sam2.cli.options.dataclass_options import options_from
+
+PRESETS = ("default", "reference", "sam1", "few-large", "many-small", "cells")
+AUTO_EXAMPLES = """\
+examples:
+  napari-sam2 auto nuclei.png --preset cells
+  napari-sam2 auto movie.mp4 --frame 10 --points-per-side 16 --min-area 50 --out masks.json
+  napari-sam2 auto cells.tif --frames 0:50:10 --out labels.tif
+  everything on frame 0 and what is new on frames 10, 20, ..., tracked into a project, with a table:
+    napari-sam2 auto cells.tif --preset cells --frames ::10 --track --export csv,mp4
+"""
+_NEEDED = MappingProxyType({"int": "a whole number", "float": "a number", "bool": "yes or no"})
+_SWITCHES = MappingProxyType({"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False})
+_GRIDS = "point_grids"
+
+
+def add_auto_flags(parser: Any) -> None:
+    """Add the flags that say where to look, what for, and where to write it."""
+    parser.add_argument("source", help="video, TIFF, zarr, npy, image, image folder or pattern")
+    frames = parser.add_mutually_exclusive_group()
+    frames.add_argument("--frame", type=int, default=0, metavar="N", help="frame to look at (%(default)s)")
+    frames.add_argument(
+        "--frames", metavar="A:B|N,N", help="several frames: A:B (B not included), A:B:STEP or N,N"
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="NAME.tif|.json|.sam2",
+        help="label image or COCO JSON (the source's name .labels.tif, in the current folder); with --track "
+        "the project folder, or a file besides it",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+    _add_option_flags(parser)
+
+
+def add_track_flags(group: Any) -> None:
+    """Add the flags that say whether and how objects are followed."""
+    group.add_argument(
+        "--track",
+        action="store_true",
+        help="follow what is found on the first of the frames into a project; newcomers of the others are added",
+    )
+    group.add_argument(
+        "--direction",
+        choices=("forward", "backward", "both"),
+        default="forward",
+        help="in time from the frame on which an object was found (%(default)s)",
+    )
+
+
+def _add_option_flags(parser: Any) -> None:
+    # Values stay text until options_of() reads them: its errors are one sentence, argparse's a page.
+    group = parser.add_argument_group("search and filters (defaults are those of --preset default)")
+    group.add_argument(
+        "--preset", choices=PRESETS, default="default", help="start from these options (%(default)s)"
+    )
+    group.add_argument("--region", type=Path, metavar="PATH", help="mask image: look only where it is not 0")
+    group.add_argument(
+        "--existing", type=Path, metavar="PATH", help="labels of objects that are there already"
+    )
+    said = _descriptions()
+    for field in fields(AutomaticOptions):
+        plain = str(field.type).removesuffix(" | None")
+        metavar = {"int": "N", "float": "X", "bool": "yes|no"}.get(plain, "NAME")
+        text = f"{said[field.name].rstrip('.')} ({_shown(field.default)})"
+        if field.name == _GRIDS:
+            metavar = "FILE.json"
+            text = (
+                "points of your own instead of the grid: a list of [x, y] from 0 to 1, or a list of such lists, "
+                "one for the frame and one for each layer of crops"
+            )
+        group.add_argument(flag(field.name), metavar=metavar, help=text.replace("%", "%%"))
+
+
+def flag(name: str) -> str:
+    """Return how a field is written on the command line."""
+    return "--" + name.replace("_", "-")
+
+
+def options_of(args: Namespace) -> AutomaticOptions:
+    """Return what was asked for: preset, then flags, then ``--set``.
+
+    Raises
+    ------
+    UsageError
+        A value that can't be read, is out of range, or contradicts another.
+    """
+    values = asdict(AutomaticOptions.preset(args.preset.replace("-", " ")))
+    typed = {f.name: getattr(args, f.name) for f in fields(AutomaticOptions)}
+    types = {f.name: str(f.type) for f in fields(AutomaticOptions)}
+    for name, text in typed.items():
+        if text is not None:
+            values[name] = _grids(text) if name == _GRIDS else _value(name, types[name], text)
+    if typed[_GRIDS] is not None and typed["points_per_side"] is None:
+        values["points_per_side"] = None
+    if args.set:
+        return options_from(AutomaticOptions, args.set, **values)
+    try:
+        return AutomaticOptions(**values)
+    except (ValueError, TypeError) as error:
+        raise UsageError(str(error)) from error
+
+
+def frame_numbers(args: Namespace, count: int) -> list[int]:
+    """Return the frames of ``--frame`` or ``--frames``, in order and once each.
+
+    Raises
+    ------
+    UsageError
+        What was typed is no list of frames, or names one that the source does not have.
+    """
+    text = str(args.frame) if args.frames is None else args.frames
+    name = "--frame" if args.frames is None else "--frames"
+    chosen: set[int] = set()
+    for part in text.split(","):
+        try:
+            numbers = [int(number) if number.strip() else None for number in part.split(":")]
+            if len(numbers) > 3 or (len(numbers) == 1 and numbers[0] is None):
+                raise ValueError
+        except ValueError:
+            raise UsageError(
+                f"{name} {text!r}: write frames as N, N,N or A:B (B not included) or A:B:STEP"
+            ) from None
+        if len(numbers) == 1:
+            chosen.add(numbers[0] or 0)
+            continue
+        first, end, step = (*numbers, None)[:3]
+        if step is not None and step < 1:
+            raise UsageError(f"{name} {text!r}: the step must be at least 1")
+        chosen.update(range(first or 0, count if end is None else end, step or 1))
+    if not chosen:
+        raise UsageError(f"{name} {text!r} names no frame: B in A:B is not included")
+    wrong = [n for n in (min(chosen), max(chosen)) if not 0 <= n < count]
+    if wrong:
+        raise UsageError(f"{name} {text}: there is no frame {wrong[0]}, the frames go from 0 to {count - 1}")
+    return sorted(chosen)
+
+
+def _value(name: str, annotation: str, text: str) -> Any:
+    plain = annotation.removesuffix(" | None")
+    if plain != annotation and text.lower() == "none":
+        return None
+    try:
+        if plain == "bool":
+            return _SWITCHES[text.lower()]
+        return {"int": int, "float": float}.get(plain, str)(text)
+    except (ValueError, KeyError):
+        raise UsageError(f"{flag(name)} {text!r}: {_NEEDED[plain]} is needed") from None
+
+
+def _grids(text: str) -> Any:
+    path = Path(text)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
+        # A list of points is the grid of the whole frame.
+        grids = [data] if isinstance(data[0][0], (int, float)) else data
+        return [[(float(x), float(y)) for x, y in grid] for grid in grids]
+    except OSError as error:
+        raise UsageError(
+            f"--point-grids {text}: the file can't be read: {error.strerror or error}"
+        ) from error
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
+        raise UsageError(
+            f"--point-grids {text}: write a JSON list of points, [[x, y], ...] with x and y from 0 to 1"
+        ) from error
+
+
+def _descriptions() -> dict[str, str]:
+    """Return what the docstring says about each option."""
+    text = inspect.getdoc(AutomaticOptions) or ""
+    body = text.partition("Parameters\n----------\n")[2].partition("\n\n")[0]
+    said: dict[str, str] = {f.name: "" for f in fields(AutomaticOptions)}
+    for names, description in re.findall(r"^(\w[\w, ]*) : .*\n((?: +.*(?:\n|$))+)", body, re.M):
+        for name in names.split(", "):
+            said[name] = " ".join(description.split()).replace("``", "")
+    return said
+
+
+def _shown(default: Any) -> str:
+    if isinstance(default, bool):
+        return "yes" if default else "no"
+    return f"{default:.3g}" if isinstance(default, float) else str(default)

@@ -1,0 +1,1 @@
+"""Talking to a terminal: console, progress, interrupts."""

@@ -1,0 +1,39 @@
+"""Loading networks for commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from napari_sam2.cli.errors import CommandError
+from napari_sam2.cli.terminal.console import Console
+from napari_sam2.cli.terminal.progress import DownloadProgress
+from napari_sam2.model.sam2 import Sam2
+from napari_sam2.model.weights.checkpoints import load_model
+from napari_sam2.storage.project import Project
+from napari_sam2.storage.schema import ModelDescription
+from napari_sam2.storage.sessions import describe_model
+
+
+def load(name: str, device: str, console: Console) -> Sam2:
+    """Load a network; a download shows its progress."""
+    return load_model(_lasting_name(name), device=device, progress=DownloadProgress(console, name))
+
+
+def load_for(project: Project, device: str, console: Console) -> Sam2:
+    """Load the network that a project was made with."""
+    name = project.model.name
+    if not name:
+        raise CommandError(
+            f"{project.path} does not say which model it was made with: it can't be computed again"
+        )
+    return load(name, device, console)
+
+
+def describe(model: Sam2, name: str) -> ModelDescription:
+    """Return what a project keeps of a network; the path of a file is made absolute."""
+    return describe_model(model, _lasting_name(name))
+
+
+def _lasting_name(name: str) -> str:
+    path = Path(name).expanduser()
+    return str(path.absolute()) if path.is_file() else name

@@ -1,0 +1,8 @@
+"""Masks in the formats of other tools, one format a file: its reader and its writer.
+
+Names are imported on first use: the list of formats loads neither numpy nor the libraries that write them.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

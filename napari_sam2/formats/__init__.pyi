@@ -1,0 +1,11 @@
+from .coco import read_coco as read_coco
+from .ctc import read_ctc as read_ctc
+from .davis import read_davis as read_davis
+from .detect_format import read_masks as read_masks
+from .imported_masks import ImportedMasks as ImportedMasks
+from .imported_masks import ImportProblem as ImportProblem
+from .label_images import read_label_stack as read_label_stack
+from .registry import FORMATS as FORMATS
+from .registry import ExportFormat as ExportFormat
+from .registry import export_format as export_format
+from .tracking_results import Results as Results

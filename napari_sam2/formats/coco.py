@@ -1,0 +1,244 @@
+"""COCO JSON with run-length masks and track ids."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from pycocotools import mask as coco
+
+from napari_sam2.formats.atomic_output import staged
+from napari_sam2.formats.imported_masks import Collector, ImportedMasks, ImportProblem, check_object_id
+from napari_sam2.formats.label_images import readable
+from napari_sam2.formats.tracking_results import Results
+from napari_sam2.masks import FrameMasks, Rle, encode_rle, run_length_total
+
+CATEGORY_ID = 1
+
+
+def write_coco(results: Results, path: Path, *, overwrite: bool = False) -> Path:
+    """Write all masks as COCO annotations (run lengths), one for each object and frame where it is seen.
+
+    ``track_id`` (and ``attributes.track_id``, where CVAT looks) is the object id; ``tracks`` lists names
+    and colours; ``score`` is the predicted IoU, ``object_score`` how sure the model is that the object is
+    visible (> 0). An image's id is its frame index + 1; ``frame_index`` counts from 0. Overlapping masks
+    stay whole.
+
+    Raises
+    ------
+    FileExistsError
+        When ``path`` exists and ``overwrite`` is not set.
+    """
+    with staged(path, overwrite) as part, part.open("w", encoding="utf-8") as file:
+        _write(file, results)
+    return path
+
+
+def _write(file: TextIO, results: Results) -> None:
+    # Everything but the annotations is small; they are written one by one, so that the length does not
+    # matter.
+    head = {
+        "info": {"description": results.name, "version": "1.0"},
+        "licenses": [],
+        "categories": [{"id": CATEGORY_ID, "name": "object", "supercategory": ""}],
+        "tracks": [
+            {
+                "id": i,
+                "category_id": CATEGORY_ID,
+                "name": results.info(i).title,
+                "color": list(results.info(i).rgb),
+            }
+            for i in results.object_ids
+        ],
+    }
+    file.write(json.dumps(head, ensure_ascii=False)[:-1])
+    file.write(',\n"images": [')
+    _write_list(file, (_image(results, frame) for frame in range(results.n_frames)))
+    file.write('],\n"annotations": [')
+    _write_list(file, _annotations(results))
+    file.write("]}\n")
+
+
+def _write_list(file: TextIO, entries: Iterator[dict[str, Any]]) -> None:
+    for number, entry in enumerate(entries):
+        file.write(("\n" if number == 0 else ",\n") + json.dumps(entry, ensure_ascii=False))
+
+
+def _image(results: Results, frame: int) -> dict[str, Any]:
+    height, width = results.size
+    return {
+        "id": frame + 1,
+        "file_name": f"{frame:06d}.png",
+        "frame_index": frame,
+        "height": height,
+        "width": width,
+    }
+
+
+def _annotations(results: Results) -> Iterator[dict[str, Any]]:
+    number = 0
+    for found in results.frames():
+        for row in range(len(found.object_ids)):
+            annotation = _annotation(found, row)
+            if annotation is not None:
+                number += 1
+                yield {"id": number, **annotation}
+
+
+def _annotation(found: FrameMasks, row: int) -> dict[str, Any] | None:
+    rle = encode_rle(found.masks[row])
+    box = rle.box
+    if box is None:
+        return None
+    object_id = found.object_ids[row]
+    annotation = {
+        "image_id": found.frame + 1,
+        "category_id": CATEGORY_ID,
+        "track_id": object_id,
+        "segmentation": {"size": list(rle.size), "counts": rle.counts},
+        "area": rle.area,
+        "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
+        "iscrowd": 0,
+        "attributes": {"track_id": object_id, "prompted": bool(found.prompted[row])},
+    }
+    for key, score in (("score", found.predicted_ious[row]), ("object_score", found.object_scores[row])):
+        # Masks made by hand have no scores, and JSON has no NaN.
+        if np.isfinite(score):
+            annotation[key] = round(float(score), 6)
+    return annotation
+
+
+_MAX_PIXELS = 2**28
+
+
+def read_coco(path: Path) -> ImportedMasks:
+    """Read COCO annotations.
+
+    The object id is ``track_id``, ``attributes.track_id``, or the annotation's own ``id``.
+
+    The frame of an image is its ``frame_index`` (or ``frame_id``) where every image has one; otherwise
+    images are ordered by file name, numbers in names by value. Segmentations may be polygons, lists of run
+    lengths or compressed run lengths. Annotations without a segmentation (boxes alone) are left out.
+
+    Raises
+    ------
+    ImportProblem
+        When it is not COCO JSON, names an unknown image, or its run lengths are damaged.
+    """
+    path = Path(path)
+    with readable(path):
+        data = json.loads(path.read_text(encoding="utf-8-sig"))
+        images, annotations = _lists(data, path)
+        frames = _frames(images, path)
+        sizes = {i["id"]: (int(i["height"]), int(i["width"])) for i in images}
+        collector = Collector(str(path), next(iter(sizes.values()), None))
+        for annotation in annotations:
+            image_id = annotation.get("image_id")
+            if image_id not in frames:
+                raise ImportProblem(
+                    f"{path}: annotation {annotation.get('id')} is of image {image_id}, not listed"
+                )
+            rle = _segmentation(annotation, sizes[image_id], path)
+            if rle is not None and rle.area:
+                collector.add(frames[image_id], _object_id(annotation, path), rle)
+        return collector.finished(max(frames.values(), default=-1) + 1, _names(data))
+
+
+def _lists(data: Any, path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    found = []
+    for key in ("images", "annotations"):
+        entries = data.get(key) if isinstance(data, dict) else None
+        if not isinstance(entries, list) or not all(isinstance(e, dict) for e in entries):
+            raise ImportProblem(f"{path} is not COCO JSON: it has no list of {key}")
+        found.append(entries)
+    for image in found[0]:
+        missing = [k for k in ("id", "height", "width") if k not in image]
+        if missing:
+            raise ImportProblem(f"{path}: an image has no {missing[0]!r}")
+        if not 0 < int(image["height"]) * int(image["width"]) <= _MAX_PIXELS:
+            raise ImportProblem(f"{path}: image {image['id']} has an impossible size")
+    return found[0], found[1]
+
+
+def _frames(images: list[dict[str, Any]], path: Path) -> dict[Any, int]:
+    for key in ("frame_index", "frame_id"):
+        if images and all(isinstance(i.get(key), int) and i[key] >= 0 for i in images):
+            frames = {i["id"]: int(i[key]) for i in images}
+            break
+    else:
+        ordered = sorted(images, key=lambda i: (_natural(str(i.get("file_name", ""))), str(i["id"])))
+        frames = {image["id"]: frame for frame, image in enumerate(ordered)}
+    if len(set(frames.values())) != len(images):
+        raise ImportProblem(f"{path}: two images have the same id or frame: masks can't be put in order")
+    return frames
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in re.split(r"(\d+)", name) if p]
+
+
+def _object_id(annotation: Mapping[str, Any], path: Path) -> int:
+    attributes = annotation.get("attributes")
+    nested = attributes.get("track_id") if isinstance(attributes, dict) else None
+    for found in (annotation.get("track_id"), nested, annotation.get("id")):
+        if found is not None:
+            return check_object_id(found, str(path))
+    raise ImportProblem(f"{path}: an annotation has neither 'track_id' nor 'id'")
+
+
+def _segmentation(annotation: Mapping[str, Any], size: tuple[int, int], path: Path) -> Rle | None:
+    found = annotation.get("segmentation")
+    if not found:
+        return None
+    if isinstance(found, list):
+        return _polygons(found, size, path)
+    counts = found.get("counts") if isinstance(found, dict) else None
+    if tuple(found.get("size") or size) != size:
+        raise ImportProblem(f"{path}: a mask has size {found.get('size')} on an image of {list(size)}")
+    if isinstance(counts, list):
+        return _run_lengths(counts, size, path)
+    if not isinstance(counts, str) or run_length_total(counts) != size[0] * size[1]:
+        raise ImportProblem(
+            f"{path}: the run lengths of annotation {annotation.get('id')} are damaged: "
+            f"they do not fill {size[0]} × {size[1]} pixels"
+        )
+    return Rle(size, counts)
+
+
+def _run_lengths(counts: list[Any], size: tuple[int, int], path: Path) -> Rle:
+    runs = np.array(counts, dtype=np.int64)
+    if (runs < 0).any() or runs.sum() != size[0] * size[1]:
+        raise ImportProblem(f"{path}: run lengths do not fill {size[0]} × {size[1]} pixels")
+    values = np.arange(len(runs)) % 2 == 1
+    # Runs go down the columns.
+    return encode_rle(np.repeat(values, runs).reshape(size, order="F"))
+
+
+def _polygons(polygons: list[Any], size: tuple[int, int], path: Path) -> Rle:
+    for polygon in polygons:
+        corners = np.array(polygon, dtype=np.float64)
+        if corners.ndim != 1 or len(corners) < 6 or len(corners) % 2 or not np.isfinite(corners).all():
+            raise ImportProblem(
+                f"{path}: a polygon is a list x, y, x, y ... of 3 or more corners, got {str(polygon)[:60]}"
+            )
+        if np.abs(corners).max() > 1e6:
+            raise ImportProblem(
+                f"{path}: a polygon reaches to {np.abs(corners).max():g}, far outside the image"
+            )
+    union = coco.merge(coco.frPyObjects(polygons, *size))
+    return Rle(size, union["counts"].decode("ascii"))
+
+
+def _names(data: Mapping[str, Any]) -> dict[int, str]:
+    tracks = data.get("tracks")
+    if not isinstance(tracks, list):
+        return {}
+    return {
+        t["id"]: t["name"]
+        for t in tracks
+        if isinstance(t, dict) and isinstance(t.get("id"), int) and isinstance(t.get("name"), str)
+    }

@@ -1,0 +1,48 @@
+"""Read masks from a path, whatever the format."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from napari_sam2.formats.coco import read_coco
+from napari_sam2.formats.ctc import is_ctc, read_ctc
+from napari_sam2.formats.davis import read_davis
+from napari_sam2.formats.imported_masks import ImportedMasks, ImportProblem
+from napari_sam2.formats.label_images import is_zarr, read_label_stack
+
+_STACKS = (".tif", ".tiff", ".npy", ".png")
+
+
+def read_masks(path: Path) -> ImportedMasks:
+    """Read a label stack, COCO JSON, a Cell Tracking Challenge or a DAVIS folder; the path tells which.
+
+    Raises
+    ------
+    FileNotFoundError
+        When there is nothing at ``path``.
+    ImportProblem
+        When the format is not one of these, or the file is damaged.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path} does not exist")
+    if path.is_dir():
+        return _read_folder(path)
+    if path.suffix.lower() == ".json":
+        return read_coco(path)
+    if path.suffix.lower() in _STACKS:
+        return read_label_stack(path)
+    raise ImportProblem(
+        f"{path} is not a format that masks are read from: use a label stack ({', '.join(_STACKS)}, zarr), "
+        "COCO .json, a Cell Tracking Challenge folder or a folder of PNG images"
+    )
+
+
+def _read_folder(path: Path) -> ImportedMasks:
+    if is_ctc(path):
+        return read_ctc(path)
+    if is_zarr(path):
+        return read_label_stack(path)
+    if any(path.glob("*.png")):
+        return read_davis(path)
+    return read_label_stack(path)

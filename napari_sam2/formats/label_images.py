@@ -1,0 +1,176 @@
+"""Label stacks: TIFF, OME-TIFF, OME-Zarr, zarr, npy, and folders of label images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tifffile
+import zarr
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from napari_sam2.formats.imported_masks import Collector, ImportedMasks, ImportProblem, frames_of_files
+from napari_sam2.objects import Color
+
+_IMAGE_SUFFIXES = (".tif", ".tiff", ".png")
+
+
+def read_label_stack(path: Path) -> ImportedMasks:
+    """Read a label stack (T or Z, Y, X), or a single label image (Y, X) as one frame.
+
+    TIFF, OME-TIFF, zarr, OME-Zarr (level 0; an image with labels gives its first label image), npy, PNG, or
+    a folder of label images in the order of their numbers. Axes of length 1 are ignored. Read frame by
+    frame.
+
+    Raises
+    ------
+    ImportProblem
+        When the file can't be read, has other axes, or holds anything but whole numbers from 0 to 65535.
+    """
+    path = Path(path)
+    with readable(path):
+        if path.is_dir() and not is_zarr(path):
+            return _read_folder(path)
+        if path.is_dir():
+            return _read_zarr(path)
+        if path.suffix.lower() == ".npy":
+            return _read_array(np.load(path, mmap_mode="r", allow_pickle=False), str(path))
+        if path.suffix.lower() == ".png":
+            collector = Collector(str(path))
+            collector.add_labels(0, read_label_image(path))
+            return collector.finished(1)
+        return _read_tiff(path)
+
+
+def is_zarr(path: Path) -> bool:
+    """Whether a folder is a zarr array or group (version 2 or 3)."""
+    return any((path / name).exists() for name in ("zarr.json", ".zarray", ".zgroup", ".zattrs"))
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn whatever a reader raises about a damaged file into one ImportProblem."""
+    try:
+        yield
+    except (ImportProblem, FileNotFoundError):
+        raise
+    except Exception as error:
+        # Readers of damaged files raise nearly everything: struct.error, zlib.error, KeyError,
+        # TiffFileError ...
+        reason = str(error) or type(error).__name__
+        raise ImportProblem(
+            f"{path} can't be read as masks ({reason}): is the file complete, and is it a label image?"
+        ) from error
+
+
+def read_label_image(path: Path) -> NDArray[Any]:
+    """Read one image file (PNG, TIFF) as labels; a palette image gives its indices."""
+    if path.suffix.lower() != ".png":
+        return np.asarray(tifffile.imread(path))
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image)
+    except UnidentifiedImageError as error:
+        raise ImportProblem(f"{path} is not a readable image: is the file complete?") from error
+
+
+def _read_folder(path: Path) -> ImportedMasks:
+    files = sorted(f for f in path.iterdir() if f.suffix.lower() in _IMAGE_SUFFIXES)
+    if not files:
+        raise ImportProblem(f"{path} has no label images (.tif or .png) in it")
+    frames = frames_of_files(files)
+    collector = Collector(str(path))
+    for frame, file in sorted(zip(frames, files)):
+        collector.add_labels(frame, read_label_image(file))
+    return collector.finished(max(frames) + 1)
+
+
+def _read_tiff(path: Path) -> ImportedMasks:
+    with tifffile.TiffFile(path) as file:
+        series = file.series[0]
+        # Samples last are colours; samples first are what tifffile makes of three or four frames.
+        if series.axes.endswith("S"):
+            raise ImportProblem(f"{path} is a colour image: colours are not labels, save it as a label image")
+        # Rows and columns are those of the pages: axes of length 1 are missing in the series' shape.
+        height, width = int(series.keyframe.imagelength), int(series.keyframe.imagewidth)
+        others = [int(n) for n, axis in zip(series.shape, series.axes) if axis not in "YX" and n != 1]
+        n_frames, size = _frames_and_size((*others, height, width), str(path))
+        collector = Collector(str(path), size)
+        if len(series.pages) == n_frames:
+            for frame, page in enumerate(series.pages):
+                # OME-TIFF may leave pages out; they are black.
+                labels = np.zeros(size, series.dtype) if page is None else page.asarray().reshape(size)
+                collector.add_labels(frame, labels)
+        else:  # one page with all frames, as ImageJ writes it without page directories
+            for frame, labels in enumerate(_memory_mapped(path, series).reshape(n_frames, *size)):
+                collector.add_labels(frame, labels)
+    return collector.finished(n_frames)
+
+
+def _memory_mapped(path: Path, series: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(tifffile.memmap(path, mode="r"))
+    except ValueError:  # compressed
+        return np.asarray(series.asarray())
+
+
+def _read_zarr(path: Path) -> ImportedMasks:
+    node = zarr.open(str(path), mode="r")
+    names: dict[int, str] = {}
+    colors: dict[int, Color] = {}
+    if isinstance(node, zarr.Group):
+        node, names, colors = _label_array(node, path)
+    return _read_array(node, str(path), names, colors)
+
+
+def _label_array(group: Any, path: Path) -> tuple[Any, dict[int, str], dict[int, Color]]:
+    """Find level 0 of the label image in an OME-Zarr group, and what it says about the objects."""
+    attributes = dict(group.attrs.get("ome", group.attrs))
+    if "labels" in group and "image-label" not in attributes:
+        labels = group["labels"]
+        listed = dict(labels.attrs.get("ome", labels.attrs)).get("labels") or sorted(labels.group_keys())
+        if listed:
+            return _label_array(labels[listed[0]], path)
+    try:
+        level = attributes["multiscales"][0]["datasets"][0]["path"]
+    except (KeyError, IndexError, TypeError):
+        raise ImportProblem(
+            f"{path} is a zarr group without OME metadata: give the path of the label array in it"
+        ) from None
+    about = attributes.get("image-label") or {}
+    names = {int(p["label-value"]): str(p["name"]) for p in about.get("properties", []) if "name" in p}
+    colors = {
+        int(c["label-value"]): (int(c["rgba"][0]), int(c["rgba"][1]), int(c["rgba"][2]))
+        for c in about.get("colors", [])
+        if "rgba" in c
+    }
+    return group[level], names, colors
+
+
+def _read_array(
+    array: Any, source: str, names: dict[int, str] | None = None, colors: dict[int, Color] | None = None
+) -> ImportedMasks:
+    shape = tuple(int(n) for n in array.shape)
+    kept = [k for k, n in enumerate(shape) if n != 1 or k >= len(shape) - 2]
+    n_frames, size = _frames_and_size(tuple(shape[k] for k in kept), source)
+    collector = Collector(source, size)
+    for frame in range(n_frames):
+        # Only the axis of travel is indexed by the frame; axes of length 1 by 0.
+        index = tuple(frame if k == kept[0] and len(kept) == 3 else 0 for k in range(len(shape) - 2))
+        collector.add_labels(frame, np.asarray(array[index]))
+    return collector.finished(n_frames, names, colors)
+
+
+def _frames_and_size(shape: tuple[int, ...], source: str) -> tuple[int, tuple[int, int]]:
+    if len(shape) == 2:
+        return 1, (shape[0], shape[1])
+    if len(shape) == 3:
+        return shape[0], (shape[1], shape[2])
+    raise ImportProblem(
+        f"{source} has shape {shape}: a label stack has the axes (frames, height, width), "
+        "choose one position on the others and save that"
+    )

@@ -1,0 +1,264 @@
+"""TIFF, OME-TIFF and ImageJ hyperstacks: memory-mapped where pixels lie open, page by page otherwise."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam2.frames.axes import checked_axes
+from napari_sam2.frames.contrast import check_dtype
+from napari_sam2.frames.dask_array import lazy_array
+from napari_sam2.frames.disk_cache import file_key
+from napari_sam2.frames.errors import DamagedSourceWarning, FrameReadError, SourceError
+from napari_sam2.frames.formats.tiff_metadata import tiff_calibration
+from napari_sam2.frames.formats.tiff_validation import check_structure
+from napari_sam2.frames.source import Source
+
+# tifffile's letters of axes that have no meaning of their own.
+_NAMELESS = "IQ"
+# Deflate packs at most 1,032 bytes into one; what claims more is a damaged header. Small claims are not worth a look.
+_MOST_COMPRESSED = 1100
+_ALWAYS_POSSIBLE = 256 * 2**20
+
+
+class TiffPlanes:
+    """Planes of the largest image series of a TIFF; a :class:`~napari_sam2.frames.dask_array.PlaneReader`.
+
+    Attributes
+    ----------
+    axes : tuple of str
+        Letters of all axes.
+    leading, plane : tuple of int
+        Shape of the axes over which planes lie, and of one plane.
+    dtype : dtype
+        Of the pixels, in native byte order.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._lock = threading.RLock()
+        self._file: Any = None
+        self._series: Any = None
+        self._map: NDArray[Any] | None = None
+        series = self._opened()
+        shape = tuple(int(n) for n in series.shape)
+        self.axes = _letters(series.axes)
+        inner = 3 if self.axes[-1] == "s" else 2
+        if self.axes[-inner:][:2] != ("y", "x"):
+            inner = len(shape)  # an unusual order of pixels: the series is read as a whole
+        self.leading, self.plane = shape[:-inner], shape[-inner:]
+        self.dtype = check_dtype(series.dtype).newbyteorder("=")
+
+    def __reduce__(self) -> tuple[type[TiffPlanes], tuple[str]]:
+        return type(self), (self._path,)
+
+    def __del__(self) -> None:
+        # A dask array that is dropped takes its reader along; tifffile would complain about its open file.
+        if hasattr(self, "_file"):
+            self.close()
+
+    @property
+    def file(self) -> Any:
+        """tifffile's view of the file."""
+        with self._lock:
+            self._opened()
+            return self._file
+
+    @property
+    def mapped(self) -> bool:
+        """Whether planes are read through a memory map."""
+        with self._lock:
+            return self._opened().dataoffset is not None
+
+    @property
+    def readable(self) -> int:
+        """How many planes lie within the file, as far as that is known without decompressing them."""
+        count = int(np.prod(self.leading, dtype=np.int64))
+        with self._lock:
+            series = self._opened()
+            if series.dataoffset is None:
+                return count
+            there = self._file.filehandle.size - int(series.dataoffset)
+            return int(min(count, max(0, there // self._plane_bytes())))
+
+    def read(self, index: tuple[int, ...]) -> NDArray[Any]:
+        """One plane, in native byte order."""
+        place = int(np.ravel_multi_index(index, self.leading)) if self.leading else 0
+        with self._lock:
+            try:
+                return np.asarray(self._plane(self._opened(), place), self.dtype)
+            except FrameReadError:
+                raise
+            except (
+                Exception
+            ) as error:  # whatever a decoder raises on damage: this plane is lost, not the session
+                reason = str(error) or type(error).__name__
+                raise FrameReadError(
+                    f"Page {place} of {self._path} can't be read ({reason}).", place, self._path
+                ) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+            self._file = self._series = self._map = None
+
+    def _opened(self) -> Any:
+        import tifffile
+
+        if self._series is None:
+            try:
+                self._file = tifffile.TiffFile(self._path)
+            except tifffile.TiffFileError as error:
+                raise SourceError(f"{self._path} is no readable TIFF ({error}).") from error
+            check_structure(self._file, self._path)
+            if not self._file.series:
+                raise SourceError(f"{self._path} holds no image.")
+            self._series = max(
+                self._file.series, key=lambda series: int(np.prod(series.shape, dtype=np.int64))
+            )
+        return self._series
+
+    def _plane(self, series: Any, place: int) -> NDArray[Any]:
+        if series.dataoffset is not None:
+            return self._mapped_plane(series, place)
+        count = int(np.prod(self.leading, dtype=np.int64))
+        if len(series.pages) != count:  # several planes in one page
+            planes: NDArray[Any] = np.asarray(series.asarray()).reshape(count, *self.plane)
+            return np.asarray(planes[place])
+        page = series.pages[place]
+        if page is None:  # OME-TIFF: a plane that was never acquired
+            return np.zeros(self.plane, self.dtype)
+        try:
+            pixels = page.asarray()
+        except (ValueError, KeyError) as error:
+            if "imagecodecs" not in str(error) and not isinstance(error, KeyError):
+                raise
+            pixels = _read_with_pillow(self._path, page.index)  # LZW, or numbers stored as differences
+        return np.asarray(pixels).reshape(self.plane)
+
+    def _mapped_plane(self, series: Any, place: int) -> NDArray[Any]:
+        count = self.readable
+        if place >= count:
+            raise FrameReadError(
+                f"Page {place} of {self._path} is missing: the file ends after {count} pages.",
+                place,
+                self._path,
+            )
+        if self._map is None:
+            dtype = np.dtype(series.dtype).newbyteorder(self._file.byteorder)
+            self._map = np.memmap(self._path, dtype, "r", int(series.dataoffset), (count, *self.plane))
+        plane: NDArray[Any] = np.array(self._map[place])
+        return plane
+
+    def _plane_bytes(self) -> int:
+        return max(1, int(np.prod(self.plane, dtype=np.int64)) * self.dtype.itemsize)
+
+    def check_size(self) -> None:
+        """Refuse a file whose header claims more pixels than any compression could pack into it.
+
+        Raises
+        ------
+        SourceError
+            If it does.
+        """
+        with self._lock:
+            series = self._opened()
+            claimed = self._plane_bytes() * int(np.prod(self.leading, dtype=np.int64))
+            page = series.keyframe
+            strips = int(np.prod(page.chunked, dtype=np.int64))
+            if series.dataoffset is None and strips > 2 * max(len(page.dataoffsets), 500):
+                # tifffile would make up every strip that is missing, which can take hours
+                raise SourceError(
+                    f"{self._path} is damaged: a page has {len(page.dataoffsets)} of {strips} strips or tiles."
+                )
+            possible = self._file.filehandle.size * _MOST_COMPRESSED
+            if claimed > max(possible, _ALWAYS_POSSIBLE) and not series.is_multifile:
+                raise SourceError(
+                    f"{self._path} is damaged: it claims {claimed >> 20} MiB of pixels and can't hold them."
+                )
+
+
+def open_tiff(path: str, axes: tuple[str, ...] | None = None) -> Source:
+    """Open a TIFF with its axes, scale, units and times; of several series the largest.
+
+    Axes of which the file does not say what they are become time.
+    """
+    complaints = _Complaints(logging.ERROR)
+    logger = logging.getLogger("tifffile")
+    logger.addHandler(complaints)
+    try:
+        planes = TiffPlanes(path)
+    finally:
+        logger.removeHandler(complaints)
+    planes.check_size()
+    count, readable = int(np.prod(planes.leading, dtype=np.int64)), planes.readable
+    if readable < count or complaints.said:
+        of = f" of {count}" if readable < count else ""
+        why = f" ({complaints.said[0]})" if complaints.said else ""
+        warnings.warn(
+            f"{path} is damaged or cut off: {readable}{of} planes are readable{why}.",
+            DamagedSourceWarning,
+            stacklevel=4,
+        )
+    shape = (*planes.leading, *planes.plane)
+    names = checked_axes(axes, planes.axes, shape)
+    calibration = tiff_calibration(planes.file)
+    array = lazy_array(planes, planes.leading, planes.plane, planes.dtype, f"tiff-{file_key(path)}")
+    channels = names.index("c") if "c" in names else None
+    return Source(
+        path=path,
+        kind="tiff",
+        array=array,
+        axes=names,
+        scale=tuple(calibration.step(letter) for letter in names),
+        units=tuple(calibration.unit(letter) for letter in names),
+        frame_times=calibration.times_of(shape[names.index("t")] if "t" in names else 0),
+        channel_names=calibration.channel_names if channels is not None else (),
+        reader=planes,
+    )
+
+
+class _Complaints(logging.Handler):
+    """What tifffile logs instead of raising: signs of damage."""
+
+    def __init__(self, level: int) -> None:
+        super().__init__(level)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the message."""
+        self.said.append(record.getMessage())
+
+
+def _letters(axes: str) -> tuple[str, ...]:
+    """tifffile's axes as ours: small letters, samples last or else channels, nameless ones as time, then depth."""
+    letters = list(axes)
+    if "S" in letters and letters[-1] != "S":
+        letters[letters.index("S")] = "C" if "C" not in letters else "A"
+    free = [letter for letter in "TZPR" if letter not in letters]
+    for place, letter in enumerate(letters):
+        if letter in _NAMELESS:
+            letters[place] = free.pop(0)
+    return tuple(letter.lower() for letter in letters)
+
+
+def _read_with_pillow(path: str, page: int) -> NDArray[Any]:
+    from PIL import Image
+
+    try:
+        with Image.open(path) as picture:
+            picture.seek(page)
+            return np.array(picture)
+    except Exception as error:
+        raise FrameReadError(
+            f"Page {page} of {path} is compressed in a way that needs another package: pip install imagecodecs.",
+            page,
+            path,
+        ) from error

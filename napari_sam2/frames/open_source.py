@@ -1,0 +1,160 @@
+"""open_source: one door for all kinds of files."""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from napari_sam2.frames.errors import SourceError
+from napari_sam2.frames.extensions import IMAGE_ENDINGS, TIFF_ENDINGS, VIDEO_ENDINGS, ZARR_ENDINGS
+from napari_sam2.frames.source import Source
+
+
+def open_source(
+    path: str | os.PathLike[str], *, axes: str | None = None, video_backend: str = "ffmpeg"
+) -> Source:
+    """Open a recording by path; pixels are read later, frame by frame.
+
+    Parameters
+    ----------
+    path : str or path-like
+        A video; a TIFF (also OME-TIFF, ImageJ); an OME-Zarr or zarr folder; an npy file; a folder of images, a pattern
+        such as ``"run1/*.png"`` or a single image. Images are ordered by the numbers in their names (2 before 10).
+    axes : str, optional
+        What the axes are, a letter each (``"tzyx"``, ``"tcyx"``, ``"zyx"``, ``"tyxs"`` with RGB samples), where the
+        file does not say so or is wrong.
+    video_backend : {"ffmpeg", "pyav"}
+        What decodes videos; the frames are the same.
+
+    Returns
+    -------
+    Source
+
+    Raises
+    ------
+    SourceError
+        If the path can't be opened; it says why.
+
+    Warns
+    -----
+    DamagedSourceWarning
+        If the file is truncated or damaged, and what of it is readable.
+    """
+    name = os.path.expanduser(os.fspath(path))
+    opener = _opener(name, video_backend)
+    try:
+        return opener(_axes_letters(axes))
+    except SourceError:
+        raise
+    except PermissionError as error:
+        raise SourceError(f"{name} can't be read: permission denied.") from error
+    except Exception as error:  # there is nothing that readers do not raise on a damaged file
+        raise SourceError(
+            f"{name} can't be read ({error or type(error).__name__}); is the file damaged?"
+        ) from error
+
+
+def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
+    """Sort key by which ``frame2`` comes before ``frame10``."""
+    parts = re.split(r"([0-9]+)", name.casefold())
+    # re.split puts the numbers on the odd places
+    return [(0, int(part), "") if i % 2 else (1, 0, part) for i, part in enumerate(parts) if part], name
+
+
+def _opener(name: str, video_backend: str) -> Callable[[tuple[str, ...] | None], Source]:
+    lower = name.lower().rstrip("/\\")
+    if not os.path.exists(name):
+        if glob.has_magic(name):
+            return lambda axes: _images(sorted(glob.glob(name, recursive=True), key=natural_key), name, axes)
+        raise SourceError(f"{name} does not exist; check the path.")
+    if os.path.isdir(name):
+        if lower.endswith(ZARR_ENDINGS) or _is_zarr(Path(name)):
+            return lambda axes: _zarr(name, axes)
+        return lambda axes: _images(_images_in(name), name, axes)
+    if lower.endswith(".zarr.zip"):
+        return lambda axes: _zarr(name, axes)
+    if lower.endswith(".npy"):
+        return lambda axes: _npy(name, axes)
+    if lower.endswith(TIFF_ENDINGS):
+        return lambda axes: _tiff(name, axes)
+    if lower.endswith(IMAGE_ENDINGS):
+        return lambda axes: _images([name], name, axes)
+    # Anything else is offered to ffmpeg, which knows more endings than we do.
+    return lambda axes: _video(name, axes, video_backend)
+
+
+def _axes_letters(axes: str | None) -> tuple[str, ...] | None:
+    if axes is None:
+        return None
+    letters = tuple(axes.lower())
+    if (
+        len(set(letters)) < len(letters)
+        or not {"y", "x"} <= set(letters)
+        or not all(map(str.isalpha, letters))
+    ):
+        raise SourceError(
+            f"axes must be different letters with y and x among them, such as 'tyx', not {axes!r}."
+        )
+    if "s" in letters and letters[-1] != "s":
+        raise SourceError(f"RGB samples (s) must be the last axis, not as in {axes!r}; name channels c.")
+    return letters
+
+
+def _images_in(folder: str) -> list[str]:
+    names = [
+        entry.name
+        for entry in os.scandir(folder)
+        if not entry.name.startswith(".") and entry.name.lower().endswith((*IMAGE_ENDINGS, *TIFF_ENDINGS))
+    ]
+    if not names:
+        known = " ".join((*IMAGE_ENDINGS, *TIFF_ENDINGS))
+        raise SourceError(f"The folder {folder} holds no images ({known}); name a file or a pattern.")
+    return [os.path.join(folder, name) for name in sorted(names, key=natural_key)]
+
+
+def _is_zarr(folder: Path) -> bool:
+    return any((folder / name).exists() for name in ("zarr.json", ".zarray", ".zgroup"))
+
+
+def _images(files: Sequence[str], name: str, axes: tuple[str, ...] | None) -> Source:
+    from napari_sam2.frames.formats.image_sequence import open_images
+
+    if not files:
+        raise SourceError(f"No file matches {name}.")
+    if len(files) == 1 and files[0].lower().endswith(TIFF_ENDINGS):
+        return _tiff(files[0], axes)
+    return open_images(files, name, axes)
+
+
+def _tiff(name: str, axes: tuple[str, ...] | None) -> Source:
+    from napari_sam2.frames.formats.tiff import open_tiff
+
+    return open_tiff(name, axes)
+
+
+def _zarr(name: str, axes: tuple[str, ...] | None) -> Source:
+    from napari_sam2.frames.formats.zarr_arrays import open_zarr
+
+    return open_zarr(name, axes)
+
+
+def _npy(name: str, axes: tuple[str, ...] | None) -> Source:
+    from napari_sam2.frames.formats.npy import open_npy
+
+    return open_npy(name, axes)
+
+
+def _video(name: str, axes: tuple[str, ...] | None, backend: str) -> Source:
+    from napari_sam2.frames.video.open_video import open_video
+
+    try:
+        return open_video(name, axes, backend)
+    except SourceError as error:
+        if name.lower().endswith(VIDEO_ENDINGS):
+            raise
+        raise SourceError(
+            f"{name} is neither a video nor a TIFF, an image, a zarr folder or an npy file that can be read."
+        ) from error

@@ -1,0 +1,1 @@
+"""Frame-exact decoding of videos."""

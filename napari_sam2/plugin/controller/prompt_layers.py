@@ -1,0 +1,230 @@
+"""The layers on which prompts are made: which they are, what they say together, and writing to them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Literal
+
+from napari_sam2.objects import Color
+from napari_sam2.plugin.controller.context import Desk
+from napari_sam2.plugin.layers.image_layer import itself
+from napari_sam2.plugin.layers.metadata import note_project, projects_of
+from napari_sam2.plugin.layers.paint_layer import PaintLink
+from napari_sam2.plugin.layers.points_layer import PointsLink
+from napari_sam2.plugin.layers.prompt_marks import Mark, PromptKey
+from napari_sam2.plugin.layers.shapes_layer import ShapesLink
+from napari_sam2.prompts import MaskPrompt, PointPrompt
+
+LayerKind = Literal["points", "shapes", "labels"]
+_NAMES = {"points": "SAM 2 points", "shapes": "SAM 2 shapes", "labels": "SAM 2 paint"}
+Link = PointsLink | ShapesLink | PaintLink
+
+
+class PromptLayers:
+    """All layers that are read as prompts; of each kind the first one gets new marks.
+
+    What a deleted layer said still counts, and comes back on the next layer of its kind: tidying up the list of
+    layers loses nothing.
+
+    Parameters
+    ----------
+    desk : Desk
+        What the parts share.
+    on_change : callable
+        Called after the user changed anything that matters.
+    """
+
+    def __init__(self, desk: Desk, on_change: Callable[[], None]) -> None:
+        self._desk = desk
+        self._on_change = on_change
+        self._links: dict[int, Link] = {}  # by id of the layer
+        self._firsts: dict[LayerKind, int] = {}
+        self._left_marks: list[Mark] = []
+        self._left_painted: dict[PromptKey, MaskPrompt] = {}
+        self._colors: Mapping[int, Color] = {}
+        self._defaults = (1, True)
+        self._project = ""
+
+    @property
+    def layers(self) -> tuple[Any, ...]:
+        """All layers that are read."""
+        return tuple(link.layer for link in self._links.values())
+
+    def get(self, kind: LayerKind) -> Any:
+        """Return the layer of a kind that gets new marks; None when there is none."""
+        link = self._links.get(self._firsts.get(kind, 0))
+        return None if link is None else link.layer
+
+    def ensure(self, kind: LayerKind) -> Any:
+        """Return the layer of a kind, adding it when there is none."""
+        found = self.get(kind)
+        if found is not None:
+            return found
+        if kind not in _NAMES:
+            raise ValueError(f"a layer of prompts is 'points', 'shapes' or 'labels', not {kind!r}")
+        desk, name = self._desk, f"{_NAMES[kind]} – {self._desk.image.name}"
+        link: Link
+        if kind == "points":
+            link = PointsLink.make(desk.viewer, desk.image, desk.geometry, self._on_change, name)
+        elif kind == "shapes":
+            link = ShapesLink.make(desk.viewer, desk.image, desk.geometry, self._on_change, name)
+        else:
+            link = PaintLink.make(
+                desk.viewer, desk.image, desk.geometry, self._on_change, lambda: desk.frame, name
+            )
+        self._adopt(kind, link)
+        self._bring_back(kind, link)
+        return link.layer
+
+    def attach(self, layer: Any) -> bool:
+        """Read a layer of the user's own, too; False when it is read already.
+
+        Raises
+        ------
+        TypeError
+            It is another kind of layer.
+        ValueError
+            It has not as many axes as the image; a Labels layer must have its shape and place, too.
+        """
+        if id(layer) in self._links:
+            return False
+        kind = _kind_of(layer)
+        self._adopt(kind, self._linked(kind, layer))
+        return True
+
+    def detach(self, layer: Any) -> bool:
+        """Read a layer no more, and forget what it said; False when it was not read."""
+        link = self._links.pop(id(layer), None)
+        if link is None:
+            return False
+        link.close()
+        self._firsts = {k: i for k, i in self._firsts.items() if i != id(layer)}
+        return True
+
+    def removed(self, layer: Any) -> bool:
+        """Remember what a deleted layer said; False when it was not read."""
+        link = self._links.get(id(layer))
+        if link is None:
+            return False
+        if isinstance(link, PaintLink):
+            self._left_painted.update(link.painted)
+        else:
+            self._left_marks += link.read()
+        return self.detach(layer)
+
+    def read(self) -> tuple[list[Mark], dict[PromptKey, MaskPrompt]]:
+        """Return all marks and all painted masks."""
+        marks, painted = list(self._left_marks), dict(self._left_painted)
+        for link in self._links.values():
+            if isinstance(link, PaintLink):
+                painted.update(link.painted)
+            else:
+                marks += link.read()
+        return marks, painted
+
+    def write(
+        self, replaced: set[PromptKey], marks: list[Mark], painted: Mapping[PromptKey, MaskPrompt]
+    ) -> None:
+        """Take away all marks of some frames and objects, and add others; layers are made where they are missing."""
+        self._left_marks = [m for m in self._left_marks if m.key not in replaced]
+        self._left_painted = {k: m for k, m in self._left_painted.items() if k not in replaced}
+        if any(isinstance(m.what, PointPrompt) for m in marks):
+            self.ensure("points")
+        if any(not isinstance(m.what, PointPrompt) for m in marks):
+            self.ensure("shapes")
+        if painted:
+            self.ensure("labels")
+        for ident, link in self._links.items():
+            first = ident in self._firsts.values()
+            if isinstance(link, PaintLink):
+                link.write(replaced, painted if first else {})
+            else:
+                link.write(replaced, marks if first else [])
+
+    def belong_to(self, project: str) -> None:
+        """Read the layers again that were used with a project earlier, and note that these are used with it."""
+        self._project = project
+        for layer in self._desk.viewer.layers:
+            if project in projects_of(layer) and id(layer) not in self._links:
+                with suppress(TypeError, ValueError):  # it was changed since, or is about another plane
+                    self.attach(layer)
+        for link in self._links.values():
+            self._note(link)
+
+    def set_defaults(self, object_id: int, positive: bool) -> None:
+        """Tell all layers which object and sign new marks get."""
+        self._defaults = (object_id, positive)
+        for link in self._links.values():
+            if isinstance(link, PaintLink):
+                link.set_defaults(object_id)
+            else:
+                link.set_defaults(object_id, positive)
+
+    def restyle(self, colors: Mapping[int, Color]) -> None:
+        """Show the objects' colours."""
+        if colors == self._colors:
+            return
+        self._colors = dict(colors)
+        for link in self._links.values():
+            link.restyle(colors)
+
+    def rebase(self) -> None:
+        """Read the same layers with another geometry; those that do not fit any more are let go."""
+        layers = self.layers
+        self._project = ""
+        self.close()
+        for layer in layers:
+            try:
+                self.attach(layer)
+            except ValueError as error:
+                if not projects_of(layer):  # the others come back with the project that they are about
+                    self._desk.report("Reading prompts", str(error))
+
+    def close(self) -> None:
+        """Stop listening; layers stay."""
+        for link in self._links.values():
+            link.close()
+        self._links.clear()
+        self._firsts.clear()
+        self._left_marks.clear()
+        self._left_painted.clear()
+
+    def _linked(self, kind: LayerKind, layer: Any) -> Link:
+        desk = self._desk
+        if kind == "points":
+            return PointsLink(layer, desk.image, desk.geometry, self._on_change)
+        if kind == "shapes":
+            return ShapesLink(layer, desk.image, desk.geometry, self._on_change)
+        return PaintLink(layer, desk.image, desk.geometry, self._on_change, lambda: desk.frame)
+
+    def _note(self, link: Link) -> None:
+        if self._project:
+            note_project(link.layer, self._project)
+
+    def _adopt(self, kind: LayerKind, link: Link) -> None:
+        self._links[id(link.layer)] = link
+        self._note(link)
+        self._firsts.setdefault(kind, id(link.layer))
+        link.restyle(self._colors)
+        self.set_defaults(*self._defaults)
+
+    def _bring_back(self, kind: LayerKind, link: Link) -> None:
+        if isinstance(link, PaintLink):
+            link.write(set(), self._left_painted)
+            self._left_painted = {}
+            return
+        mine = [m for m in self._left_marks if isinstance(m.what, PointPrompt) == (kind == "points")]
+        self._left_marks = [m for m in self._left_marks if m not in mine]
+        link.write(set(), mine)
+
+
+def _kind_of(layer: Any) -> LayerKind:
+    names = {c.__name__ for c in type(itself(layer)).__mro__}
+    if "Points" in names:
+        return "points"
+    if "Shapes" in names:
+        return "shapes"
+    if "Labels" in names:
+        return "labels"
+    raise TypeError(f"{layer.name!r} is no Points, Shapes or Labels layer: prompts are made on these")

@@ -1,0 +1,241 @@
+"""The results in the viewer: labels, tracks, measurements and files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam2.formats.measurements import measurements
+from napari_sam2.formats.registry import export_format
+from napari_sam2.formats.tracking_results import Results as ExportedResults
+from napari_sam2.formats.tracks import tracks_array
+from napari_sam2.plugin.controller.context import Desk
+from napari_sam2.plugin.controller.exporter import ExportCancelled, Exporter
+from napari_sam2.plugin.controller.objects import Objects
+from napari_sam2.plugin.layers.image_layer import placed_like
+from napari_sam2.plugin.layers.results_layer import ResultsLink, results_layer_of
+
+Labels = NDArray[np.uint16]
+
+
+class Results:
+    """What the session found, as napari layers and as files; a part of a controller.
+
+    Parameters
+    ----------
+    desk : Desk
+        What the parts share.
+    objects : Objects
+        Names, colours, what is hidden.
+    """
+
+    def __init__(self, desk: Desk, objects: Objects) -> None:
+        self._desk = desk
+        self._objects = objects
+        self._link: ResultsLink | None = None
+        self._read: Callable[[int], Labels] | None = None
+        self._blank = np.zeros(desk.geometry.size, np.uint16)
+        self._path: Path | None = None
+        self._style: tuple[Any, ...] | None = None
+        self._exporter = Exporter(desk)
+        # What takes masks painted on the results as prompts; given by the controller.
+        self.hold: Callable[[int, int, NDArray[np.bool_]], None] = lambda frame, object_id, mask: None
+
+    # -- layers ------------------------------------------------------------------------------------------
+
+    @property
+    def layer(self) -> Any:
+        """The Labels layer of the results; None when it was deleted or is not there yet."""
+        return None if self._link is None else self._link.layer
+
+    def ensure_layer(self) -> Any:
+        """Return the Labels layer of the results, adding it when there is none."""
+        return (self._link or self._show_on(None)).layer
+
+    def labels(self, frame: int) -> Labels:
+        """Return the label image (H, W) that is shown on a frame; do not change it."""
+        return self._saved(frame) if self._link is None else self._link.array.frame(frame)
+
+    def mask(self, frame: int, object_id: int) -> NDArray[np.bool_] | None:
+        """Return the visible part of an object's mask (H, W) on a frame; None when nothing is seen of it."""
+        mask: NDArray[np.bool_] = self.labels(frame) == object_id
+        return mask if mask.any() else None
+
+    def add_tracks(self) -> Future[Any]:
+        """Add a Tracks layer with the centroids of all objects; the future gives the layer."""
+        name = f"SAM 2 tracks – {self._desk.image.name}"
+        return self._start("tracks", tracks_array, lambda rows: self._show_tracks(rows, name))
+
+    # -- numbers and files -------------------------------------------------------------------------------
+
+    def measure(self) -> Future[list[dict[str, Any]]]:
+        """Measure area, position, scores … of every object on every frame; the future gives rows of a table."""
+        return self._start("measurements", lambda results: list(measurements(results)))
+
+    def export(
+        self, name: str, path: str | Path | None = None, overwrite: bool = False, **options: Any
+    ) -> Future[Path]:
+        """Write the results in a format of :data:`napari_sam2.formats.FORMATS`.
+
+        Parameters
+        ----------
+        name : str
+            "tiff", "coco", "ctc", "csv", "mp4" …
+        path : path, optional
+            By default in the folder ``exports`` of the project. Written in a thread of its own; see
+            ``events.export`` for the progress.
+        overwrite : bool
+            Replace what is there.
+        **options
+            Of the format.
+
+        Returns
+        -------
+        Future
+            Gives the path that was written.
+
+        Raises
+        ------
+        ValueError
+            There is no such format.
+        """
+        form = export_format(name)
+
+        def write(results: ExportedResults) -> Path:
+            folder = (self._path or Path.cwd()) / "exports"
+            target = Path(path) if path is not None else folder / form.file_name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            return form.write(results, target, overwrite=overwrite, **options)
+
+        return self._start(form.file_name, write)
+
+    def cancel_exports(self) -> None:
+        """Give up the files that are being written; nothing half written stays."""
+        self._exporter.cancel()
+
+    # -- for the controller ------------------------------------------------------------------------------
+
+    def open(self, read: Callable[[int], Labels] | None, project: Path | None = None) -> None:
+        """Take labels from here (a project) from now on."""
+        self._read, self._path = read, project
+        if self._link is not None:
+            self._link.belongs_to(project)
+            self._link.forget()
+        elif project is not None:
+            desk = self._desk
+            found = results_layer_of(desk.viewer, desk.image, desk.geometry, project)
+            if found is not None:
+                self._show_on(found)
+
+    def put(self, frame: int, labels: Labels) -> None:
+        """Show new labels of a frame."""
+        if self._link is None and labels.any():
+            self.ensure_layer()
+        if self._link is not None:
+            self._link.show(frame, labels, frame == self._desk.frame)
+
+    def forget(self) -> None:
+        """Read everything anew."""
+        if self._link is not None:
+            self._link.forget()
+
+    def restyle(self) -> None:
+        """Show the objects' colours, and not those that are hidden."""
+        if self._link is None:
+            return
+        objects = self._objects
+        style = (objects.colors, objects.hidden)
+        if style != self._style:
+            self._style = style
+            self._link.restyle(*style)
+        if objects.active:
+            self._link.select(objects.active)
+
+    def layer_removed(self, layer: Any) -> bool:
+        """Let go of the layer when it was deleted; results stay and come back with :meth:`ensure_layer`."""
+        if self._link is None or self._link.layer is not layer:
+            return False
+        self._link.close(self._read)
+        self._link = None
+        return True
+
+    def rebase(self) -> None:
+        """Begin anew with other frames; the old layer stays as it is."""
+        self.close()
+        self._link = self._read = None
+        self._blank = np.zeros(self._desk.geometry.size, np.uint16)
+
+    def close(self) -> None:
+        """Stop listening; the layer stays."""
+        if self._link is not None:
+            self._link.close(self._read)
+
+    # -- inside ------------------------------------------------------------------------------------------
+
+    def _show_on(self, layer: Any) -> ResultsLink:
+        desk = self._desk
+        name = f"SAM 2 objects – {desk.image.name}"
+        link = ResultsLink(desk.viewer, desk.image, desk.geometry, self._saved, self._on_edit, name, layer)
+        self._link = link
+        link.belongs_to(self._path)
+        self._style = None
+        self.restyle()
+        return link
+
+    def _saved(self, frame: int) -> Labels:
+        return self._blank if self._read is None else self._read(frame)
+
+    def _on_edit(self, frame: int, labels: Labels) -> None:
+        """Make prompts of what was painted, erased or filled on the results."""
+        before = self._saved(frame)
+        ids = np.unique(np.concatenate([before[before != labels], labels[before != labels]]))
+        locked = self._objects.locked
+        changed = [int(i) for i in ids if i > 0 and int(i) not in locked]
+        if locked & {int(i) for i in ids}:
+            self._desk.report(
+                "Painting", "a locked object cannot be painted: unlock it in the table of objects first"
+            )
+            self.forget()
+        with self._desk.gesturing(f"Paint on frame {frame}"):
+            for object_id in changed:
+                self.hold(frame, object_id, labels == object_id)
+
+    def _start(
+        self,
+        name: str,
+        function: Callable[[ExportedResults], Any],
+        finish: Callable[[Any], Any] = lambda value: value,
+    ) -> Future[Any]:
+        """Run a function with the results beside all other work, then ``finish`` in this thread."""
+        done: Future[Any] = Future()
+
+        def begin(asked: Future[ExportedResults]) -> None:
+            try:
+                self._exporter.start(name, asked.result(), function).add_done_callback(end)
+            except Exception as error:
+                done.set_exception(error)
+
+        def end(written: Future[Any]) -> None:
+            try:
+                done.set_result(finish(written.result()))
+            except Exception as error:
+                if not isinstance(error, ExportCancelled):
+                    self._desk.report(f"Writing {name}", str(error))
+                done.set_exception(error)
+
+        self._desk.ask(f"Writing {name}", lambda bench: bench.results()).add_done_callback(begin)
+        return done
+
+    def _show_tracks(self, rows: NDArray[np.float64], name: str) -> Any:
+        """Add a layer for rows of (object id, frame, y, x)."""
+        desk = self._desk
+        if not len(rows):
+            raise ValueError("there are no tracks yet: click on an object and propagate it first")
+        places = np.concatenate([desk.geometry.to_data(int(t), [(x, y)]) for _, t, y, x in rows])
+        data = np.concatenate([rows[:, :1], places], axis=1)
+        return desk.viewer.add_tracks(data, name=name, **placed_like(desk.image))

@@ -1,0 +1,169 @@
+"""What is known of every object on every frame: prompted, present, how sure; and where to look next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam2.plugin.controller.context import Desk
+from napari_sam2.plugin.state import FrameFact
+from napari_sam2.uncertainty import doubtful_peaks, doubts, next_doubtful
+
+
+@dataclass(frozen=True, eq=False)
+class TimelineRow:
+    """One object over all frames; arrays of length T that must not be changed.
+
+    Parameters
+    ----------
+    object_id : int
+        Which object.
+    known : ndarray of bool
+        Frames with a result.
+    present : ndarray of bool
+        Frames on which it is seen.
+    prompted : ndarray of bool
+        Frames with a prompt.
+    object_scores, predicted_ious : ndarray of float32
+        NaN where unknown.
+    areas : ndarray of float32
+        Pixels; NaN where unknown.
+    doubt : ndarray of float64
+        0 (sure) to 1.
+    """
+
+    object_id: int
+    known: NDArray[np.bool_]
+    present: NDArray[np.bool_]
+    prompted: NDArray[np.bool_]
+    object_scores: NDArray[np.float32]
+    predicted_ious: NDArray[np.float32]
+    areas: NDArray[np.float32]
+    doubt: NDArray[np.float64]
+
+
+class _Facts:
+    """One object's facts, growing in place."""
+
+    def __init__(self, count: int) -> None:
+        self.numbers = np.full((5, count), np.nan, np.float32)  # score, IoU, area, x, y
+        self.prompted = np.zeros(count, bool)
+        self.doubt: NDArray[np.float64] | None = None
+
+    def put(self, fact: FrameFact) -> None:
+        x, y = fact.center or (np.nan, np.nan)
+        self.numbers[:, fact.frame] = (fact.object_score, fact.predicted_iou, fact.area, x, y)
+        self.doubt = None
+
+    def clear(self, frame: int) -> None:
+        if np.isfinite(self.numbers[2, frame]):
+            self.numbers[:, frame] = np.nan
+            self.doubt = None
+
+
+class Timeline:
+    """Facts about all objects on all frames; a part of a controller."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._count = desk.geometry.n_frames
+        self._facts: dict[int, _Facts] = {}
+
+    @property
+    def n_frames(self) -> int:
+        """Length of every row."""
+        return self._count
+
+    def row(self, object_id: int) -> TimelineRow:
+        """Return one object's row; an object without results has an empty one."""
+        facts = self._facts.get(object_id) or _Facts(self._count)
+        score, iou, area, x, y = facts.numbers
+        if facts.doubt is None:
+            facts.doubt = doubts(score, iou, area, np.stack([x, y], axis=1), facts.prompted)
+        known = np.isfinite(area)
+        return TimelineRow(
+            object_id, known, known & (np.nan_to_num(area) > 0), facts.prompted, score, iou, area, facts.doubt
+        )
+
+    def doubt(self, object_ids: Iterable[int] | None = None) -> NDArray[np.float64]:
+        """Return the highest doubt of some (or all) objects on each frame, (T,)."""
+        ids = self._facts if object_ids is None else [i for i in object_ids if i in self._facts]
+        total = np.zeros(self._count)
+        for object_id in ids:
+            np.maximum(total, self.row(object_id).doubt, out=total)
+        return total
+
+    def doubtful_frames(
+        self, object_ids: Iterable[int] | None = None, threshold: float = 0.5
+    ) -> tuple[int, ...]:
+        """Return the most doubtful frame of each doubtful stretch, in order."""
+        return tuple(doubtful_peaks(self.doubt(object_ids), threshold))
+
+    def next_doubtful(
+        self, object_ids: Iterable[int] | None = None, step: int = 1, threshold: float = 0.5
+    ) -> tuple[int, int] | None:
+        """Find the next (``step`` 1) or previous (-1) doubtful frame from where the viewer is.
+
+        Returns
+        -------
+        (frame, object_id) or None
+            The object is the one that is most doubtful there.
+        """
+        ids = tuple(self._facts) if object_ids is None else tuple(object_ids)
+        frame = next_doubtful(self.doubt(ids), self._desk.frame, step, threshold)
+        if frame is None:
+            return None
+        return frame, max(ids, key=lambda i: self.row(i).doubt[frame])
+
+    # -- for the controller ------------------------------------------------------------------------------
+
+    def put_frame(self, frame: int, facts: Iterable[FrameFact]) -> None:
+        """Take over all facts of a frame; objects that are not among them have no result there."""
+        named = set()
+        for fact in facts:
+            self._of(fact.object_id).put(fact)
+            named.add(fact.object_id)
+        for object_id, known in self._facts.items():
+            if object_id not in named:
+                known.clear(frame)
+        self._desk.events.timeline.emit(frozenset(self._facts))
+
+    def put(self, facts: Iterable[FrameFact]) -> None:
+        """Take over facts of many frames."""
+        named = set()
+        for fact in facts:
+            self._of(fact.object_id).put(fact)
+            named.add(fact.object_id)
+        if named:
+            self._desk.events.timeline.emit(frozenset(named))
+
+    def set_prompted(self, prompted: dict[int, list[int]]) -> None:
+        """Say which frames of which objects have prompts."""
+        changed = set()
+        for object_id in {*prompted, *self._facts}:
+            flags = np.zeros(self._count, bool)
+            flags[prompted.get(object_id, [])] = True
+            facts = self._of(object_id)
+            if not np.array_equal(flags, facts.prompted):
+                facts.prompted, facts.doubt = flags, None
+                changed.add(object_id)
+        if changed:
+            self._desk.events.timeline.emit(frozenset(changed))
+
+    def forget(self, object_ids: Iterable[int] | None = None) -> None:
+        """Drop the facts of some objects, or of all."""
+        ids = tuple(self._facts) if object_ids is None else tuple(object_ids)
+        for object_id in ids:
+            self._facts.pop(object_id, None)
+        self._desk.events.timeline.emit(frozenset(ids))
+
+    def rebase(self) -> None:
+        """Begin anew with other frames."""
+        self._count = self._desk.geometry.n_frames
+        self.forget()
+
+    def _of(self, object_id: int) -> _Facts:
+        return self._facts.setdefault(object_id, _Facts(self._count))

@@ -1,0 +1,1 @@
+"""What is seen: the docks, a folder each."""

@@ -1,0 +1,1 @@
+"""The auto-mask dock."""

@@ -1,0 +1,139 @@
+"""What is found, what the filters keep, and what the user dropped; no widgets, no layers."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam2.automatic import AutomaticOptions, AutomaticResult, Candidates, LiveFilter, Surroundings
+from napari_sam2.objects import Color, ObjectInfo
+from napari_sam2.plugin.layers.preview_layer import DROPPED
+
+NEW_OVERLAP = 0.2  # of a newcomer, this part at most lies on known objects
+
+
+class AutomaticChoice:
+    """Candidates of one frame and the choice among them.
+
+    Parameters
+    ----------
+    options : AutomaticOptions
+        How candidates are found and filtered.
+    """
+
+    def __init__(self, options: AutomaticOptions) -> None:
+        self.options = options
+        self.newcomers_only = False
+        self.frame = -1
+        self.result: AutomaticResult | None = None
+        self._filter: LiveFilter | None = None
+        self._dropped: set[int] = set()  # rows of candidates: they stay dropped while filters are moved
+        self._existing: NDArray[np.bool_] | None = None
+        self._region: NDArray[np.bool_] | None = None
+
+    def begin(self, frame: int) -> None:
+        """Forget everything: another search begins."""
+        self.frame = frame
+        self.result = self._filter = None
+        self._dropped.clear()
+
+    def put(self, candidates: Candidates) -> None:
+        """Take over all candidates that were found so far."""
+        if self._filter is None:
+            self._filter = LiveFilter(candidates)
+        elif not self._filter.grow(candidates):
+            self._dropped.clear()  # rows mean other masks now
+        self.refresh()
+
+    def surround(self, existing: NDArray[np.bool_] | None, region: NDArray[np.bool_] | None) -> None:
+        """Say what is on the frame already, and where masks are wanted."""
+        self._existing, self._region = existing, region
+        self.refresh()
+
+    def change(self, options: AutomaticOptions) -> bool:
+        """Take other options; False when the network has to be asked again for them."""
+        self.options = options
+        if self._filter is None or options.needs_network(self._filter.candidates.options):
+            return False
+        self.refresh()
+        return True
+
+    def refresh(self) -> None:
+        """Filter again."""
+        found = self._filter
+        if found is None or self.options.needs_network(found.candidates.options):
+            return
+        options = self.options
+        if self.newcomers_only and options.max_overlap > NEW_OVERLAP:
+            options = options.changed(max_overlap=NEW_OVERLAP)
+        existing = self._existing if options.max_overlap < 1 or options.min_distance else None
+        surroundings = None
+        if existing is not None or self._region is not None:
+            surroundings = Surroundings(self._region, existing)
+        self.result = found.result(options, surroundings)
+
+    # -- what is chosen ----------------------------------------------------------------------------------
+
+    @property
+    def needs_run(self) -> bool:
+        """Whether the network has to be asked before these options can be shown."""
+        return self._filter is None or self.options.needs_network(self._filter.candidates.options)
+
+    @property
+    def chosen(self) -> list[int]:
+        """Which masks of the result the user did not drop."""
+        masks = () if self.result is None else self.result.masks
+        return [i for i, mask in enumerate(masks) if mask.row not in self._dropped]
+
+    def toggle(self, x: float, y: float) -> bool:
+        """Drop the mask at a pixel, or take it back; False when there is none."""
+        index = None if self.result is None else self.result.at(x, y)
+        if self.result is None or index is None:
+            return False
+        self._dropped ^= {self.result.masks[index].row}
+        return True
+
+    def explain(self, x: float, y: float) -> str:
+        """Say what is known of the mask at a pixel; empty when there is none."""
+        index = None if self.result is None else self.result.at(x, y)
+        if self.result is None or index is None:
+            return ""
+        mask = self.result.masks[index]
+        state = "dropped, click to keep" if mask.row in self._dropped else "click to drop"
+        return (
+            f"Quality {mask.predicted_iou:.2f} · stability {mask.stability_score:.2f} · "
+            f"{mask.area} pixels · {state}"
+        )
+
+    def scores(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Return the predicted IoUs of all candidates and of those that are kept."""
+        if self._filter is None or self.result is None:
+            return np.zeros(0, np.float32), np.zeros(0, np.float32)
+        kept = [self.result.masks[i].predicted_iou for i in self.chosen]
+        return self._filter.candidates.predicted_ious, np.array(kept, np.float32)
+
+    def summary(self) -> str:
+        """Say how many masks there are, and why not more."""
+        if self.result is None:
+            return ""
+        if not len(self.result):
+            return self.result.explanation
+        dropped = len(self.result) - len(self.chosen)
+        text = f"{len(self.result)} of {self.result.stages[0].left} candidates are kept."
+        return text + (f" You dropped {dropped} of them." if dropped else "")
+
+    def labels(self) -> tuple[NDArray[np.uint16], dict[int, Color]]:
+        """Return a label image (H, W) of the result with its colours; dropped masks are grey."""
+        assert self.result is not None
+        chosen = set(self.chosen)
+        ids = [i + 1 if i in chosen else DROPPED for i in range(len(self.result))]
+        colors = {i: ObjectInfo(i).rgb for i in ids if i != DROPPED}
+        return self.result.labels(object_ids=ids), colors
+
+    def masks(self, first_id: int) -> dict[int, NDArray[np.bool_]]:
+        """Return the chosen masks without overlaps, by new object ids."""
+        if self.result is None:
+            return {}
+        prompts = self.result.keep(self.chosen).prompts(first_id)
+        found = {i: p.mask.array() for i, p in prompts.items() if p.mask is not None}
+        return dict(enumerate(found.values(), start=first_id))

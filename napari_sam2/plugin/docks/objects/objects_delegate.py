@@ -1,0 +1,86 @@
+"""How a row of the table of objects is drawn: a chip of colour, a bar of doubt, a lock."""
+
+# PyQt says of every getter that it may return None.
+# mypy: disable-error-code="union-attr"
+from __future__ import annotations
+
+from typing import Any
+
+from qtpy.QtCore import QModelIndex, QRect, QRectF, Qt
+from qtpy.QtGui import QColor, QPainter, QPen
+from qtpy.QtWidgets import QStyledItemDelegate, QStyleOptionViewItem
+
+from napari_sam2.plugin.docks.objects.objects_model import STATE_ROLE, Column
+from napari_sam2.plugin.docks.parts.theme import DOUBT, Look, pixmap
+from napari_sam2.plugin.state import ObjectState
+
+_CHIP = 12
+
+
+class ObjectsDelegate(QStyledItemDelegate):
+    """Draws the cells that are more than text.
+
+    Parameters
+    ----------
+    look : Look
+        Colours of the theme.
+    """
+
+    def __init__(self, look: Look) -> None:
+        super().__init__()
+        self._look = look
+
+    def paint(self, painter: QPainter | None, option: QStyleOptionViewItem, index: QModelIndex) -> None:
+        """Draw one cell."""
+        state: ObjectState | None = index.data(STATE_ROLE)
+        if state is None or painter is None:
+            return
+        if index.column() not in (Column.DOUBT, Column.LOCK, Column.OBJECT):
+            super().paint(painter, option, index)
+            return
+        plain = _without_content(option)
+        style = plain.widget.style()
+        style.drawPrimitive(style.PrimitiveElement.PE_PanelItemViewItem, plain, painter, plain.widget)
+        painter.save()
+        painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+        if index.column() == Column.OBJECT:
+            self._paint_name(painter, option.rect, state, str(index.data()))
+        elif index.column() == Column.DOUBT:
+            self._paint_doubt(painter, option.rect, state)
+        elif state.locked:
+            place = QRect(0, 0, 14, 14)
+            place.moveCenter(option.rect.center())
+            painter.drawPixmap(place, pixmap("locked", self._look.palette.text, 28))
+        painter.restore()
+
+    def _paint_name(self, painter: QPainter, rect: QRect, state: ObjectState, text: str) -> None:
+        palette = self._look.palette
+        color = QColor(*state.color)
+        chip = QRectF(rect.left() + 6, rect.center().y() - _CHIP / 2 + 0.5, _CHIP, _CHIP)
+        painter.setPen(QPen(QColor(palette.text if state.active else palette.background), 1.5))
+        painter.setBrush(color if state.visible else Qt.BrushStyle.NoBrush)
+        painter.drawRoundedRect(chip, 3, 3)
+        font = painter.font()
+        font.setBold(state.active)
+        painter.setFont(font)
+        painter.setPen(QColor(palette.text if state.visible else palette.muted))
+        room = rect.adjusted(_CHIP + 13, 0, -2, 0)
+        shown = painter.fontMetrics().elidedText(text, Qt.TextElideMode.ElideRight, room.width())
+        painter.drawText(room, Qt.AlignmentFlag.AlignVCenter | Qt.AlignmentFlag.AlignLeft, shown)
+
+    def _paint_doubt(self, painter: QPainter, rect: QRect, state: ObjectState) -> None:
+        room = QRectF(rect).adjusted(4, 0, -4, 0)
+        bar = QRectF(room.left(), room.center().y() - 3, room.width(), 6)
+        painter.setPen(Qt.PenStyle.NoPen)
+        painter.setBrush(QColor(self._look.palette.button))
+        painter.drawRoundedRect(bar, 3, 3)
+        if state.present and state.doubt > 0.02:
+            bar.setWidth(max(bar.width() * min(state.doubt, 1.0), 4))
+            painter.setBrush(QColor(DOUBT))
+            painter.drawRoundedRect(bar, 3, 3)
+
+
+def _without_content(option: QStyleOptionViewItem) -> Any:
+    plain = QStyleOptionViewItem(option)
+    plain.text = ""
+    return plain

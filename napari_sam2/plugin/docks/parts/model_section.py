@@ -1,0 +1,213 @@
+"""Which network runs: always visible, chosen from a list, loaded without blocking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from qtpy.QtCore import Signal  # type: ignore[attr-defined]
+from qtpy.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QFormLayout,
+    QHBoxLayout,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QSizePolicy,
+    QVBoxLayout,
+    QWidget,
+)
+
+from napari_sam2.model.weights.registry import RELEASED
+from napari_sam2.plugin.controller.controller import Controller
+from napari_sam2.plugin.docks.parts.controller_link import Listening
+from napari_sam2.plugin.docks.parts.theme import GAP, Look, tool_button
+from napari_sam2.plugin.state import ModelState
+
+_FILE = "\0file"
+_DEVICES = {"auto": "best there is", "cpu": "processor", "cuda": "NVIDIA GPU", "mps": "Apple GPU"}
+_BITS = {"float32": "32 bit", "bfloat16": "16 bit", "float16": "16 bit"}
+_PRECISIONS = {"auto": "best there is", "exact": "exact (32 bit)", "fast": "fast (16 bit)"}
+
+
+class ModelCombo(QComboBox):
+    """Tells before its list is shown, so that download states are looked up only then."""
+
+    opening = Signal()
+
+    def showPopup(self) -> None:
+        """Show the list."""
+        self.opening.emit()
+        super().showPopup()
+
+
+class ModelSection(QWidget):
+    """Choose a model, its device and precision; see its download.
+
+    Parameters
+    ----------
+    look : Look
+        Icons.
+    """
+
+    def __init__(self, look: Look) -> None:
+        super().__init__()
+        self._controller: Controller | None = None
+        self._listening = Listening()
+        self.ask_file: Callable[[], str] = self._ask_file
+        self.combo = ModelCombo()
+        self.combo.setToolTip(
+            "The network that makes the masks. nano is built in; the others are downloaded once."
+        )
+        self.combo.setMinimumContentsLength(13)
+        self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.runs = QLabel()
+        self.runs.setObjectName("sam2Muted")
+        self.settings = tool_button(look, "settings", tip="Device and precision", checkable=True)
+        self.bar = QProgressBar()
+        self.cancel = QPushButton("Cancel")
+        self.device, self.precision = _choices(_DEVICES), _choices(_PRECISIONS)
+        self._lay_out()
+        self._fill(("nano", *RELEASED), {})
+        self.combo.opening.connect(self._look_up)
+        self.combo.activated.connect(self._on_combo)
+        self.settings.toggled.connect(self._more.setVisible)
+        self.device.activated.connect(self._load)
+        self.precision.activated.connect(self._load)
+        self.cancel.clicked.connect(self._cancel)
+
+    def show_controller(self, controller: Controller | None) -> None:
+        """Show another controller's model."""
+        self._controller = controller
+        self._listening.to(controller, model=self._on_model)
+        self.setEnabled(controller is not None)
+        self._on_model(ModelState() if controller is None else controller.model)
+        if controller is not None:
+            choice = controller.preferences.model
+            self.device.setCurrentIndex(max(self.device.findData(choice.device), 0))
+            self.precision.setCurrentIndex(max(self.precision.findData(choice.precision), 0))
+
+    # -- inside ------------------------------------------------------------------------------------------
+
+    def _lay_out(self) -> None:
+        row, load = QHBoxLayout(), QHBoxLayout()
+        for line in (row, load):
+            line.setContentsMargins(0, 0, 0, 0)
+            line.setSpacing(GAP)
+        row.addWidget(self.combo, 1)
+        row.addWidget(self.runs)
+        row.addWidget(self.settings)
+        load.addWidget(self.bar, 1)
+        load.addWidget(self.cancel)
+        self._loading, self._more = QWidget(), QWidget()
+        self._loading.setLayout(load)
+        form = QFormLayout(self._more)
+        form.setContentsMargins(MARGIN_LEFT, 2, 0, 4)
+        form.addRow("Device", self.device)
+        form.addRow("Precision", self.precision)
+        self._loading.hide()
+        self._more.hide()
+        box = QVBoxLayout(self)
+        box.setContentsMargins(0, 0, 0, 0)
+        box.setSpacing(4)
+        box.addLayout(row)
+        box.addWidget(self._loading)
+        box.addWidget(self._more)
+
+    def _fill(self, names: tuple[str, ...], there: dict[str, bool]) -> None:
+        current = self.combo.currentData()
+        self.combo.clear()
+        for name in names:
+            self.combo.addItem(_title(name, there), name)
+        self.combo.addItem("Choose a file …", _FILE)
+        if current is not None:
+            self._show_name(current)
+
+    def _look_up(self) -> None:
+        """See which models are downloaded already."""
+        from napari_sam2.model.weights.download import cached_file  # brings the hub's client: only when asked
+
+        there = {name: cached_file(model) is not None for name, model in RELEASED.items()}
+        self._fill(("nano", *RELEASED), there)
+        if self._controller is not None:
+            self._show_name(self._controller.model.name)
+
+    def _show_name(self, name: str) -> None:
+        index = self.combo.findData(name)
+        if index < 0 and name:
+            self.combo.insertItem(0, Path(name).name, name)
+            self.combo.setItemData(0, name, 3)  # the whole path as a tooltip
+            index = 0
+        self.combo.setCurrentIndex(index)
+
+    def _on_combo(self, index: int) -> None:
+        name = self.combo.itemData(index)
+        if name == _FILE:
+            name = self.ask_file()
+            if not name:
+                self._show_name(self._controller.model.name if self._controller else "nano")
+                return
+        self._show_name(name)
+        self._load()
+
+    def _load(self, *_: object) -> None:
+        if self._controller is not None and self.combo.currentData() != _FILE:
+            self._controller.load_model(
+                self.combo.currentData(), self.device.currentData(), self.precision.currentData()
+            )
+
+    def _on_model(self, model: ModelState) -> None:
+        if model.name:
+            self._show_name(model.name)
+        loading = model.phase == "loading"
+        downloading = loading and model.bytes_total > 0
+        self._loading.setVisible(downloading)
+        if downloading:
+            self.bar.setMaximum(1000)
+            self.bar.setValue(round(1000 * model.bytes_done / model.bytes_total))
+            self.bar.setFormat(f"{model.bytes_done / 1e6:.0f} of {model.bytes_total / 1e6:.0f} MB")
+        words = {
+            "none": "",
+            "loading": "loading …",
+            "failed": "not loaded",
+            "ready": f"{_device(model.device)} · {_BITS.get(model.precision, model.precision)}",
+        }
+        self.runs.setText(words[model.phase])
+        self.runs.setToolTip(model.message or "Device and precision that the model runs with")
+
+    def _cancel(self) -> None:
+        if self._controller is not None:
+            self._controller.cancel_loading()
+
+    def _ask_file(self) -> str:
+        kinds = "Checkpoints (*.safetensors *.pt *.pth);;All files (*)"
+        path, _ = QFileDialog.getOpenFileName(self, "A SAM 2 checkpoint", "", kinds)
+        return str(path)
+
+
+MARGIN_LEFT = 12
+
+
+def _choices(titles: dict[str, str]) -> QComboBox:
+    combo = QComboBox()
+    combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+    for value, title in titles.items():
+        combo.addItem(title, value)
+    return combo
+
+
+def _device(name: str) -> str:
+    kind, _, number = name.partition(":")
+    title = {"cpu": "CPU", "cuda": "GPU", "mps": "Apple GPU"}.get(kind, kind)
+    return f"{title} {number}".strip()
+
+
+def _title(name: str, there: dict[str, bool]) -> str:
+    if name not in RELEASED:
+        return f"{name} · built in"
+    model = RELEASED[name]
+    base, _, version = name.partition("-")
+    title = base.replace("_", " ") + (f" ({version})" if version else "")
+    state = "" if name not in there else " · downloaded" if there[name] else " · to be downloaded"
+    return f"{title} · {model.megabytes} MB{state}"

@@ -1,0 +1,1 @@
+"""The docks of points, shapes and painted prompts."""

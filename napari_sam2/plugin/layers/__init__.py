@@ -1,0 +1,1 @@
+"""Layers to data and back: napari's coordinates end here."""

@@ -1,0 +1,160 @@
+"""One controller for each image: opened once, shared by every dock and script."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from napari_sam2.plugin.controller.controller import Controller
+from napari_sam2.plugin.layers.image_layer import itself
+from napari_sam2.plugin.layers.metadata import PROJECT_KEY
+from napari_sam2.plugin.preferences import load_preferences
+from napari_sam2.plugin.state import ModelChoice, Preferences
+from napari_sam2.plugin.worker.session_spec import Opener
+from napari_sam2.storage.project import Project
+from napari_sam2.storage.project_layout import is_project
+
+_KEY = "napari_sam2"
+
+
+class _Holder:
+    """Keeps controllers in the metadata of their image; a copy of the layer gets an empty one."""
+
+    def __init__(self) -> None:
+        self.controllers: list[Controller] = []
+
+    def __copy__(self) -> _Holder:
+        return _Holder()
+
+    def __deepcopy__(self, memo: object) -> _Holder:
+        return _Holder()
+
+    def __reduce__(self) -> tuple[type[_Holder], tuple[()]]:
+        return _Holder, ()
+
+
+def open_tracker(
+    viewer: Any,
+    layer: Any,
+    model: str | None = None,
+    *,
+    device: str | None = None,
+    travel_axis: int | None = None,
+    project: str | Path | None = None,
+    preferences: Preferences | None = None,
+    opener: Opener | None = None,
+) -> Controller:
+    """Open the tracker on an image, or return the one that is open on it.
+
+    Parameters
+    ----------
+    viewer : napari.Viewer or napari.components.ViewerModel
+        Shows the image.
+    layer : Image layer, or sequence of Image layers
+        The recording; several layers are the channels of one.
+    model : str, optional
+        "nano", a released model, or a file; by default what the plugin's preferences say.
+    device : str, optional
+        "auto", "cpu", "cuda", "mps".
+    travel_axis : int, optional
+        Which axis is travelled; by default time, else the first.
+    project : path, optional
+        The project folder; by default one in the autosave folder that is found again by the image's content.
+    preferences : Preferences, optional
+        By default the plugin's.
+    opener : callable, optional
+        Opens the session; by default a recorded one.
+
+    Returns
+    -------
+    Controller
+        Its model may still be loading; see :meth:`Controller.wait`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        This is no Image layer, or the layers do not fit together.
+    """
+    viewer = itself(viewer)
+    images = tuple(itself(i) for i in (layer if isinstance(layer, Sequence) else (layer,)))
+    found = find_controller(viewer, images)
+    if found is not None:
+        _change(found, model, device, travel_axis)
+        return found
+    preferences = preferences or load_preferences()
+    required = project is not None
+    if not required and images and is_project(images[0].metadata.get(PROJECT_KEY, "")):
+        project = images[0].metadata[PROJECT_KEY]  # the image was opened as part of it
+        model = model or _model_of(project)
+    settings = replace(preferences, model=_choice(preferences.model, model, device))
+    path = None if project is None else Path(project)
+    made = opener or _default_opener()
+    controller = Controller(viewer, images, made, settings, travel_axis, path, required)
+    _share(controller)
+    _connect_to_window(controller)
+    return controller
+
+
+def _choice(preferred: ModelChoice, name: str | None, device: str | None) -> ModelChoice:
+    return ModelChoice(name or preferred.name, device or preferred.device, preferred.precision)
+
+
+def find_controller(viewer: Any, images: Sequence[Any]) -> Controller | None:
+    """Return the controller that is open on images in a viewer; None when there is none."""
+    if not images:
+        return None
+    viewer, images = itself(viewer), [itself(image) for image in images]
+    holder = getattr(images[0], "metadata", {}).get(_KEY)
+    for controller in getattr(holder, "controllers", ()):
+        same = len(controller.images) == len(images) and all(
+            a is b for a, b in zip(controller.images, images)
+        )
+        if same and controller.viewer is viewer and not controller.closed:
+            found: Controller = controller
+            return found
+    return None
+
+
+def _model_of(project: Any) -> str | None:
+    with Project.open(project, "r") as opened:
+        return opened.model.name or None
+
+
+def _change(controller: Controller, model: str | None, device: str | None, travel_axis: int | None) -> None:
+    """Bring an open controller to what is asked for now."""
+    choice = controller.preferences.model
+    if (model or choice.name, device or choice.device) != (choice.name, choice.device):
+        controller.load_model(model or choice.name, device or choice.device, choice.precision)
+    if travel_axis is not None and travel_axis != controller.geometry.travel_axis:
+        controller.set_travel_axis(travel_axis)
+
+
+def _share(controller: Controller) -> None:
+    holder = controller.image.metadata.setdefault(_KEY, _Holder())
+    holder.controllers.append(controller)
+    controller.events.closed.connect(lambda: _forget(holder, controller))
+
+
+def _forget(holder: _Holder, controller: Controller) -> None:
+    if controller in holder.controllers:
+        holder.controllers.remove(controller)
+
+
+def _default_opener() -> Opener:
+    from napari_sam2.plugin.worker.find_project import (
+        BenchOpener,  # brings torch: only when a session is opened
+    )
+
+    return BenchOpener()
+
+
+def _connect_to_window(controller: Controller) -> None:
+    """Let Qt's event loop drive the controller, when there is one; scripts without a window call ``wait``."""
+    core = sys.modules.get("qtpy.QtCore")
+    if core is not None and core.QCoreApplication.instance() is not None:
+        from napari_sam2.plugin.qt.event_loop import QtBridge
+
+        controller.bridge = QtBridge(controller)

@@ -1,0 +1,1 @@
+"""Qt glue: the event loop and the undo stack."""

@@ -1,0 +1,1 @@
+"""The one thread that owns the session: requests in, replies out."""

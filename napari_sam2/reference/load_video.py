@@ -1,0 +1,109 @@
+"""What ``init_state`` accepts as a video: folders of JPEG, video files, arrays, frame sources."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from napari_sam2.session.array_frames import ArrayFrames
+from napari_sam2.session.protocols import FrameSource
+
+
+def open_video(video: Any) -> FrameSource:
+    """Return a frame source for a folder of JPEGs, a video file, an array or a frame source.
+
+    Parameters
+    ----------
+    video : path, array or FrameSource
+        A folder with images named by number (``00000.jpg``), as the reference demands; a video file; an array (numpy,
+        dask, zarr, torch) of shape (T, H, W) or (T, H, W, C) with C 1, 3 or 4; or anything with ``len``, ``size`` and
+        ``frame(t)``.
+
+    Raises
+    ------
+    ValueError, TypeError, FileNotFoundError
+        Saying what is wrong with it.
+    """
+    if isinstance(video, (str, os.PathLike)):
+        path = Path(video)
+        if path.is_dir():
+            return JpegFolder(path)
+        if not path.exists():
+            raise FileNotFoundError(f"there is no video '{path}': give a folder of JPEGs or a video file")
+        return _video_file(path)
+    if isinstance(video, FrameSource):
+        return video
+    if isinstance(video, torch.Tensor):
+        video = video.numpy(force=True)
+    if hasattr(video, "shape") and hasattr(video, "dtype"):
+        return _stack(video)
+    if isinstance(video, (list, tuple)):
+        return ArrayFrames([np.asarray(frame) for frame in video])
+    raise TypeError(f"a {type(video).__name__} is no video: give a path, an array or a frame source")
+
+
+class JpegFolder:
+    """A folder of images whose names are frame numbers.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds ``0.jpg``, ``00001.jpeg`` and so on; sorted by number.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        files = [f for f in folder.iterdir() if f.suffix.lower() in (".jpg", ".jpeg")]
+        if not files:
+            raise ValueError(f"no images found in '{folder}': it must hold JPEG files named by frame number")
+        try:
+            self._files = sorted(files, key=lambda f: int(f.stem))
+        except ValueError:
+            raise ValueError(
+                f"the images in '{folder}' must be named by frame number, like 00000.jpg"
+            ) from None
+        with Image.open(self._files[0]) as first:
+            self._size = (first.height, first.width)
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of every frame."""
+        return self._size
+
+    def frame(self, index: int) -> NDArray[np.uint8]:
+        """Return one frame as uint8 RGB (H, W, 3)."""
+        with Image.open(self._files[index]) as image:
+            return np.asarray(image.convert("RGB"))
+
+
+def _video_file(path: Path) -> FrameSource:
+    from napari_sam2.frames import open_source
+
+    stack: FrameSource = open_source(path).frames()
+    return stack
+
+
+def _stack(array: Any) -> FrameSource:
+    from napari_sam2.frames import FrameStack, FrameStackOptions
+
+    shape = tuple(array.shape)
+    channels = shape[3] if len(shape) == 4 else None
+    if len(shape) not in (3, 4) or channels not in (None, 1, 3, 4):
+        raise ValueError(
+            f"a video is an array (T, H, W) or (T, H, W, C) with 1, 3 or 4 channels, not {shape}: for other "
+            "axes give napari_sam2.FrameStack(array, FrameStackOptions(…))"
+        )
+    if isinstance(array, np.ndarray) and array.dtype == np.uint8 and channels != 4:
+        return ArrayFrames(array)
+    colour = channels is not None and channels > 1
+    options = FrameStackOptions(channel_axis=None if channels is None else 3, rgb=colour)
+    stack: FrameSource = FrameStack(array, options)
+    return stack

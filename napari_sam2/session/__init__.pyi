@@ -1,0 +1,15 @@
+from .array_frames import ArrayFrames as ArrayFrames
+from .frame_output import Alternatives as Alternatives
+from .image import ImagePrediction as ImagePrediction
+from .image import ImageSession as ImageSession
+from .memory_bank import MemoryBank as MemoryBank
+from .memory_bank import MemoryPolicy as MemoryPolicy
+from .memory_bank import Recall as Recall
+from .memory_bank import RecencyPolicy as RecencyPolicy
+from .options import SessionOptions as SessionOptions
+from .protocols import FrameRecord as FrameRecord
+from .protocols import FrameSource as FrameSource
+from .protocols import RecordStore as RecordStore
+from .runner import OutOfDeviceMemory as OutOfDeviceMemory
+from .sqlite_store import TemporaryStore as TemporaryStore
+from .video import VideoSession as VideoSession

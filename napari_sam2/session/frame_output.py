@@ -1,0 +1,114 @@
+"""What a session found out about one object on one frame, and its way into and out of a record."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_sam2.model.tensors import MaskResult
+from napari_sam2.prompts import Prompt
+from napari_sam2.session.protocols import FrameRecord
+from napari_sam2.session.tensors import rounded
+
+# A record with this basis answers nothing any more and is never recalled.
+FORGOTTEN = -1
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """One object on one frame, as tensors; the logits are already rounded to the store's precision.
+
+    Parameters
+    ----------
+    logits : Tensor of float32, shape (h, w)
+        Low-resolution mask logits.
+    pointer : Tensor of float32, shape (C,)
+        Object pointer.
+    object_score, predicted_iou : float
+        See :class:`FrameRecord`, as the rest.
+    """
+
+    logits: Tensor
+    pointer: Tensor
+    object_score: float
+    predicted_iou: float
+    prompted: bool = False
+    conditioning: bool = False
+    tracked: bool = True
+    reverse: bool = False
+    basis: int = 0
+
+    @classmethod
+    def of_result(cls, result: MaskResult, store_dtype: str) -> Outcome:
+        """Take over one row of the network's answer."""
+        return cls(
+            rounded(result.logits[0, 0], store_dtype),
+            result.pointer[0].float().clone(),  # not a view that keeps the whole batch
+            float(result.object_score[0]),
+            float(result.iou[0]),
+        )
+
+    @classmethod
+    def of_record(cls, record: FrameRecord) -> Outcome:
+        """Take over a stored record."""
+        return cls(
+            torch.from_numpy(record.logits.astype(np.float32)),
+            torch.from_numpy(np.array(record.pointer, np.float32)),
+            record.object_score,
+            record.predicted_iou,
+            record.prompted,
+            record.conditioning,
+            record.tracked,
+            record.reverse,
+            record.basis,
+        )
+
+    def record(self, store_dtype: str) -> FrameRecord:
+        """Return what the store keeps of this."""
+        return FrameRecord(
+            self.logits.cpu().numpy().astype(np.dtype(store_dtype)),
+            self.pointer.cpu().numpy(),
+            self.object_score,
+            self.predicted_iou,
+            self.prompted,
+            self.conditioning,
+            self.tracked,
+            self.reverse,
+            self.basis,
+        )
+
+    def changed(self, **changes: object) -> Outcome:
+        """Return a copy with some fields changed."""
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, eq=False)
+class Alternatives:
+    """All the masks the network offered for one prompt, for cycling through them.
+
+    Parameters
+    ----------
+    masks : ndarray of bool, shape (K, H, W)
+        K is 1 or 3. To choose one, give it back as a mask prompt.
+    ious : ndarray of float32, shape (K,)
+        The network's own estimate of the quality of each.
+    best : int
+        The one that the session took.
+    """
+
+    masks: NDArray[np.bool_]
+    ious: NDArray[np.float32]
+    best: int
+
+
+def fingerprint(*parts: object) -> int:
+    """Return 63 bits that depend on the contents of prompts, frame numbers and other fingerprints."""
+    plain = [part.to_json() if isinstance(part, Prompt) else part for part in parts]
+    digest = hashlib.blake2b(json.dumps(plain, sort_keys=True).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1

@@ -1,0 +1,101 @@
+"""Answering a prompt in a video: with or without memories, from which earlier mask, and what was offered."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor
+
+from napari_sam2.model.tensors import PromptTensors
+from napari_sam2.prompts import Prompt
+from napari_sam2.session.frame_output import Alternatives, Outcome, fingerprint
+from napari_sam2.session.prompt_decoding import Decoded, Scene, decode_points, decode_prompt
+from napari_sam2.session.tensors import fill_holes, frame_logits, rounded
+from napari_sam2.session.tracked_object import Draft, TrackedObject
+
+if TYPE_CHECKING:
+    from napari_sam2.session.video import VideoSession
+
+
+def answer(
+    session: VideoSession, tracked: TrackedObject, frame: int, prompt: Prompt, redo: bool = False
+) -> Draft:
+    """Decode a prompt of one object on one frame; nothing is changed.
+
+    A prompt that was answered and committed before is not decoded again, unless ``redo`` asks for its candidates.
+
+    Memories are recalled only when propagation had reached the frame before it was prompted: the first prompt of
+    a frame is about what is seen there (reference: ``is_init_cond_frame``).
+    """
+    options = session.options
+    draft = tracked.drafts.get(frame)
+    one_by_one = options.refine == "prompt"
+    if one_by_one and draft is not None and draft.prompt == prompt and draft.decoded is not None:
+        return draft
+    stored = tracked.stored(frame)
+    unchanged = draft is None and stored is not None and stored.conditioning
+    if one_by_one and not redo and unchanged and tracked.is_committed(frame, prompt):
+        assert stored is not None
+        return Draft(prompt, stored, None)
+    reached = stored is not None and stored.tracked
+    reverse = stored is not None and stored.reverse
+    features = session.features.get(frame)
+    readout = None
+    if reached and any(f != frame or not one_by_one for f in tracked.bank.conditioning):
+        readout = tracked.readout(frame, reverse, own=not one_by_one)
+    scene = Scene(session.compute, features, session.compute.condition(features, readout), session.size)
+    if one_by_one:
+        decoded = _one_by_one(scene, prompt, draft, recalled=readout is not None)
+    else:
+        decoded = _all_at_once(scene, prompt, tracked.outcome(frame), options.fill_hole_area)
+    outcome = Outcome.of_result(decoded.result, options.store_dtype).changed(
+        prompted=True,
+        conditioning=not reached or options.corrections_condition,
+        tracked=reached,
+        reverse=reverse,
+        basis=fingerprint(prompt),
+    )
+    return Draft(prompt, outcome, decoded)
+
+
+def offered(draft: Draft, size: tuple[int, int]) -> Alternatives:
+    """Return all masks that the network offered for the last click of a draft."""
+    decoded = draft.decoded
+    if decoded is None or decoded.candidates is None:
+        logits, ious = draft.outcome.logits[None], np.array([draft.outcome.predicted_iou], np.float32)
+    else:
+        logits, ious = decoded.candidates.logits[0], decoded.candidates.ious[0].cpu().numpy()
+    return Alternatives((frame_logits(logits, size) > 0).cpu().numpy(), ious, int(ious.argmax()))
+
+
+def _one_by_one(scene: Scene, prompt: Prompt, draft: Draft | None, recalled: bool) -> Decoded:
+    if draft is not None and _extends(draft.prompt, prompt):
+        return decode_prompt(scene, prompt, _filled(scene, draft.outcome.logits), draft.prompt)
+    return decode_prompt(scene, prompt, _tracked_mask(scene) if recalled else None)
+
+
+def _all_at_once(scene: Scene, prompt: Prompt, earlier: Outcome | None, area: int) -> Decoded:
+    if prompt.mask is not None:
+        return decode_prompt(scene, prompt)
+    previous = None if earlier is None else fill_holes(earlier.logits, area)[None, None]
+    return decode_points(scene, prompt.points, prompt.box, previous)
+
+
+def _extends(earlier: Prompt, later: Prompt) -> bool:
+    count = len(earlier.points)
+    same_start = earlier.box == later.box and earlier.mask == later.mask
+    return same_start and len(later.points) > count and later.points[:count] == earlier.points
+
+
+def _tracked_mask(scene: Scene) -> Tensor | None:
+    """Return the mask that tracking alone gives here, for the first click to correct; None where it sees none."""
+    candidates = scene.compute.decode(scene.embedding, scene.features, PromptTensors(batch=1), True)
+    result = candidates.best()
+    if float(result.object_score[0]) <= 0:
+        return None
+    return _filled(scene, rounded(result.logits[0, 0], scene.compute.options.store_dtype))
+
+
+def _filled(scene: Scene, logits: Tensor) -> Tensor:
+    return fill_holes(logits, scene.compute.options.fill_hole_area)[None, None]

@@ -1,0 +1,221 @@
+"""One object of a session: its prompts, drafts, memory bank and stored results. It knows no other object."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from napari_sam2.model.tensors import MemoryReadout
+from napari_sam2.prompts import Prompt
+from napari_sam2.session.frame_output import FORGOTTEN, Outcome, fingerprint
+from napari_sam2.session.memory_bank import MemoryBank, Recall
+from napari_sam2.session.prompt_decoding import Decoded
+from napari_sam2.session.protocols import RecordStore
+
+# Makes the spatial memory of an outcome on a frame.
+Remember = Callable[[int, Outcome], Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class FrameMemory:
+    """What one frame leaves in the bank; ``spatial`` is None where only the pointer is within reach."""
+
+    spatial: Tensor | None
+    pointer: Tensor
+    basis: int
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """A result on a prompted frame that is not yet in memory."""
+
+    prompt: Prompt
+    outcome: Outcome
+    decoded: Decoded | None
+
+
+class TrackedObject:
+    """One object.
+
+    Parameters
+    ----------
+    object_id : int
+        Its only identity.
+    bank : MemoryBank
+        Empty, or of a policy of your own.
+    store : RecordStore
+        Where results are kept.
+    remember : callable
+        Makes the spatial memory of an outcome on a frame, from the frame's features.
+    remember_stale : bool
+        Recall tracked results whose prompts have changed since.
+
+    Attributes
+    ----------
+    prompts : dict of int to Prompt
+        What was said, by frame.
+    drafts : dict of int to Draft
+        Results of prompts that are not yet in memory, by frame.
+    """
+
+    def __init__(
+        self,
+        object_id: int,
+        bank: MemoryBank[FrameMemory],
+        store: RecordStore,
+        remember: Remember,
+        remember_stale: bool = False,
+    ) -> None:
+        self.object_id = object_id
+        self.bank = bank
+        self.prompts: dict[int, Prompt] = {}
+        self.drafts: dict[int, Draft] = {}
+        self._committed: dict[int, int] = {}
+        self._store = store
+        self._remember = remember
+        self._remember_stale = remember_stale
+
+    # -- results ---------------------------------------------------------------------------------------
+
+    def stored(self, frame: int) -> Outcome | None:
+        """Return the stored result of a frame."""
+        record = self._store.get(self.object_id, frame)
+        return None if record is None else Outcome.of_record(record)
+
+    def outcome(self, frame: int) -> Outcome | None:
+        """Return the newest result of a frame: a draft when there is one, else what is stored."""
+        draft = self.drafts.get(frame)
+        return self.stored(frame) if draft is None else draft.outcome
+
+    def is_current(self, frame: int, outcome: Outcome) -> bool:
+        """Tell whether a stored result still answers the current prompts."""
+        return outcome.basis == self.basis(frame)
+
+    def basis(self, frame: int) -> int:
+        """Fingerprint of what a result on this frame answers; see :class:`FrameRecord`."""
+        if self.bank.is_conditioning(frame):
+            return self._committed.get(frame, 0)
+        before, after = self.bank.neighbours(frame)
+        return fingerprint(
+            before,
+            None if before is None else self._committed.get(before),
+            after,
+            None if after is None else self._committed.get(after),
+        )
+
+    # -- what conditions ---------------------------------------------------------------------------------
+
+    def adopt_conditioning(self, frame: int) -> None:
+        """Make a frame condition whose result is in the store already (a resumed session)."""
+        self._committed[frame] = fingerprint(self.prompts[frame])
+        self.bank.mark(frame, True)
+
+    def is_committed(self, frame: int, prompt: Prompt) -> bool:
+        """Tell whether this very prompt conditions already."""
+        return self.bank.is_conditioning(frame) and self._committed.get(frame) == fingerprint(prompt)
+
+    def commit(self, frame: int, outcome: Outcome, spatial: Tensor) -> None:
+        """Take the (stored) result of a prompted frame into memory."""
+        if outcome.conditioning:
+            self._committed[frame] = outcome.basis
+        self.bank.add(frame, FrameMemory(spatial, outcome.pointer, outcome.basis), outcome.conditioning)
+
+    def release(self, frame: int) -> None:
+        """Make a frame condition no longer; its memory stays as that of a tracked frame."""
+        self._committed.pop(frame, None)
+        self.bank.mark(frame, False)
+
+    def forget(self, frame: int) -> None:
+        """Drop the memory of a frame, conditioning or not."""
+        self._committed.pop(frame, None)
+        self.bank.forget(frame)
+
+    # -- memory ------------------------------------------------------------------------------------------
+
+    def add_tracked(self, frame: int, outcome: Outcome, spatial: Tensor) -> None:
+        """Remember a frame that was tracked, and let go of what is now out of reach."""
+        self.bank.add(frame, FrameMemory(spatial, outcome.pointer, outcome.basis))
+        self.bank.evict(frame, outcome.reverse)
+        reach = self.bank.policy.spatial_reach
+        for other in self.bank.frames:
+            memory = self.bank.get(other)
+            out_of_reach = abs(other - frame) > reach and not self.bank.is_conditioning(other)
+            if memory is not None and memory.spatial is not None and out_of_reach:
+                self.bank.add(other, FrameMemory(None, memory.pointer, memory.basis))
+
+    def recall(self, frame: int, reverse: bool, own: bool) -> Recall:
+        """Choose what is recalled for a frame; see :meth:`MemoryBank.read`."""
+        return self.bank.read(frame, reverse, self._usable, own)
+
+    def readout(self, frame: int, reverse: bool, own: bool = True) -> MemoryReadout | None:
+        """Collect what is recalled for a frame, rebuilding memories that were evicted.
+
+        Returns
+        -------
+        MemoryReadout or None
+            Batch 1; None when there is nothing to recall.
+        """
+        recall = self.recall(frame, reverse, own)
+        if not recall.spatial:
+            return None
+        spatial = [self._spatial(f) for _, f in recall.spatial]
+        pointers = [self._pointer(f) for _, f in recall.pointers]
+        device = pointers[0].device if pointers else spatial[0].device
+        width = self._pointer(recall.spatial[0][1]).shape[0]
+        return MemoryReadout(
+            torch.stack([m.to(spatial[0].device) for m in spatial])[None],
+            torch.tensor([[age for age, _ in recall.spatial]]),
+            torch.stack([p.to(device) for p in pointers])[None] if pointers else torch.zeros(1, 0, width),
+            torch.tensor([[float(d) for d, _ in recall.pointers]]),
+            recall.span,
+        )
+
+    def offload(self) -> None:
+        """Move memories to main memory (used when the device runs out of it)."""
+        for frame in self.bank.frames:
+            memory = self.bank.get(frame)
+            if memory is not None and memory.spatial is not None:
+                moved = FrameMemory(memory.spatial.cpu(), memory.pointer.cpu(), memory.basis)
+                self.bank.add(frame, moved, self.bank.is_conditioning(frame))
+
+    def _usable(self, frame: int) -> bool:
+        memory = self.bank.get(frame)
+        if memory is not None:
+            basis = memory.basis
+        else:
+            record = self._store.get(self.object_id, frame)
+            if record is None or record.conditioning:
+                return False
+            basis = record.basis
+        return basis != FORGOTTEN and (self._remember_stale or basis == self.basis(frame))
+
+    def _pointer(self, frame: int) -> Tensor:
+        return self._memory(frame).pointer
+
+    def _memory(self, frame: int) -> FrameMemory:
+        memory = self.bank.get(frame)
+        if memory is None:
+            outcome = self._stored_or_fail(frame)
+            memory = FrameMemory(None, outcome.pointer, outcome.basis)
+            self.bank.add(frame, memory, self.bank.is_conditioning(frame))
+        return memory
+
+    def _spatial(self, frame: int) -> Tensor:
+        memory = self._memory(frame)
+        if memory.spatial is None:
+            spatial = self._remember(frame, self._stored_or_fail(frame))
+            memory = FrameMemory(spatial, memory.pointer, memory.basis)
+            self.bank.add(frame, memory, self.bank.is_conditioning(frame))
+        assert memory.spatial is not None
+        return memory.spatial
+
+    def _stored_or_fail(self, frame: int) -> Outcome:
+        outcome = self.stored(frame)
+        if outcome is None:
+            raise LookupError(
+                f"the store lost the result of object {self.object_id} on frame {frame}: track it again"
+            )
+        return outcome

@@ -1,0 +1,1 @@
+"""Atomic files, chunks and the write lock."""

@@ -1,0 +1,381 @@
+"""A video session that lives in a project: everything it does is on disk, can be undone and resumed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam2.masks import FrameMasks
+from napari_sam2.model.sam2 import Sam2
+from napari_sam2.objects import ObjectInfo
+from napari_sam2.prompts import MaskPrompt, Prompt
+from napari_sam2.session.frame_output import Alternatives
+from napari_sam2.session.options import SessionOptions
+from napari_sam2.session.protocols import FrameSource
+from napari_sam2.session.video import VideoSession
+from napari_sam2.storage.errors import ProjectError
+from napari_sam2.storage.interrupted_run import PendingRun
+from napari_sam2.storage.project import Project
+from napari_sam2.storage.schema import MAX_OBJECT_ID, PromptKey, checked_object_id
+
+_BY_HAND = ("painted", "imported")
+
+
+class RecordedSession:
+    """A :class:`VideoSession` whose prompts, masks and history are in a project.
+
+    It has the verbs of a session and some more. Each verb is one step of undo; results are on disk before
+    they are returned. It belongs to one thread at a time, as a session does.
+
+    Parameters
+    ----------
+    project : Project
+        Open for writing; stays open when the session is closed.
+    model, frames, options
+        As for :class:`VideoSession`.
+    """
+
+    def __init__(self, project: Project, model: Sam2, frames: FrameSource, options: SessionOptions) -> None:
+        self.project = project
+        self.history = project.history
+        self._model = model
+        self._frames = frames
+        self.options = options
+        self.session = self._new_session()
+
+    # -- what is known -----------------------------------------------------------------------------------
+
+    @property
+    def frames(self) -> FrameSource:
+        """The video."""
+        return self._frames
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of every frame."""
+        return self.project.size
+
+    @property
+    def object_ids(self) -> tuple[int, ...]:
+        """All objects, by id in order; also those that have a name or finished masks but no prompt."""
+        return tuple(self.project.objects)
+
+    @property
+    def objects(self) -> dict[int, ObjectInfo]:
+        """Names and colours of all objects, by id in order."""
+        return self.project.objects
+
+    @property
+    def prompts(self) -> dict[PromptKey, Prompt]:
+        """All prompts by (frame, object_id)."""
+        return self.session.prompts
+
+    def masks(self, frame: int) -> FrameMasks:
+        """Return the newest masks of all objects on a frame, finished ones included."""
+        found = self.project.masks(frame)
+        if not self.options.non_overlap:
+            return found
+        return self._preferred(found, self.session.masks(frame))
+
+    def scores(self, frame: int) -> dict[int, tuple[float, float]]:
+        """Return (object score, predicted IoU) of every object on a frame; NaN for masks made by hand."""
+        return self.project.scores(frame)
+
+    def alternatives(self, frame: int, object_id: int) -> Alternatives:
+        """Return all masks that the network offered for a prompt (one or three)."""
+        return self.session.alternatives(frame, object_id)
+
+    # -- verbs of a session ------------------------------------------------------------------------------
+
+    @contextmanager
+    def step(self, label: str, joins: bool = False) -> Iterator[None]:
+        """Make all verbs inside one step of undo, with a label of your own; an error takes all of it back.
+
+        Parameters
+        ----------
+        label : str
+            What the user does.
+        joins : bool
+            Make it part of the last step, which keeps its label.
+        """
+        with self._action(label, joins):
+            yield
+
+    def set_prompt(self, frame: int, object_id: int, prompt: Prompt) -> FrameMasks:
+        """Say all there is to say about one object on one frame; see :meth:`VideoSession.set_prompt`."""
+        with self._action(f"Prompt object {object_id} on frame {frame}"):
+            self.session.restore_object(object_id)  # here, removing an object can be undone
+            masks = self.session.set_prompt(frame, object_id, prompt)
+            self.project.store.put_masks(masks, "draft")
+            self.project.save_prompts(self.session.prompts)
+        return masks
+
+    def clear_prompt(self, frame: int, object_id: int) -> None:
+        """Take back all that was said about one object on one frame, with its result there."""
+        with self._action(f"Clear prompt of object {object_id} on frame {frame}"):
+            self.session.clear_prompt(frame, object_id)
+            self._drop_draft(frame, object_id)
+            self.project.save_prompts(self.session.prompts)
+
+    def remove_object(self, object_id: int) -> None:
+        """Remove an object with its prompts and masks; the others are not touched."""
+        if object_id not in self.project.objects:
+            raise ValueError(f"object {object_id} does not exist; there are {list(self.project.objects)}")
+        with self._action(f"Remove object {object_id}"):
+            if object_id in self.session.object_ids:
+                self.session.remove_object(object_id)
+            self.history.remove_object(object_id)
+
+    def commit(self) -> None:
+        """Take all drafts into memory."""
+        self.session.commit()
+
+    def propagate(
+        self,
+        start: int | None = None,
+        stop: int | None = None,
+        reverse: bool = False,
+        objects: Iterable[int] | None = None,
+        label: str = "Propagate",
+        joins: bool = False,
+    ) -> Iterator[FrameMasks]:
+        """Carry objects through time; see :meth:`VideoSession.propagate`.
+
+        The whole run is one step of undo. Closed early or killed, what was done stays, and :meth:`resume`
+        goes on.
+
+        Parameters
+        ----------
+        start, stop, reverse, objects
+            As for :meth:`VideoSession.propagate`.
+        label : str
+            What the step is called.
+        joins : bool
+            Make the run part of the last step, which is called ``label`` from now on.
+        """
+        wanted = None if objects is None else tuple(objects)
+        steps = self.session.propagate(start, stop, reverse, wanted)
+        return self._run(steps, PendingRun(start, stop, reverse, wanted), label, joins)
+
+    def resume(self) -> Iterator[FrameMasks]:
+        """Go on with a propagation that was stopped or killed; it stays one step of undo.
+
+        Raises
+        ------
+        ProjectError
+            There is nothing to go on with.
+        """
+        run = self.pending
+        if run is None:
+            raise ProjectError("there is nothing to resume: no propagation was interrupted")
+        start = run.next_frame
+        last = (0 if run.reverse else self.project.frame_count - 1) if run.stop is None else run.stop
+        if start is not None and (start < last if run.reverse else start > last):
+            self._end_run()
+            return iter(())
+        steps = self.session.propagate(start, run.stop, run.reverse, run.objects)
+        return self._run(steps)
+
+    @property
+    def pending(self) -> PendingRun | None:
+        """The propagation that :meth:`resume` would go on with."""
+        return self.project.pending
+
+    # -- undo --------------------------------------------------------------------------------------------
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether there is something to undo."""
+        return self.history.can_undo
+
+    @property
+    def can_redo(self) -> bool:
+        """Whether there is something to redo."""
+        return self.history.can_redo
+
+    @property
+    def undo_label(self) -> str | None:
+        """What the next undo takes back."""
+        return self.history.undo_label
+
+    @property
+    def redo_label(self) -> str | None:
+        """What the next redo does again."""
+        return self.history.redo_label
+
+    def undo(self) -> str:
+        """Take back the last step and return what it was."""
+        label = self.history.undo()
+        self._rebuild()
+        return label
+
+    def redo(self) -> str:
+        """Do the last step that was taken back again and return what it is."""
+        label = self.history.redo()
+        self._rebuild()
+        return label
+
+    # -- objects and finished masks ----------------------------------------------------------------------
+
+    def add_object(self, object_id: int | None = None, name: str | None = None, color: Any = None) -> int:
+        """Add an object and return its id.
+
+        Parameters
+        ----------
+        object_id : int, optional
+            The label value; by default the lowest that was never used here.
+        name : str, optional
+            Any text.
+        color : str or tuple of int, optional
+            "#rrggbb" or 8-bit RGB.
+        """
+        taken = self.project.objects
+        if object_id is None:
+            object_id = max(taken, default=0) + 1
+            if object_id > MAX_OBJECT_ID:
+                object_id = next(i for i in range(1, MAX_OBJECT_ID + 2) if i not in taken)
+        object_id = checked_object_id(object_id)
+        if object_id in taken:
+            raise ValueError(f"object {object_id} exists already: choose another id")
+        with self._action(f"Add object {object_id}"):
+            self.session.restore_object(object_id)
+            self.project.put_object(object_id, name, color)
+        return object_id
+
+    def rename(self, object_id: int, name: str) -> None:
+        """Give an object a name."""
+        with self._action(f"Rename object {object_id}"):
+            self.project.put_object(self._existing(object_id), name=name)
+
+    def recolour(self, object_id: int, color: Any) -> None:
+        """Give an object a colour, "#rrggbb" or 8-bit RGB."""
+        with self._action(f"Recolour object {object_id}"):
+            self.project.put_object(self._existing(object_id), color=color)
+
+    def set_mask(self, frame: int, object_id: int, mask: NDArray[Any]) -> FrameMasks:
+        """Replace the mask of one object on one frame by a finished one, for example a painted one.
+
+        The network is not told: tracking goes on from what it remembers. To correct the tracking, give the
+        mask as a prompt.
+
+        Parameters
+        ----------
+        frame, object_id : int
+            Where; a new object is added.
+        mask : ndarray, shape (H, W)
+            Everything that is not zero belongs to the object.
+        """
+        masks = _finished(frame, {object_id: mask}, self.size)
+        with self._action(f"Paint object {object_id} on frame {frame}"):
+            self.project.store.put_masks(masks, "painted")
+        return masks
+
+    def import_masks(self, masks: Iterable[FrameMasks], as_prompts: bool = False) -> None:
+        """Take over masks from elsewhere, in one step of undo.
+
+        Parameters
+        ----------
+        masks : iterable of FrameMasks
+            At most one for each frame.
+        as_prompts : bool
+            True: as mask prompts, from which the network tracks. False: as finished masks.
+        """
+        with self._action("Import masks"):
+            for frame_masks in masks:
+                if as_prompts:
+                    for object_id in frame_masks.object_ids:
+                        prompt = Prompt(mask=MaskPrompt.from_array(frame_masks.of(object_id)))
+                        self.set_prompt(frame_masks.frame, object_id, prompt)
+                elif frame_masks.object_ids:
+                    self.project.store.put_masks(frame_masks, "imported")
+
+    def close(self) -> None:
+        """End the session; the project stays open."""
+        self.session.close()
+
+    # -- inside ------------------------------------------------------------------------------------------
+
+    def _new_session(self) -> VideoSession:
+        project = self.project
+        return VideoSession(self._model, self._frames, self.options, project.store, project.prompts)
+
+    def _rebuild(self) -> None:
+        # What a session computes follows from prompts and records alone, so it may be made anew at any time.
+        features = self.session.features
+        self.session = self._new_session()
+        self.session.features = features
+
+    @contextmanager
+    def _action(self, label: str, joins: bool = False) -> Iterator[None]:
+        try:
+            with self.history.action(label, joins=joins):
+                yield
+        except BaseException:
+            if not self.history.is_open:
+                self._rebuild()  # the session may have gone further than what was taken back
+            raise
+
+    def _run(
+        self, steps: Iterator[FrameMasks], run: PendingRun | None = None, label: str = "", joins: bool = True
+    ) -> Iterator[FrameMasks]:
+        """Take steps in an action; without ``run`` the one that is pending goes on."""
+        if joins and self.history.can_undo:
+            self.history.resume(label)
+        else:
+            self.history.begin(label, whole=False)
+        try:
+            if run is not None:
+                self.project.save_pending(run)
+            for masks in steps:
+                yield self._shown(masks)
+        finally:
+            if not sys.is_finalizing():  # else the next one who opens the project does it
+                self.history.commit()
+        self._end_run()
+
+    def _end_run(self) -> None:
+        self.project.clear_pending()
+
+    def _shown(self, masks: FrameMasks) -> FrameMasks:
+        # A painted mask stays until its frame is tracked again; where it stays, it is what is shown.
+        origins = self.project.origins(masks.frame)
+        if not any(origins.get(i) in _BY_HAND for i in masks.object_ids):
+            return masks
+        return self._preferred(self.project.masks(masks.frame, masks.object_ids), masks)
+
+    def _preferred(self, saved: FrameMasks, live: FrameMasks) -> FrameMasks:
+        origins = self.project.origins(saved.frame)
+        by_hand = [i for i in saved.object_ids if origins.get(i) in _BY_HAND or i not in live.object_ids]
+        tracked = [i for i in live.object_ids if i not in by_hand]
+        joined = FrameMasks.joined([saved.select(by_hand), live.select(tracked)])
+        return joined.select(sorted(joined.object_ids))
+
+    def _drop_draft(self, frame: int, object_id: int) -> None:
+        if self.project.origins(frame).get(object_id) != "draft":
+            return
+        shown = self.session.masks(frame)
+        if object_id in shown.object_ids:
+            self.project.store.put_masks(shown.select([object_id]), "tracked")
+        else:
+            self.project.store.remove(object_id, frame)
+
+    def _existing(self, object_id: int) -> int:
+        if object_id not in self.project.objects:
+            raise ValueError(f"object {object_id} does not exist; there are {list(self.project.objects)}")
+        return object_id
+
+
+def _finished(frame: int, masks: Mapping[int, NDArray[Any]], size: tuple[int, int]) -> FrameMasks:
+    ids = tuple(checked_object_id(i) for i in masks)
+    arrays = [np.asarray(m) for m in masks.values()]
+    for array in arrays:
+        if array.shape != size:
+            raise ValueError(f"a mask of this project has shape {size} (height, width), not {array.shape}")
+    unknown = np.full(len(ids), np.nan, np.float32)
+    stack = np.stack([a != 0 for a in arrays]) if arrays else np.zeros((0, *size), bool)
+    return FrameMasks(frame, ids, stack, unknown, unknown.copy(), np.zeros(len(ids), bool))

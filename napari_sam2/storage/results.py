@@ -1,0 +1,51 @@
+"""What a project holds, as the exports read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from napari_sam2.calibration import Calibration
+from napari_sam2.formats.tracking_results import Results
+
+if TYPE_CHECKING:
+    from napari_sam2.storage.project import Project
+
+
+def project_results(
+    project: Project,
+    *,
+    intensity: Callable[[int], NDArray[Any]] | None = None,
+    channels: tuple[str, ...] = (),
+    picture: Callable[[int], NDArray[np.uint8]] | None = None,
+) -> Results:
+    """Return a project's masks, objects, scale and times for the exports.
+
+    Parameters
+    ----------
+    project : Project
+        Open for reading or writing, and kept open until the export is done.
+    intensity, channels, picture
+        How to read the recording, for measurements of intensities and for overlay videos; see :class:`Results`.
+        A :class:`~napari_sam2.frames.FrameStack` has ``intensities`` and ``frame`` for them.
+    """
+    try:
+        calibration = Calibration.from_json(project.source.calibration)
+    except ValueError:
+        calibration = Calibration()  # damaged: the masks are worth exporting without a scale
+    path = project.source.path
+    return Results(
+        project.size,
+        project.frame_count,
+        project.masks,
+        tuple(project.objects.values()),
+        calibration,
+        intensity,
+        channels,
+        picture,
+        project.path.stem if path is None else Path(path).name,
+    )

@@ -1,0 +1,1 @@
+"""Versioned tables of masks, memories and labels."""

@@ -1,0 +1,297 @@
+"""Masks of one frame become objects of a video: seeding, newcomers, everything, stacks and files."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_sam2.automatic import (
+    AutomaticOptions,
+    LiveFilter,
+    add_newcomers,
+    add_objects,
+    find_candidates,
+    generate_stack,
+    lazy_labels,
+    run_automatic,
+    track_everything,
+    tracking,
+)
+from napari_sam2.automatic import files as files_module
+from napari_sam2.masks import FrameMasks, Rle, decode_rle
+from napari_sam2.session.array_frames import ArrayFrames
+from napari_sam2.session.video import VideoSession
+from tests.automatic.toy import DiscSession, discs
+from tests.golden.recipe import recipe_model
+
+SIZE = (96, 128)
+FRAMES = ArrayFrames(
+    [
+        discs(SIZE, (30, 30, 12), (90, 30, 14)),
+        discs(SIZE, (33, 30, 12), (90, 33, 14)),
+        discs(SIZE, (36, 30, 12), (90, 36, 14), (60, 75, 13)),
+        discs(SIZE, (39, 30, 12), (90, 39, 14), (60, 75, 13)),
+    ]
+)
+OPTIONS = AutomaticOptions(points_per_side=12, stability_score_thresh=0.7)
+LOOSE = AutomaticOptions(
+    points_per_side=3, pred_iou_thresh=0.0, stability_score_thresh=0.0, box_nms_thresh=0.3
+)
+
+
+def found(frame):
+    return LiveFilter(find_candidates(DiscSession(), FRAMES.frame(frame), OPTIONS)).result()
+
+
+@pytest.fixture(scope="module")
+def model():
+    return recipe_model()
+
+
+@pytest.fixture
+def session(model):
+    session = VideoSession(model, FRAMES)
+    yield session
+    session.close()
+
+
+@pytest.fixture
+def disc_finder(monkeypatch):
+    """Objects are found by the toy network, so that what must be found is known; tracking is the network's."""
+    real = tracking.generate_masks
+    monkeypatch.setattr(tracking, "generate_masks", lambda model, *rest: real(DiscSession(), *rest))
+
+
+def test_masks_become_objects(session):
+    result = found(0)
+    ids = add_objects(session, 0, result)
+    assert ids == (1, 2)
+    assert session.object_ids == ids
+    for object_id, mask in zip(ids, result.masks):
+        assert (session.prompts[0, object_id].mask.array() == mask.array()).all()
+    # adopting a mask goes through low resolution
+    shown = session.masks(0)
+    for object_id, mask in zip(ids, result.masks):
+        a, b = shown.of(object_id), mask.array()
+        assert (a & b).sum() / (a | b).sum() > 0.9
+
+
+def test_chosen_masks_only_and_ids_follow(session):
+    add_objects(session, 0, found(0).keep([1]))
+    assert session.object_ids == (1,)
+    assert add_objects(session, 2, found(2)) == (2, 3, 4)
+
+
+def test_newcomers_are_what_no_object_covers(session, disc_finder):
+    add_objects(session, 2, found(0).keep([]))
+    assert session.object_ids == ()
+    assert add_newcomers(session, 0, OPTIONS) == (1, 2)
+    assert add_newcomers(session, 0, OPTIONS) == ()
+    early = {i: session.masks(0).of(i) for i in (1, 2)}
+    # Two discs of frame 2 lie on the objects that are put there, the third is new.
+    for object_id in (1, 2):
+        session.set_prompt(2, object_id, found(2).prompts()[object_id])
+    known = session.masks(2).masks.any(0)
+    new = add_newcomers(session, 2, OPTIONS)
+    assert new == (3,)
+    newcomer = session.prompts[2, 3].mask.array()
+    assert (newcomer & known).sum() <= 0.2 * newcomer.sum()
+    assert all((session.masks(0).of(i) == early[i]).all() for i in (1, 2))
+
+
+def test_track_everything_visits_every_frame(session, disc_finder):
+    seen = list(track_everything(session, OPTIONS))
+    assert [masks.frame for masks in seen] == [0, 1, 2, 3]
+    assert all(masks.object_ids == (1, 2) for masks in seen)
+
+
+def test_track_everything_with_newcomers(session, disc_finder):
+    asked = {}
+    for masks in track_everything(session, OPTIONS, newcomers_every=2):
+        asked[masks.frame] = session.object_ids
+    assert asked[1] == (1, 2)
+    # Whatever the untrained network lost by frame 2 is found again; the disc that appears there is new.
+    assert len(asked[2]) > 2
+    assert any((session.prompts[2, i].mask.array()[75, 60]) for i in asked[2][2:])
+    with pytest.raises(ValueError, match="newcomers_every must not be negative"):
+        next(track_everything(session, OPTIONS, newcomers_every=-1))
+
+
+class StillSession:
+    """A session in which every object stays where it was prompted, on the frames that it was carried to."""
+
+    def __init__(self, frames):
+        self.frames, self.size = frames, SIZE
+        self.compute = SimpleNamespace(model=None)
+        self.prompts, self.carried, self.calls = {}, {}, []
+
+    @property
+    def object_ids(self):
+        return tuple(sorted({i for _, i in self.prompts}))
+
+    def set_prompt(self, frame, object_id, prompt):
+        self.prompts[frame, object_id] = prompt
+        self.carried.setdefault(frame, {})[object_id] = prompt.mask.array()
+
+    def masks(self, frame):
+        here = self.carried.get(frame, {})
+        ids = self.object_ids
+        masks = np.array([here.get(i, np.zeros(SIZE, bool)) for i in ids]).reshape(-1, *SIZE)
+        ones = np.ones(len(ids), np.float32)
+        return FrameMasks(frame, ids, masks, ones, ones, ones > 0)
+
+    def propagate(self, start, stop):
+        self.calls.append((start, stop))
+        for frame in range(start, stop + 1):
+            for object_id in self.object_ids:
+                first, prompt = next((f, p) for (f, i), p in self.prompts.items() if i == object_id)
+                if frame >= first:
+                    self.carried.setdefault(frame, {})[object_id] = prompt.mask.array()
+            yield self.masks(frame)
+
+
+@pytest.mark.parametrize("every", [1, 2, 3])
+def test_only_what_is_new_becomes_a_newcomer(disc_finder, every):
+    """Objects are followed onto a frame before newcomers are looked for there: else all would be found again."""
+    still = discs(SIZE, (30, 30, 12), (90, 30, 14))
+    more = discs(SIZE, (30, 30, 12), (90, 30, 14), (60, 75, 13))
+    session = StillSession(ArrayFrames([still, still, more, more, more]))
+    seen = [masks.frame for masks in track_everything(session, OPTIONS, newcomers_every=every)]
+    assert seen == [0, 1, 2, 3, 4]  # each once, in order
+    appeared = {1: 2, 2: 2, 3: 3}[every]
+    assert sorted(session.prompts) == [(0, 1), (0, 2), (appeared, 3)]
+    assert session.prompts[appeared, 3].mask.array()[75, 60]
+
+
+def test_nothing_to_track_is_no_error(model):
+    black = VideoSession(model, ArrayFrames(np.zeros((3, 20, 20), np.uint8)))
+    strict = OPTIONS.changed(points_per_side=2, pred_iou_thresh=1.0)
+    assert list(track_everything(black, strict)) == []
+    black.close()
+
+
+def test_stack_frame_by_frame(model):
+    assert [(i, len(r) > 0) for i, r in generate_stack(model, FRAMES, LOOSE, indices=[2, 0])] == [
+        (2, True),
+        (0, True),
+    ]
+    with pytest.raises(ValueError, match="there is no frame 4: the video has frames 0 to 3"):
+        list(generate_stack(model, FRAMES, LOOSE, indices=[4]))
+
+
+def test_lazy_labels_compute_only_what_is_looked_at(model):
+    class Counting(ArrayFrames):
+        read = []
+
+        def frame(self, index):
+            self.read.append(index)
+            return super().frame(index)
+
+    frames = Counting(FRAMES._frames)
+    labels = lazy_labels(model, frames, LOOSE)
+    assert labels.shape == (4, *SIZE)
+    assert labels.dtype == np.uint16
+    assert frames.read == []
+    third = labels[2].compute()
+    assert frames.read == [2]
+    assert (third == next(generate_stack(model, FRAMES, LOOSE, [2]))[1].labels()).all()
+    assert third.any()
+
+
+# -- files -------------------------------------------------------------------------------------------------
+
+
+def test_masks_file(model, tmp_path):
+    path = tmp_path / "masks.json"
+    report = run_automatic(model, FRAMES, path, LOOSE, indices=[0, 3])
+    data = json.loads(path.read_text())
+    assert data["format"] == "napari-sam2 automatic masks"
+    assert data["size"] == list(SIZE)
+    assert data["options"]["points_per_side"] == 3
+    assert [entry["frame"] for entry in data["frames"]] == [0, 3]
+    expected = dict(generate_stack(model, FRAMES, LOOSE, [0, 3]))
+    for entry in data["frames"]:
+        masks = expected[entry["frame"]].masks
+        assert [m["id"] for m in entry["masks"]] == list(range(1, len(masks) + 1))
+        for written, mask in zip(entry["masks"], masks, strict=True):
+            rle = Rle(tuple(written["segmentation"]["size"]), written["segmentation"]["counts"])
+            assert (decode_rle(rle) == mask.array()).all()
+            assert written["predicted_iou"] == mask.predicted_iou
+    assert report.frames == 2
+    assert report.masks == sum(len(r) for r in expected.values()) > 0
+    assert "Frame 3:" in report.explanation
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize(("indices", "shape"), [([1], SIZE), ([0, 1, 2], (3, *SIZE))])
+def test_labels_file(model, tmp_path, indices, shape):
+    path = tmp_path / "labels.tif"
+    run_automatic(model, FRAMES, path, LOOSE, indices=indices)
+    labels = tifffile.imread(path)
+    assert labels.shape == shape
+    expected = [r.labels() for _, r in generate_stack(model, FRAMES, LOOSE, indices)]
+    assert (labels.reshape(len(indices), *SIZE) == np.stack(expected)).all()
+
+
+@pytest.mark.parametrize("suffix", ["json", "tif"])
+def test_tracked_file_has_every_frame(model, tmp_path, disc_finder, suffix):
+    path = tmp_path / f"tracked.{suffix}"
+    done = []
+    report = run_automatic(
+        model, FRAMES, path, OPTIONS, indices=[1], track=True, progress=lambda *a: done.append(a)
+    )
+    assert report.frames == 4
+    assert report.objects == 2
+    assert done[-1] == (4, 4)
+    if suffix == "tif":
+        labels = tifffile.imread(path)
+        assert labels.shape == (4, *SIZE)
+        assert set(np.unique(labels[1])) == {0, 1, 2}
+    else:
+        entries = json.loads(path.read_text())["frames"]
+        assert [entry["frame"] for entry in entries] == [0, 1, 2, 3]
+        assert [mask["id"] for mask in entries[1]["masks"]] == [1, 2]
+        assert "object_score" in entries[1]["masks"][0]
+
+
+def test_nothing_found_is_written_and_said(model, tmp_path):
+    strict = LOOSE.changed(pred_iou_thresh=1.0)
+    path = tmp_path / "labels.tif"
+    report = run_automatic(model, FRAMES, path, strict, track=True)
+    assert report.objects == 0
+    assert report.explanation.startswith("No objects were found")
+    assert not tifffile.imread(path).any()
+    alone = run_automatic(model, FRAMES, path, strict)
+    assert "No masks: none of 27 candidates" in alone.explanation
+
+
+@pytest.mark.parametrize(
+    ("name", "indices", "message"),
+    [
+        ("masks.png", [0], "must end in .json"),
+        ("nowhere/masks.json", [0], "does not exist: create it first"),
+        ("masks.json", [], "no frames were chosen"),
+        ("masks.json", [-1], "there is no frame -1"),
+    ],
+)
+def test_refuses_targets_and_frames(model, tmp_path, name, indices, message):
+    with pytest.raises(ValueError, match=message):
+        run_automatic(model, FRAMES, tmp_path / name, LOOSE, indices=indices)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_failure_leaves_the_old_file(model, tmp_path, monkeypatch):
+    path = tmp_path / "masks.json"
+    path.write_text("old")
+
+    def breaks(*args):
+        yield 0, next(generate_stack(model, FRAMES, LOOSE, [0]))[1]
+        raise RuntimeError("power cut")
+
+    monkeypatch.setattr(files_module, "generate_stack", breaks)
+    with pytest.raises(RuntimeError, match="power cut"):
+        run_automatic(model, FRAMES, path, LOOSE, indices=[0, 1])
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]

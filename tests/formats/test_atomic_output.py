@@ -1,0 +1,196 @@
+from __future__ import annotations
+
+import json
+import os
+import weakref
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from napari_sam2.calibration import Calibration
+from napari_sam2.formats import FORMATS, Results, export_format
+from napari_sam2.formats.atomic_output import staged
+from napari_sam2.masks import FrameMasks
+from napari_sam2.objects import ObjectInfo, object_color
+
+ALL = list(FORMATS)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_format_refuses_to_overwrite_unless_told(run: Results, tmp_path: Path, name: str) -> None:
+    fmt = export_format(name)
+    path = fmt.write(run, tmp_path / fmt.file_name)
+    before = content(path)
+    with pytest.raises(FileExistsError, match="exists already"):
+        fmt.write(run, path)
+    assert content(path) == before
+    fmt.write(run.select([7]), path, overwrite=True)
+    assert content(path) != before
+    assert [p.name for p in tmp_path.iterdir()] == [fmt.file_name]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_failure_midway_keeps_the_old_export_and_leaves_no_rubbish(
+    run: Results, tmp_path: Path, name: str
+) -> None:
+    fmt = export_format(name)
+    path = fmt.write(run, tmp_path / fmt.file_name)
+    before = content(path)
+
+    def fails(t: int) -> FrameMasks:
+        if t == 4:
+            raise OSError("disk full")
+        return run.masks(t)
+
+    with pytest.raises(OSError, match="disk full"):
+        fmt.write(replace(run, masks=fails), path, overwrite=True)
+    assert content(path) == before
+    assert [p.name for p in tmp_path.iterdir()] == [fmt.file_name]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_stopping_with_ctrl_c_leaves_no_rubbish(run: Results, tmp_path: Path, name: str) -> None:
+    def stop(t: int) -> None:
+        if t == 4:
+            raise KeyboardInterrupt
+
+    fmt = export_format(name)
+    with pytest.raises(KeyboardInterrupt):
+        fmt.write(run.watched(stop), tmp_path / fmt.file_name)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_format_streams(tmp_path: Path, name: str) -> None:
+    alive: weakref.WeakSet[FrameMasks] = weakref.WeakSet()
+    most = 0
+    picture = np.zeros((32, 32, 3), np.uint8)
+    one = np.ones(1, np.float32)
+
+    def read(t: int) -> FrameMasks:
+        nonlocal most
+        mask = np.zeros((1, 32, 32), bool)
+        mask[0, t % 20 : t % 20 + 8, 4:12] = True
+        found = Unhashed(t, (1,), mask, one, one, np.zeros(1, bool))
+        alive.add(found)
+        most = max(most, len(alive))
+        return found
+
+    run = Results(
+        (32, 32),
+        40,
+        read,
+        (ObjectInfo(1),),
+        Calibration(),
+        intensity=lambda t: picture,
+        channels=("r", "g", "b"),
+        picture=lambda t: picture,
+    )
+    fmt = export_format(name)
+    fmt.write(run, tmp_path / fmt.file_name)
+    assert 1 <= most <= 3
+
+
+class Unhashed(FrameMasks):
+    """Can be kept in a weak set: compared by identity."""
+
+    __hash__ = object.__hash__
+    __eq__ = object.__eq__
+
+
+@pytest.mark.parametrize("name", ["ctc", "davis", "ome-zarr"])
+def test_a_folder_with_other_files_is_never_replaced(run: Results, tmp_path: Path, name: str) -> None:
+    precious = tmp_path / "home" / "thesis.txt"
+    precious.parent.mkdir()
+    precious.write_text("all of it", encoding="utf-8")
+    with pytest.raises(FileExistsError, match=r"thesis\.txt"):
+        export_format(name).write(run, tmp_path / "home", overwrite=True)
+    assert precious.read_text(encoding="utf-8") == "all of it"
+
+
+def test_a_file_does_not_replace_a_folder(run: Results, tmp_path: Path) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "x").touch()
+    with pytest.raises(FileExistsError):
+        export_format("coco").write(run, tmp_path / "sub", overwrite=True)
+    assert (tmp_path / "sub" / "x").exists()
+
+
+def test_missing_parents_are_made(tmp_path: Path) -> None:
+    with staged(tmp_path / "a" / "b" / "c.txt") as part:
+        part.write_text("1", encoding="utf-8")
+        assert not (tmp_path / "a" / "b" / "c.txt").exists()
+        assert part.suffix == ".txt"
+    assert (tmp_path / "a" / "b" / "c.txt").read_text(encoding="utf-8") == "1"
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a folder that can't be written")
+def test_a_read_only_folder_is_an_error(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(PermissionError), staged(tmp_path / "a.txt") as part:
+        part.write_text("1", encoding="utf-8")
+
+
+def test_unknown_formats_are_named() -> None:
+    with pytest.raises(ValueError, match=r"'gif'.*tiff.*davis"):
+        export_format("gif")
+
+
+def test_masks_of_another_size_are_refused(run: Results, tmp_path: Path) -> None:
+    wrong = replace(run, size=(8, 11))
+    with pytest.raises(ValueError, match=r"7 × 11.*8 × 11"):
+        export_format("tiff").write(wrong, tmp_path / "a.tif")
+
+
+def test_unknown_objects_are_left_out(run: Results) -> None:
+    assert [f.object_ids for f in run.select([40, 1]).frames()][:3] == [(1,), (1,), (1, 40)]
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"axis": "time"},
+        {"axis": "x"},
+        {"scale": (0.0, 1.0, 1.0)},
+        {"scale": (1.0, float("nan"), 1.0)},
+        {"frame_rate": -1.0},
+    ],
+)
+def test_impossible_calibrations_are_refused(bad: dict) -> None:
+    with pytest.raises(ValueError):
+        Calibration(**bad)
+
+
+@pytest.mark.parametrize(
+    "calibration",
+    [
+        Calibration(),
+        Calibration("z", (2.0, 0.5, 0.25), ("µm", "micrometer", None)),
+        Calibration("t", frame_times=(0.0, 0.4, 1.7), frame_rate=29.97),
+    ],
+)
+def test_calibrations_survive_json(calibration: Calibration) -> None:
+    assert Calibration.from_json(json.loads(json.dumps(calibration.to_json()))) == calibration
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"scale": 3}, {"scale": [1]}, {"units": ["s"]}, {"frame_times": 1}, {"frame_rate": "x"}, {"axis": None}],
+)
+def test_damaged_calibrations_are_refused(bad: dict) -> None:
+    with pytest.raises(ValueError):
+        Calibration.from_json(bad)
+
+
+def test_the_first_hundred_objects_have_colours_that_differ() -> None:
+    colors = np.array([object_color(i) for i in range(1, 101)], int)
+    assert len({tuple(c) for c in colors.tolist()}) == 100
+    neighbours = np.abs(np.diff(colors, axis=0)).sum(1)
+    assert neighbours.min() > 150
+
+
+def content(path: Path) -> dict[str, bytes]:
+    files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    return {str(p.relative_to(path.parent)): p.read_bytes() for p in files}

@@ -1,0 +1,293 @@
+"""A session that needs no network: every object is a disc that walks one pixel to the right per frame."""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from napari_sam2.formats.tracking_results import Results
+from napari_sam2.masks import FrameMasks, compose_labels
+from napari_sam2.objects import ObjectInfo
+from napari_sam2.plugin.state import Gesture, HistoryState, Preferences, Step
+from napari_sam2.plugin.worker.session_spec import BenchPlan
+from napari_sam2.prompts import Prompt
+from napari_sam2.session import Alternatives
+
+# PySide 6.12 takes thousands of references to None away with every window that is closed (with napari alone, too),
+# and before Python 3.12 the interpreter aborts when none is left: here there are enough.
+if os.environ.get("QT_API") == "pyside6" and sys.version_info < (3, 12):
+    ctypes.c_ssize_t.from_address(id(None)).value += 10**9
+RADIUS = 6
+# Beside the checkout, where the development data is; absent elsewhere.
+TRIAL = Path(__file__).parents[3] / "shared" / "sketches" / "nano_trial.safetensors"
+
+
+def nano_name() -> str:
+    """The embedded model, or the trial's weights until there is one."""
+    from napari_sam2.model.weights.checkpoints import NANO_FILE
+
+    if NANO_FILE.exists():
+        return "nano"
+    if TRIAL.exists():
+        return str(TRIAL)
+    pytest.skip("no trained network is at hand")
+
+
+@pytest.fixture(scope="session")
+def nano() -> str:
+    """What to give to ``load_model`` for a small network that was trained."""
+    return nano_name()
+
+
+@dataclass
+class Said:
+    """State of a fake session, copied for undo."""
+
+    prompts: dict[tuple[int, int], Prompt] = field(default_factory=dict)
+    objects: dict[int, ObjectInfo] = field(default_factory=dict)
+    masks: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
+
+    def copy(self) -> Said:
+        return Said(dict(self.prompts), dict(self.objects), dict(self.masks))
+
+
+class FakeBench:
+    """A workbench of discs; ``gate`` lets a test hold the thread between two steps of a propagation."""
+
+    resumed = temporary = False
+    message = ""
+    path = None
+    interrupted = None
+    runs_on = ("cpu", "float32")
+
+    def __init__(self, plan: BenchPlan) -> None:
+        self.plan = plan
+        self.n_frames, self.size = len(plan.frames), plan.frames.size
+        self.said = Said()
+        self.undone: list[tuple[Step, Said]] = []
+        self.done: list[tuple[Step, Said]] = []
+        self.numbers = itertools.count(1)
+        self.gesture = 0
+        self.stepping = False
+        self.tidied = 0
+        self.calls: list[tuple[Any, ...]] = []
+        self.threads: set[str] = set()
+        self.gate = threading.Semaphore(10**6)
+        self.fail_on: Callable[[str], bool] = lambda call: False
+        self.warmed: list[int] = []
+        self.closed = False
+
+    @property
+    def prompts(self):
+        return self.said.prompts
+
+    @property
+    def objects(self):
+        ids = {i for _, i in self.said.prompts} | set(self.said.objects)
+        return {i: self.said.objects.get(i, ObjectInfo(i)) for i in sorted(ids)}
+
+    @property
+    def history(self) -> HistoryState:
+        steps = [step for step, _ in (*self.done, *reversed(self.undone))]
+        return HistoryState(tuple(steps), len(self.done))
+
+    @contextmanager
+    def step(self, gesture: Gesture) -> Iterator[None]:
+        before, done, undone, joins = self.said.copy(), list(self.done), list(self.undone), self.gesture
+        if not (gesture.number and joins == gesture.number and self.done):
+            self._push(gesture.label)
+        self.stepping = True
+        try:
+            yield
+        except BaseException:
+            self.said, self.done, self.undone = before, done, undone
+            raise
+        finally:
+            self.stepping = False
+        self.gesture = gesture.number
+
+    def _push(self, label: str) -> None:
+        self.done.append((Step(next(self.numbers), label), self.said.copy()))
+        self.undone.clear()
+        self.gesture = 0
+
+    def _do(self, label: str, *call: Any) -> None:
+        self.threads.add(threading.current_thread().name)
+        self.calls.append((label, *call))
+        if self.fail_on(label):
+            raise RuntimeError(f"{label} broke")
+        assert self.stepping or label == "propagate", "every change is a step of undo"
+
+    def tidy(self) -> None:
+        self.tidied += 1
+
+    def set_prompt(self, frame: int, object_id: int, prompt: Prompt) -> FrameMasks:
+        self._do("prompt", frame, object_id, prompt)
+        prompt.check(self.size)
+        self.said.prompts[frame, object_id] = prompt
+        self.said.objects.setdefault(object_id, ObjectInfo(object_id))
+        self.said.masks[frame, object_id] = self.disc(frame, frame, prompt)
+        return self.masks(frame)
+
+    def clear_prompt(self, frame: int, object_id: int) -> FrameMasks:
+        self._do("clear", frame, object_id)
+        del self.said.prompts[frame, object_id]
+        self.said.masks.pop((frame, object_id), None)
+        return self.masks(frame)
+
+    def put_object(self, info: ObjectInfo) -> None:
+        self._do("object", info)
+        self.said.objects[info.object_id] = info
+
+    def remove_objects(self, object_ids) -> None:
+        ids = set(object_ids)
+        self._do("remove", tuple(ids))
+        self.said.prompts = {k: p for k, p in self.said.prompts.items() if k[1] not in ids}
+        self.said.masks = {k: m for k, m in self.said.masks.items() if k[1] not in ids}
+        self.said.objects = {i: o for i, o in self.said.objects.items() if i not in ids}
+
+    def propagate(self, start, stop, reverse, objects, gesture, joins) -> Iterator[FrameMasks]:
+        self._do("propagate", start, stop, reverse, tuple(objects))
+        if self.done and (joins or self.gesture == gesture.number != 0):
+            self.done[-1] = (Step(self.done[-1][0].number, gesture.label), self.done[-1][1])
+        else:
+            self._push(gesture.label)
+        for frame in range(start, stop - 1, -1) if reverse else range(start, stop + 1):
+            self.gate.acquire()
+            if self.fail_on(f"frame {frame}"):
+                raise RuntimeError(f"frame {frame} broke")
+            for object_id in objects:
+                own = [f for f, i in self.said.prompts if i == object_id]
+                if (reverse and frame > max(own)) or (not reverse and frame < min(own)):
+                    continue
+                nearest = min(own, key=lambda f: abs(f - frame))
+                self.said.masks[frame, object_id] = self.disc(
+                    frame, nearest, self.said.prompts[nearest, object_id]
+                )
+            self.calls.append(("step", frame))
+            yield self.masks(frame)
+
+    def disc(self, frame: int, origin: int, prompt: Prompt) -> np.ndarray:
+        if prompt.mask is not None and frame == origin:
+            return prompt.mask.array()
+        if prompt.mask is not None:
+            return np.roll(prompt.mask.array(), frame - origin, axis=1)
+        good = [(p.x, p.y) for p in prompt.points if p.positive]
+        if prompt.box is not None:
+            b = prompt.box
+            good.append(((b.x0 + b.x1) / 2, (b.y0 + b.y1) / 2))
+        if not good:
+            return np.zeros(self.size, bool)
+        x, y = np.mean(good, axis=0)
+        rows, columns = np.mgrid[: self.size[0], : self.size[1]]
+        return (columns - x - (frame - origin)) ** 2 + (rows - y) ** 2 <= RADIUS**2
+
+    def masks(self, frame: int) -> FrameMasks:
+        ids = tuple(sorted(i for f, i in self.said.masks if f == frame))
+        stack = [self.said.masks[frame, i] for i in ids]
+        there = np.array([m.any() for m in stack], bool)
+        return FrameMasks(
+            frame,
+            ids,
+            np.stack(stack) if stack else np.zeros((0, *self.size), bool),
+            np.where(there, 5, -5).astype(np.float32),
+            np.full(len(ids), 0.9, np.float32),
+            np.array([(frame, i) in self.said.prompts for i in ids], bool),
+        )
+
+    def labels(self, frame: int) -> np.ndarray:
+        return compose_labels(self.masks(frame))
+
+    def tracked_frames(self):
+        return sorted({f for f, _ in self.said.masks})
+
+    def alternatives(self, frame: int, object_id: int) -> Alternatives:
+        disc = self.said.masks[frame, object_id]
+        other = np.zeros_like(disc)
+        other[:4, :4] = True
+        return Alternatives(np.stack([disc, other, ~disc]), np.array([0.9, 0.5, 0.2], np.float32), 0)
+
+    def warm(self, frame: int) -> None:
+        self.warmed.append(frame)
+
+    def undo(self) -> str:
+        if not self.done:
+            raise ValueError("there is nothing to undo")
+        step, before = self.done.pop()
+        self.undone.append((step, self.said))
+        self.said = before
+        self.gesture = 0
+        return step.label
+
+    def redo(self) -> str:
+        if not self.undone:
+            raise ValueError("there is nothing to redo")
+        step, after = self.undone.pop()
+        self.done.append((step, self.said.copy()))
+        self.said = after
+        return step.label
+
+    def results(self) -> Results:
+        return Results(self.size, self.n_frames, self.masks, tuple(self.objects.values()))
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeOpener:
+    """Opens fake sessions, and keeps them for the test to look at."""
+
+    def __init__(self) -> None:
+        self.benches: list[FakeBench] = []
+        self.plans: list[BenchPlan] = []
+        self.error: Exception | None = None
+        self.saved: Said | None = None
+
+    @property
+    def bench(self) -> FakeBench:
+        return self.benches[-1]
+
+    def __call__(self, plan: BenchPlan, progress: Callable[[int, int], None]) -> FakeBench:
+        self.plans.append(plan)
+        progress(1, 2)
+        if self.error is not None:
+            raise self.error
+        bench = FakeBench(plan)
+        if self.saved is not None:
+            bench.said, bench.resumed = self.saved.copy(), True
+        self.benches.append(bench)
+        return bench
+
+
+@pytest.fixture
+def fake() -> FakeOpener:
+    """An opener of fake sessions."""
+    return FakeOpener()
+
+
+@pytest.fixture
+def preferences(tmp_path: Path) -> Preferences:
+    """Preferences that save nowhere but in the test's folder, and encode nothing ahead."""
+    return Preferences(autosave_folder=tmp_path / "autosave", encode_ahead=0)
+
+
+@pytest.fixture(autouse=True)
+def no_threads_left() -> Iterator[None]:
+    """Fail a test that leaves a session's thread behind."""
+    before = {t.ident for t in threading.enumerate()}
+    yield
+    left = [t for t in threading.enumerate() if t.name.startswith("napari-sam2") and t.ident not in before]
+    for thread in left:
+        thread.join(5)
+    assert not [t for t in left if t.is_alive()], "a session's thread was left running: close the controller"

@@ -1,0 +1,138 @@
+"""What keeps the window responsive, by counts that a busy machine does not change; times are in tests/benchmarks."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from napari.components import ViewerModel
+from qtpy.QtCore import QTimer
+from qtpy.QtWidgets import QApplication
+
+from napari_sam2.masks import encode_rle
+from napari_sam2.plugin.open_tracker import open_tracker
+from napari_sam2.plugin.state import HistoryState, PropagationState
+from napari_sam2.plugin.worker.replies import FrameAnswer, Marched, Stepped
+from napari_sam2.plugin.worker.requests import Propagate, Reply
+from napari_sam2.storage.tables.mask_cache import DecodedMasks
+from tests.plugin.dock_world import WAIT
+
+SIZE = (40, 60)
+
+
+@pytest.fixture
+def c(qtbot, fake, preferences):
+    """A controller that Qt drives, without a window."""
+    viewer = ViewerModel()
+    image = viewer.add_image(np.zeros((200, *SIZE), np.uint8), name="movie")
+    viewer.dims.set_point(0, 0)
+    controller = open_tracker(viewer, image, opener=fake, preferences=preferences)
+    controller.wait()
+    yield controller
+    controller.close()
+
+
+def post_steps(c, count):
+    request = Propagate((), None, (), "forward")
+    labels = np.zeros(SIZE, np.uint16)
+    for frame in range(count):
+        shown = FrameAnswer(frame, labels, ())
+        c.mailbox.post(Reply(request, 10**6, Stepped(shown, frame + 1, count)))
+    c.mailbox.post(Reply(request, 10**6, Marched("finished", count, count, HistoryState())))
+
+
+def test_a_flood_of_answers_leaves_turns_to_others(qtbot, c):
+    """Each answer takes 5 ms here; 60 of them at once would block the window for 0.3 s."""
+    c.events.propagation.connect(lambda state: time.sleep(0.005))
+    turns = []
+    timer = QTimer()
+    timer.timeout.connect(lambda: turns.append(c.propagation.done))
+    timer.start(0)
+    post_steps(c, 60)
+    qtbot.waitUntil(lambda: c.propagation.done == 60 and not len(c.mailbox), timeout=WAIT)
+    timer.stop()
+    between = {done for done in turns if 0 < done < 60}
+    assert len(between) > 10, "others had their turn between the answers"
+
+
+def test_an_answer_is_not_taken_over_inside_another_one(qtbot, c):
+    """napari's progress bars run the event loop: with recursion the newest frame came first and the oldest last."""
+    seen, inside, deepest = [], [0], [0]
+
+    def listen(state: PropagationState) -> None:
+        inside[0] += 1
+        deepest[0] = max(deepest[0], inside[0])
+        QApplication.processEvents()
+        seen.append(state.done)
+        inside[0] -= 1
+
+    c.events.propagation.connect(listen)
+    post_steps(c, 30)
+    qtbot.waitUntil(lambda: c.propagation.done == 30 and not len(c.mailbox), timeout=WAIT)
+    assert deepest[0] == 1
+    assert seen == sorted(seen)
+
+
+def test_following_leaves_most_of_the_time_to_the_window(qtbot, c, monkeypatch):
+    shown = []
+
+    def slow(frame):
+        shown.append(frame)
+        time.sleep(0.02)
+
+    progress = c._progress
+    monkeypatch.setattr(progress, "_show", slow)
+    progress.begin("forward")
+    begin = time.monotonic()
+    post_steps(c, 150)
+    while c.propagation.done < 150:
+        QApplication.processEvents()
+    spent = time.monotonic() - begin
+    assert 1 <= len(shown) <= spent / (4 * 0.02) + 2
+    assert shown == sorted(shown)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux")
+def test_the_thread_of_the_session_gives_way_to_the_window(c):
+    thread = next(t for t in threading.enumerate() if t.name == "napari-sam2 session")
+    mine = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, thread.native_id) == min(mine + 4, 19)
+
+
+def test_what_can_wait_waits_until_nobody_clicks(qtbot, c, fake):
+    bench, order = fake.bench, []
+    bench.tidy = lambda: order.append("tidy")
+    done = bench.set_prompt
+
+    def slow(*args):
+        order.append("prompt")
+        time.sleep(0.05)
+        return done(*args)
+
+    bench.set_prompt = slow
+    for x in range(6):
+        c.prompts.add_point(5 + 8 * x, 20, object_id=x + 1)
+    c.wait()
+    c.wait(until=lambda: "tidy" in order, timeout=60)
+    assert order == ["prompt"] * 6 + ["tidy"]
+
+
+def test_masks_of_a_frame_are_decoded_once(monkeypatch):
+    kept, calls = DecodedMasks(budget=3 * 24), []
+    masks = [np.roll(np.eye(4, 6, dtype=bool), n, axis=1) for n in range(5)]
+    rles = [encode_rle(m) for m in masks]
+    decode = type(rles[0]).decode
+    monkeypatch.setattr(type(rles[0]), "decode", lambda rle: calls.append(rle) or decode(rle))
+    for _ in range(3):
+        for rle, mask in zip(rles[:3], masks):
+            np.testing.assert_array_equal(kept.get(rle), mask)
+    assert calls == rles[:3]
+    kept.put(rles[3], masks[3])  # the one that was used least recently goes
+    kept.get(rles[1])
+    assert len(calls) == 3
+    kept.get(rles[0])
+    assert calls[3:] == [rles[0]]

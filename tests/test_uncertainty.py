@@ -1,0 +1,104 @@
+"""Doubt: where a tracked object should be looked at again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from napari_sam2.uncertainty import area_jumps, doubtful_peaks, doubts, next_doubtful, position_jumps
+
+T = 30
+
+
+def steady(count=T):
+    """An object of 100 pixels that walks a pixel a frame, surely seen."""
+    centers = np.stack([np.arange(count, dtype=float), np.full(count, 5.0)], axis=1)
+    return {
+        "object_scores": np.full(count, 6.0),
+        "predicted_ious": np.full(count, 0.9),
+        "areas": np.full(count, 100.0),
+        "centers": centers,
+        "prompted": np.zeros(count, bool),
+    }
+
+
+def test_a_steady_object_is_sure_everywhere():
+    assert doubts(**steady()).max() < 0.05
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "least"),
+    [
+        ("object_scores", 0.0, 0.99),
+        ("object_scores", 0.5, 0.7),
+        ("predicted_ious", 0.4, 0.99),
+        ("areas", 300.0, 0.9),
+    ],
+)
+def test_one_bad_number_makes_its_frame_doubtful(name, value, least):
+    facts = steady()
+    facts[name][12] = value
+    doubt = doubts(**facts)
+    assert doubt[12] > least
+    assert doubt[:12].max() < 0.05
+    assert doubt[14:].max() < 0.05
+
+
+def test_a_jump_in_position_is_judged_against_the_usual_speed():
+    facts = steady()
+    facts["centers"][12:, 0] += 25
+    assert doubts(**facts)[12] > 0.9
+    facts = steady()
+    facts["centers"][:, 0] *= 25  # always as fast: nothing special
+    assert doubts(**facts).max() < 0.05
+
+
+def test_appearing_and_vanishing_are_doubtful_and_absence_is_not():
+    facts = steady()
+    facts["areas"][10:15] = 0
+    facts["centers"][10:15] = np.nan
+    facts["object_scores"][10:15] = -6
+    doubt = doubts(**facts)
+    assert doubt[10] == 1
+    assert doubt[15] == 1
+    assert doubt[11:15].max() < 0.05
+
+
+def test_prompted_and_unknown_frames_are_not_doubtful():
+    facts = steady()
+    facts["object_scores"][12] = 0
+    facts["prompted"][12] = True
+    assert doubts(**facts)[12] == 0
+    for name in ("object_scores", "predicted_ious", "areas", "centers"):
+        facts[name][20:] = np.nan
+    assert doubts(**facts)[20:].max() == 0
+    facts = steady()
+    facts["object_scores"][5] = facts["predicted_ious"][5] = np.nan  # a mask made by hand
+    assert doubts(**facts)[5] < 0.05
+
+
+def test_gaps_between_known_frames_are_no_jumps():
+    areas = np.array([100, np.nan, 400.0])
+    assert area_jumps(areas).max() == 0
+    assert position_jumps(np.array([[0, 0], [np.nan, np.nan], [90, 90.0]]), areas).max() == 0
+
+
+def test_next_doubtful_goes_from_peak_to_peak():
+    doubt = np.zeros(20)
+    doubt[[3, 4, 5]] = (0.6, 0.9, 0.7)
+    doubt[11] = 0.55
+    assert doubtful_peaks(doubt) == [4, 11]
+    assert next_doubtful(doubt, 0) == 4
+    assert next_doubtful(doubt, 4) == 11
+    assert next_doubtful(doubt, 11) is None
+    assert next_doubtful(doubt, 19, -1) == 11
+    assert next_doubtful(doubt, 11, -1) == 4
+    assert next_doubtful(doubt, 0, threshold=0.95) is None
+
+
+def test_short_and_mismatched_arrays():
+    facts = {k: v[:1] for k, v in steady().items()}
+    assert doubts(**facts).tolist() == pytest.approx([0], abs=0.05)
+    assert doubts(**{k: v[:0] for k, v in steady().items()}).shape == (0,)
+    with pytest.raises(ValueError, match="need as many"):
+        doubts(**(steady() | {"areas": np.zeros(3)}))
