@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from napari_sam2.automatic import AutomaticOptions, LiveFilter, find_candidates, track_everything
+from napari_sam2.automatic import AutomaticOptions, InteractiveFilter, find_candidates, track_everything
 from napari_sam2.masks import compose_labels
 from napari_sam2.model.weights.checkpoints import load_model
 from napari_sam2.objects import object_color
@@ -44,7 +44,7 @@ def save(pictures, name):
 def nuclei(model, path):
     """Draw a nuclei image with its masks, and the same candidates at four thresholds."""
     image = np.asarray(Image.open(path).convert("RGB"))
-    live = LiveFilter(find_candidates(model, image, CELLS))
+    live = InteractiveFilter(find_candidates(model, image, CELLS))
     save(
         [painted(image, np.zeros(image.shape[:2], int)), painted(image, live.result(CELLS).labels())],
         "automatic_nuclei.png",

@@ -29,7 +29,7 @@ from scipy import ndimage  # noqa: E402
 from napari_sam2.plugin import open_tracker as opening  # noqa: E402
 from napari_sam2.plugin.controller.controller import Controller  # noqa: E402
 from napari_sam2.plugin.state import ModelChoice, Preferences  # noqa: E402
-from napari_sam2.plugin.worker.project_backend import ProjectBench  # noqa: E402
+from napari_sam2.plugin.worker.project_backend import ProjectBackend  # noqa: E402
 from napari_sam2.synthetic.samples import FirstSight, sample_timelapse  # noqa: E402
 
 SMALL, LARGE = (1366, 768), (1920, 1080)
@@ -49,16 +49,16 @@ class Gate:
 
     def install(self) -> None:
         """Stand in the way of every propagation."""
-        original = ProjectBench.propagate
+        original = ProjectBackend.propagate
 
-        def propagate(bench: ProjectBench, *how: Any) -> Iterator[Any]:
+        def propagate(bench: ProjectBackend, *how: Any) -> Iterator[Any]:
             for number, masks in enumerate(original(bench, *how), start=1):
                 yield masks
                 if number == self.after:
                     self.reached.set()
                     self.opened.wait()
 
-        ProjectBench.propagate = propagate  # type: ignore[method-assign]
+        ProjectBackend.propagate = propagate  # type: ignore[method-assign]
 
 
 class Story:

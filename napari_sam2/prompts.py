@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from napari_sam2.masks import Rle, decode_rle, encode_rle
 
+PromptKey = tuple[int, int]  # (frame, object id)
+
 
 @dataclass(frozen=True)
 class PointPrompt:

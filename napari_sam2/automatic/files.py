@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from napari_sam2.automatic.options import AutomaticOptions
 from napari_sam2.automatic.result import AutomaticMask, AutomaticResult
 from napari_sam2.automatic.stack import checked_index, generate_stack
-from napari_sam2.automatic.tracking import add_newcomers, track_everything
+from napari_sam2.automatic.tracking import add_new_objects, track_everything
 from napari_sam2.calibration import Calibration
 from napari_sam2.formats.atomic_output import staged
 from napari_sam2.formats.label_tiff import write_tiff
-from napari_sam2.formats.tracking_results import Results
+from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.masks import FrameMasks, compose_labels, encode_rle
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.objects import ObjectInfo
@@ -167,7 +167,7 @@ def _tracked(
 ) -> Iterator[FrameMasks]:
     start = indices[0]
     yield from track_everything(session, options, start, newcomers_every)
-    added = [i for index in indices[1:] for i in add_newcomers(session, index, options)]
+    added = [i for index in indices[1:] for i in add_new_objects(session, index, options)]
     if added:
         yield from session.propagate(objects=added)
     if session.object_ids and (start > 0 or added):
@@ -299,7 +299,9 @@ def write_found(
 
     infos = tuple(ObjectInfo(i) for i in range(1, most + 1))
     write_tiff(
-        Results(results[0].size, len(results), read, infos, calibration, name=name), path, overwrite=overwrite
+        TrackingResults(results[0].size, len(results), read, infos, calibration, name=name),
+        path,
+        overwrite=overwrite,
     )
 
 

@@ -11,13 +11,13 @@ from napari_sam2.automatic.candidates.candidates import Candidates
 from napari_sam2.automatic.nms import suppress
 from napari_sam2.automatic.options import AutomaticOptions
 from napari_sam2.automatic.sampling.crops import Crop
-from napari_sam2.automatic.spatial_filter import Surroundings
+from napari_sam2.automatic.spatial_filter import SpatialFilter
 
 BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
-class Stage:
+class FilterStage:
     """How many candidates a stage left.
 
     Parameters
@@ -46,7 +46,7 @@ class Selection:
     """
 
     rows: NDArray[np.int64]
-    stages: tuple[Stage, ...]
+    stages: tuple[FilterStage, ...]
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -68,7 +68,7 @@ class Selection:
 
 
 def select(
-    candidates: Candidates, options: AutomaticOptions | None = None, surroundings: Surroundings | None = None
+    candidates: Candidates, options: AutomaticOptions | None = None, surroundings: SpatialFilter | None = None
 ) -> Selection:
     """Filter candidates; takes milliseconds and no network.
 
@@ -89,20 +89,22 @@ def select(
     """
     options = options or candidates.options
     _check(candidates, options)
-    stages = [Stage("found", candidates.asked)]
+    stages = [FilterStage("found", candidates.asked)]
     if candidates.forgotten:
         exact = candidates.options.mode == "exact"
-        stages.append(Stage("scores at the frame's size" if exact else "kept in memory", len(candidates)))
+        stages.append(
+            FilterStage("scores at the frame's size" if exact else "kept in memory", len(candidates))
+        )
     boxes = candidates.boxes(options)
     passing = np.ones(len(candidates), bool)
     for name, test in _quality_tests(candidates, options, boxes):
         passing &= test
-        stages.append(Stage(name, int(passing.sum())))
+        stages.append(FilterStage(name, int(passing.sum())))
     if surroundings is not None:
         passing = surroundings.passing(candidates, options, passing)
-        stages.append(Stage("region and existing objects", int(passing.sum())))
+        stages.append(FilterStage("region and existing objects", int(passing.sum())))
     rows = _suppressed(candidates, options, boxes, passing)
-    stages.append(Stage("suppression of duplicates", len(rows)))
+    stages.append(FilterStage("suppression of duplicates", len(rows)))
     return Selection(rows, tuple(stages))
 
 

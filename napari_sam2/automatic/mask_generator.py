@@ -8,14 +8,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2.automatic.candidates.candidates import Candidates
-from napari_sam2.automatic.candidates.run_length import Runs, runs_of
+from napari_sam2.automatic.candidates.run_length import RunLengthMask, runs_of
 from napari_sam2.automatic.filters import Selection, select
 from napari_sam2.automatic.nms import suppress
 from napari_sam2.automatic.options import AutomaticOptions
 from napari_sam2.automatic.proposals import Progress, find_candidates
 from napari_sam2.automatic.result import AutomaticMask, AutomaticResult
 from napari_sam2.automatic.small_regions import without_small_regions
-from napari_sam2.automatic.spatial_filter import Surroundings
+from napari_sam2.automatic.spatial_filter import SpatialFilter
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.session.image import ImageSession
 
@@ -27,7 +27,7 @@ def generate_masks(
     model: Sam2 | ImageSession,
     image: NDArray[np.uint8],
     options: AutomaticOptions | None = None,
-    surroundings: Surroundings | None = None,
+    surroundings: SpatialFilter | None = None,
     progress: Progress | None = None,
 ) -> AutomaticResult:
     """Find masks of everything on an image (reference: ``SAM2AutomaticMaskGenerator.generate``).
@@ -58,10 +58,10 @@ def generate_masks(
     options = options or AutomaticOptions()
     region = None if surroundings is None or surroundings.region is None else surroundings.region.mask
     candidates = find_candidates(model, image, options, region, progress)
-    return LiveFilter(candidates).result(options, surroundings)
+    return InteractiveFilter(candidates).result(options, surroundings)
 
 
-class LiveFilter:
+class InteractiveFilter:
     """Candidates of one frame that are filtered again and again, as when a slider is moved.
 
     Masks at the frame's size are made when they are first kept, and remembered.
@@ -74,7 +74,7 @@ class LiveFilter:
 
     def __init__(self, candidates: Candidates) -> None:
         self.candidates = candidates
-        self._masks: OrderedDict[tuple[int, float, int], tuple[Runs, bool]] = OrderedDict()
+        self._masks: OrderedDict[tuple[int, float, int], tuple[RunLengthMask, bool]] = OrderedDict()
 
     def grow(self, candidates: Candidates) -> bool:
         """Take more candidates of the same search.
@@ -96,13 +96,13 @@ class LiveFilter:
         return same
 
     def select(
-        self, options: AutomaticOptions | None = None, surroundings: Surroundings | None = None
+        self, options: AutomaticOptions | None = None, surroundings: SpatialFilter | None = None
     ) -> Selection:
         """Filter without making masks: counts and rows only."""
         return select(self.candidates, options, surroundings)
 
     def result(
-        self, options: AutomaticOptions | None = None, surroundings: Surroundings | None = None
+        self, options: AutomaticOptions | None = None, surroundings: SpatialFilter | None = None
     ) -> AutomaticResult:
         """Filter, and make the masks that are kept."""
         options = options or self.candidates.options
@@ -113,7 +113,7 @@ class LiveFilter:
         masks = tuple(self._automatic_mask(int(selection.rows[i]), cleaned[i][0], stability) for i in kept)
         return AutomaticResult(self.candidates.size, masks, selection.stages, selection.explain(), options)
 
-    def _automatic_mask(self, row: int, runs: Runs, stability: NDArray[np.float32]) -> AutomaticMask:
+    def _automatic_mask(self, row: int, runs: RunLengthMask, stability: NDArray[np.float32]) -> AutomaticMask:
         found = self.candidates
         x, y = (float(v) for v in found.points[row])
         crop = found.crop_of(row)
@@ -121,7 +121,7 @@ class LiveFilter:
             runs, float(found.predicted_ious[row]), float(stability[row]), (x, y), crop.box, row
         )
 
-    def _mask(self, row: int, options: AutomaticOptions) -> tuple[Runs, bool]:
+    def _mask(self, row: int, options: AutomaticOptions) -> tuple[RunLengthMask, bool]:
         key = (row, options.mask_threshold, options.min_mask_region_area)
         if key not in self._masks:
             runs, changed = self.candidates.runs(row, options), False
@@ -133,7 +133,7 @@ class LiveFilter:
         return self._masks[key]
 
 
-def _cleaned(runs: Runs, area: int) -> tuple[Runs, bool]:
+def _cleaned(runs: RunLengthMask, area: int) -> tuple[RunLengthMask, bool]:
     inside, x0, y0 = runs.crop()
     if not inside.size:
         return runs, False
@@ -141,7 +141,7 @@ def _cleaned(runs: Runs, area: int) -> tuple[Runs, bool]:
     return (runs_of(clean, runs.size, x0, y0), True) if changed else (runs, False)
 
 
-def _still_apart(masks: list[Runs], changed: list[bool], options: AutomaticOptions) -> list[int]:
+def _still_apart(masks: list[RunLengthMask], changed: list[bool], options: AutomaticOptions) -> list[int]:
     """Suppress duplicates that cleaning made; a mask that did not need it wins."""
     if not any(changed):
         return list(range(len(masks)))

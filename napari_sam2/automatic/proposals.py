@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_sam2.automatic.candidates.candidate_masks import ExactShapes, Shapes
+from napari_sam2.automatic.candidates.candidate_masks import CandidateMasks, ExactCandidateMasks
 from napari_sam2.automatic.candidates.candidates import Candidates, joined
 from napari_sam2.automatic.candidates.mask_scores import exact_shapes, fast_shapes
 from napari_sam2.automatic.filters import scores_pass
@@ -22,20 +22,20 @@ from napari_sam2.automatic.sampling.preprocessing import rgb_image, set_crop
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.model.tensors import PromptTensors
 from napari_sam2.session.image import ImageSession
+from napari_sam2.session.prompt_decoding import FED_BACK_LIMIT
 
 # Low-resolution logits that are held as float32 at a time, in values (32 MiB).
 LOGITS_AT_ONCE = 1 << 23
 
 
 # The reference feeds masks back no stronger than this.
-FED_BACK_LIMIT = 32.0
 
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Found:
+class FrameCandidates:
     """One batch of candidates, and how far the work is.
 
     Parameters
@@ -56,7 +56,7 @@ def propose(
     image: NDArray[np.uint8],
     options: AutomaticOptions | None = None,
     region: NDArray[np.bool_] | None = None,
-) -> Iterator[Found]:
+) -> Iterator[FrameCandidates]:
     """Find candidates for masks all over an image, batch by batch; stop by closing the generator.
 
     Parameters
@@ -95,7 +95,7 @@ def propose(
             part = asked[low : low + batch]
             done += len(part)
             answers = _asked(session, grid_decoder, part, options)
-            yield Found(_batch(answers, part, options, crops, index, size), done, total)
+            yield FrameCandidates(_batch(answers, part, options, crops, index, size), done, total)
 
 
 def find_candidates(
@@ -168,7 +168,7 @@ def _batch(
     logits, quality = logits.flatten(0, 1), ious.flatten().cpu().numpy()  # (N * K, h, w), (N * K,)
     everywhere = np.repeat(points, masks, axis=0) + np.array((crop.x0, crop.y0), np.float32)
     rows = np.arange(len(quality))
-    shapes: Shapes
+    shapes: CandidateMasks
     if options.mode == "fast":
         shapes = fast_shapes(logits, options)
     else:
@@ -210,9 +210,9 @@ def _asked(
 def _nothing(size: tuple[int, int], options: AutomaticOptions) -> Candidates:
     """Candidates of an image on which no point was asked."""
     none = np.empty(0, np.float32)
-    shapes: Shapes = fast_shapes(torch.zeros(0, 1, 1), options)
+    shapes: CandidateMasks = fast_shapes(torch.zeros(0, 1, 1), options)
     if options.mode == "exact":
-        shapes = ExactShapes(options, none, none.reshape(0, 4), ())
+        shapes = ExactCandidateMasks(options, none, none.reshape(0, 4), ())
     crops = (Crop(0, 0, size[1], size[0]),)
     return Candidates(size, options, none.reshape(0, 2), none, np.empty(0, np.int64), crops, shapes, 0)
 

@@ -10,8 +10,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from napari_sam2.automatic.candidates.run_length import Runs, runs_of
-from napari_sam2.automatic.filters import Stage
+from napari_sam2.automatic.candidates.run_length import RunLengthMask, runs_of
+from napari_sam2.automatic.filters import FilterStage
 from napari_sam2.automatic.options import AutomaticOptions
 from napari_sam2.masks import FrameMasks
 from napari_sam2.prompts import MaskPrompt, Prompt
@@ -40,7 +40,7 @@ class AutomaticMask:
         Its row among the candidates.
     """
 
-    runs: Runs
+    runs: RunLengthMask
     predicted_iou: float
     stability_score: float
     point: tuple[float, float]
@@ -117,7 +117,7 @@ class AutomaticResult:
 
     size: tuple[int, int]
     masks: tuple[AutomaticMask, ...]
-    stages: tuple[Stage, ...]
+    stages: tuple[FilterStage, ...]
     explanation: str
     options: AutomaticOptions
 
@@ -211,7 +211,7 @@ class AutomaticResult:
             if runs.area
         }
 
-    def _apart(self, first_id: int, order: Order) -> dict[int, Runs]:
+    def _apart(self, first_id: int, order: Order) -> dict[int, RunLengthMask]:
         labels = self.labels(order, np.uint32)
         out = {}
         for index, mask in enumerate(self.masks):

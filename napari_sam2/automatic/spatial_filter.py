@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from napari_sam2.automatic.candidates.candidates import Candidates
-from napari_sam2.automatic.candidates.coverage import Plane
+from napari_sam2.automatic.candidates.coverage import CoverageMask
 from napari_sam2.automatic.options import AutomaticOptions
 
 BoolArray = NDArray[np.bool_]
@@ -17,7 +17,7 @@ BoolArray = NDArray[np.bool_]
 _DISTANCE_SIDE = 1024
 
 
-class Surroundings:
+class SpatialFilter:
     """A region and existing objects, to test candidates against.
 
     Parameters
@@ -29,8 +29,8 @@ class Surroundings:
     """
 
     def __init__(self, region: ArrayLike | None = None, existing: ArrayLike | None = None) -> None:
-        self.region = None if region is None else Plane("region", region)
-        self.existing = None if existing is None else Plane("existing objects", existing)
+        self.region = None if region is None else CoverageMask("region", region)
+        self.existing = None if existing is None else CoverageMask("existing objects", existing)
         self._near = lru_cache(maxsize=2)(self._within)
 
     def passing(self, candidates: Candidates, options: AutomaticOptions, passing: BoolArray) -> BoolArray:
@@ -43,7 +43,9 @@ class Surroundings:
                 out[row] = share is None or least <= share <= most
         return out
 
-    def _tests(self, size: tuple[int, int], options: AutomaticOptions) -> list[tuple[Plane, float, float]]:
+    def _tests(
+        self, size: tuple[int, int], options: AutomaticOptions
+    ) -> list[tuple[CoverageMask, float, float]]:
         """Planes, and the least and most of a mask that may lie on each."""
         tests = []
         if self.region is not None:
@@ -58,7 +60,7 @@ class Surroundings:
                 tests.append((self._near(options.min_distance), 0.0, 0.0))
         return tests
 
-    def _within(self, distance: float) -> Plane:
+    def _within(self, distance: float) -> CoverageMask:
         """Pixels closer than ``distance`` to an existing object."""
         assert self.existing is not None
         mask = self.existing.mask
@@ -67,4 +69,4 @@ class Surroundings:
         coarse = mask if step == 1 else ndimage.maximum_filter(mask, step)[::step, ::step]
         near = ndimage.distance_transform_edt(~coarse) * step < distance
         full = near.repeat(step, 0).repeat(step, 1) if step > 1 else near
-        return Plane("surroundings of existing objects", full[: mask.shape[0], : mask.shape[1]])
+        return CoverageMask("surroundings of existing objects", full[: mask.shape[0], : mask.shape[1]])

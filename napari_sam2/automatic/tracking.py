@@ -11,7 +11,7 @@ from napari_sam2.automatic.mask_generator import generate_masks
 from napari_sam2.automatic.options import AutomaticOptions
 from napari_sam2.automatic.proposals import Progress
 from napari_sam2.automatic.result import AutomaticResult
-from napari_sam2.automatic.spatial_filter import Surroundings
+from napari_sam2.automatic.spatial_filter import SpatialFilter
 from napari_sam2.masks import FrameMasks
 from napari_sam2.session.video import VideoSession
 
@@ -49,7 +49,7 @@ def add_objects(
     return tuple(numbered)
 
 
-def add_newcomers(
+def add_new_objects(
     session: VideoSession,
     frame: int,
     options: AutomaticOptions | None = None,
@@ -69,7 +69,7 @@ def add_newcomers(
     if options.max_overlap == 1:
         options = options.changed(max_overlap=NEWCOMER_OVERLAP)
     known = session.masks(frame).masks.any(axis=0) if session.object_ids else np.zeros(session.size, bool)
-    surroundings = Surroundings(region, known)
+    surroundings = SpatialFilter(region, known)
     image = session.frames.frame(frame)
     result = generate_masks(session.compute.model, image, options, surroundings, progress)
     return add_objects(session, frame, result)
@@ -108,7 +108,7 @@ def track_everything(
     frame = start
     step = newcomers_every or last + 1
     while frame <= last:
-        add_newcomers(session, frame, options, progress=progress)
+        add_new_objects(session, frame, options, progress=progress)
         # Known objects are followed onto the next frame that is searched: else all of them would be new there.
         following = frame + step
         if session.object_ids:

@@ -11,7 +11,7 @@ class CommandError(RuntimeError):
     """The command can't do what it was asked to; ends with exit code 1."""
 
 
-class Interrupted(Exception):
+class CommandInterrupted(Exception):
     """The user stopped the command; the message says what is saved and how to go on. Exit code 128 + signal.
 
     Parameters

@@ -10,7 +10,7 @@ from argparse import Namespace
 from importlib import import_module
 from typing import Any
 
-from napari_sam2.cli.errors import CommandError, Interrupted, UsageError
+from napari_sam2.cli.errors import CommandError, CommandInterrupted, UsageError
 from napari_sam2.cli.terminal.console import Console
 
 OK, FAILURE, USAGE, STOPPED = 0, 1, 2, 130
@@ -31,7 +31,7 @@ def _run(args: Namespace, console: Console) -> int:
         # The reader of our output has left (`| head`); there is nobody to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return FAILURE
-    except Interrupted as stop:
+    except CommandInterrupted as stop:
         console.error(str(stop), stop.exit_code)
         return stop.exit_code
     except KeyboardInterrupt:

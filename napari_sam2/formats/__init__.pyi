@@ -8,4 +8,4 @@ from .label_images import read_label_stack as read_label_stack
 from .registry import FORMATS as FORMATS
 from .registry import ExportFormat as ExportFormat
 from .registry import export_format as export_format
-from .tracking_results import Results as Results
+from .tracking_results import TrackingResults as TrackingResults

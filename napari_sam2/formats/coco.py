@@ -14,13 +14,13 @@ from pycocotools import mask as coco
 from napari_sam2.formats.atomic_output import staged
 from napari_sam2.formats.imported_masks import Collector, ImportedMasks, ImportProblem, check_object_id
 from napari_sam2.formats.label_images import readable
-from napari_sam2.formats.tracking_results import Results
+from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.masks import FrameMasks, Rle, encode_rle, run_length_total
 
 CATEGORY_ID = 1
 
 
-def write_coco(results: Results, path: Path, *, overwrite: bool = False) -> Path:
+def write_coco(results: TrackingResults, path: Path, *, overwrite: bool = False) -> Path:
     """Write all masks as COCO annotations (run lengths), one for each object and frame where it is seen.
 
     ``track_id`` (and ``attributes.track_id``, where CVAT looks) is the object id; ``tracks`` lists names
@@ -38,7 +38,7 @@ def write_coco(results: Results, path: Path, *, overwrite: bool = False) -> Path
     return path
 
 
-def _write(file: TextIO, results: Results) -> None:
+def _write(file: TextIO, results: TrackingResults) -> None:
     # Everything but the annotations is small; they are written one by one, so that the length does not
     # matter.
     head = {
@@ -68,7 +68,7 @@ def _write_list(file: TextIO, entries: Iterator[dict[str, Any]]) -> None:
         file.write(("\n" if number == 0 else ",\n") + json.dumps(entry, ensure_ascii=False))
 
 
-def _image(results: Results, frame: int) -> dict[str, Any]:
+def _image(results: TrackingResults, frame: int) -> dict[str, Any]:
     height, width = results.size
     return {
         "id": frame + 1,
@@ -79,7 +79,7 @@ def _image(results: Results, frame: int) -> dict[str, Any]:
     }
 
 
-def _annotations(results: Results) -> Iterator[dict[str, Any]]:
+def _annotations(results: TrackingResults) -> Iterator[dict[str, Any]]:
     number = 0
     for found in results.frames():
         for row in range(len(found.object_ids)):

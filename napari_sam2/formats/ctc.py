@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from napari_sam2.formats.atomic_output import staged
 from napari_sam2.formats.imported_masks import Collector, ImportedMasks, ImportProblem, frame_numbers
 from napari_sam2.formats.label_images import readable
-from napari_sam2.formats.tracking_results import Results
+from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.masks import compose_labels
 
 _HIGHEST_LABEL = 2**16 - 1
@@ -79,7 +79,7 @@ class TrackTable:
         return label
 
 
-def write_ctc(results: Results, path: Path, *, overwrite: bool = False) -> Path:
+def write_ctc(results: TrackingResults, path: Path, *, overwrite: bool = False) -> Path:
     """Write a result folder of the Cell Tracking Challenge: ``mask000.tif`` ... and ``res_track.txt``.
 
     Labels are uint16; where objects overlap the smaller one is on top, and an object that is wholly covered

@@ -10,7 +10,7 @@ from PIL import Image
 from napari_sam2.formats.atomic_output import staged
 from napari_sam2.formats.imported_masks import Collector, ImportedMasks, ImportProblem, frames_of_files
 from napari_sam2.formats.label_images import read_label_image, readable
-from napari_sam2.formats.tracking_results import Results
+from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.masks import compose_labels
 
 # 255 means "don't care" in data sets of this family.
@@ -27,7 +27,7 @@ def davis_palette() -> list[int]:
     return palette
 
 
-def write_davis(results: Results, path: Path, *, overwrite: bool = False) -> Path:
+def write_davis(results: TrackingResults, path: Path, *, overwrite: bool = False) -> Path:
     """Write a folder of palette PNG images, ``00000.png`` ..., whose pixel values are the object ids.
 
     Where objects overlap the smaller one is on top.

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
-from napari_sam2.formats.tracking_results import Results
+from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.masks import Masklet, Rle, encode_rle
 from napari_sam2.objects import Color, ObjectInfo
 from napari_sam2.prompts import MaskPrompt, Prompt
@@ -69,9 +69,9 @@ class ImportedMasks:
             for frame, object_id, rle in sorted(found, key=lambda f: f[:2])
         }
 
-    def results(self, **rest: Any) -> Results:
-        """Return the masks as something that can be exported again; ``rest`` goes to :class:`Results`."""
-        return Results.from_masklets(self.masklets, self.size, self.n_frames, self.objects, **rest)
+    def results(self, **rest: Any) -> TrackingResults:
+        """Return the masks as something that can be exported again; ``rest`` goes to :class:`TrackingResults`."""
+        return TrackingResults.from_masklets(self.masklets, self.size, self.n_frames, self.objects, **rest)
 
 
 @dataclass

@@ -12,14 +12,14 @@ from numpy.typing import NDArray
 
 from napari_sam2.calibration import unit_symbol
 from napari_sam2.formats.atomic_output import staged
-from napari_sam2.formats.tracking_results import Results
+from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.masks import compose_labels
 
 # Classic TIFF has 32-bit offsets; the rest is room for the page directories.
 _CLASSIC_LIMIT = 2**32 - 2**26
 
 
-def write_tiff(results: Results, path: Path, *, overwrite: bool = False) -> Path:
+def write_tiff(results: TrackingResults, path: Path, *, overwrite: bool = False) -> Path:
     """Write labels as a TIFF stack that Fiji opens with the right axes, pixel size and frame interval.
 
     uint16 (T, Y, X) or (Z, Y, X), compressed without loss (zlib), one page for each frame; where objects
@@ -42,7 +42,7 @@ def write_tiff(results: Results, path: Path, *, overwrite: bool = False) -> Path
     return path
 
 
-def write_ome_tiff(results: Results, path: Path, *, overwrite: bool = False) -> Path:
+def write_ome_tiff(results: TrackingResults, path: Path, *, overwrite: bool = False) -> Path:
     """Write labels as OME-TIFF (Bio-Formats, QuPath, napari), with axes, pixel sizes and time step.
 
     uint16 (T, Y, X) or (Z, Y, X), compressed without loss (zlib), one page for each frame. BigTIFF when
@@ -56,18 +56,18 @@ def write_ome_tiff(results: Results, path: Path, *, overwrite: bool = False) -> 
     return path
 
 
-def label_images(results: Results) -> Iterator[NDArray[np.uint16]]:
+def label_images(results: TrackingResults) -> Iterator[NDArray[np.uint16]]:
     """Compose the label image (H, W) of each frame in turn."""
     for found in results.frames():
         yield compose_labels(found)
 
 
-def _is_big(results: Results) -> bool:
+def _is_big(results: TrackingResults) -> bool:
     height, width = results.size
     return results.n_frames * height * width * 2 > _CLASSIC_LIMIT
 
 
-def _write(writer: Any, results: Results, metadata: dict[str, Any]) -> None:
+def _write(writer: Any, results: TrackingResults, metadata: dict[str, Any]) -> None:
     _, y, x = results.calibration.scale
     writer.write(
         label_images(results),
@@ -81,13 +81,13 @@ def _write(writer: Any, results: Results, metadata: dict[str, Any]) -> None:
     )
 
 
-def _axes(results: Results) -> str:
+def _axes(results: TrackingResults) -> str:
     axis = results.calibration.axis.upper()
     # TIFF knows time and depth; any other axis of travel is stored as time so that readers show a slider.
     return ("Z" if axis == "Z" else "T") + "YX"
 
 
-def _imagej_metadata(results: Results) -> dict[str, Any]:
+def _imagej_metadata(results: TrackingResults) -> dict[str, Any]:
     cal = results.calibration
     # ImageJ's text is ASCII: the micrometre is written as Fiji writes it.
     unit = (cal.pixel_unit or "pixel").replace("µ", "u").replace("Å", "Angstrom")
@@ -104,7 +104,7 @@ def _imagej_metadata(results: Results) -> dict[str, Any]:
     return metadata
 
 
-def _ome_metadata(results: Results) -> dict[str, Any]:
+def _ome_metadata(results: TrackingResults) -> dict[str, Any]:
     cal = results.calibration
     axes = _axes(results)
     metadata: dict[str, Any] = {"axes": axes, "Name": results.name}
@@ -123,7 +123,7 @@ def _ome_metadata(results: Results) -> dict[str, Any]:
 _SECONDS = {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-def _frame_interval(results: Results) -> float | None:
+def _frame_interval(results: TrackingResults) -> float | None:
     """Seconds between frames, None when unknown."""
     cal = results.calibration
     factor = _SECONDS.get(unit_symbol(cal.units[0]) or "")

@@ -13,14 +13,14 @@ from skimage.measure import regionprops
 
 from napari_sam2.calibration import Calibration
 from napari_sam2.formats.atomic_output import staged
-from napari_sam2.formats.tracking_results import Results
+from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.masks import BoolArray, FrameMasks, mask_box
 
 Value = int | float | str
 Row = dict[str, Value]
 
 
-def write_measurements(results: Results, path: Path, *, overwrite: bool = False) -> Path:
+def write_measurements(results: TrackingResults, path: Path, *, overwrite: bool = False) -> Path:
     """Write a CSV table with one row for each object and each frame on which it was looked for.
 
     Columns: ``frame``, the position along the axis of travel where it is known (``time_s``, ``z_µm``),
@@ -46,7 +46,7 @@ def write_measurements(results: Results, path: Path, *, overwrite: bool = False)
     return path
 
 
-def columns(results: Results) -> list[str]:
+def columns(results: TrackingResults) -> list[str]:
     """Return the titles of the table's columns, in order."""
     cal = results.calibration
     position = cal.position(0)
@@ -62,7 +62,7 @@ def columns(results: Results) -> list[str]:
     return names + ["object_score", "predicted_iou", "prompted"]
 
 
-def measurements(results: Results) -> Iterator[Row]:
+def measurements(results: TrackingResults) -> Iterator[Row]:
     """Measure frame by frame; a row has the keys of :func:`columns`, without those that are not defined."""
     for found in results.frames():
         intensity = None
@@ -72,7 +72,7 @@ def measurements(results: Results) -> Iterator[Row]:
             yield _row(results, found, row, intensity)
 
 
-def _row(results: Results, found: FrameMasks, row: int, intensity: NDArray[Any] | None) -> Row:
+def _row(results: TrackingResults, found: FrameMasks, row: int, intensity: NDArray[Any] | None) -> Row:
     object_id = found.object_ids[row]
     mask = found.masks[row]
     box = mask_box(mask)
@@ -139,7 +139,7 @@ def _with_channels(intensity: NDArray[Any], size: tuple[int, int]) -> NDArray[An
     return intensity.reshape(*size, -1)  # (H, W, C)
 
 
-def _channel_names(results: Results) -> list[str]:
+def _channel_names(results: TrackingResults) -> list[str]:
     if results.intensity is None:
         return []
     return list(results.channels) or ["intensity"]

@@ -9,7 +9,7 @@ import numpy as np
 import zarr
 
 from napari_sam2.formats.atomic_output import staged
-from napari_sam2.formats.tracking_results import Results
+from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.masks import compose_labels
 
 # A viewer shows the smallest level first; below this size another level saves nothing.
@@ -17,7 +17,7 @@ _SMALLEST_SIDE = 256
 _OME_AXIS_TYPES = {"t": "time", "z": "space", "c": "channel"}
 
 
-def write_ome_zarr(results: Results, path: Path, *, overwrite: bool = False) -> Path:
+def write_ome_zarr(results: TrackingResults, path: Path, *, overwrite: bool = False) -> Path:
     """Write labels as an OME-Zarr 0.5 label image: axes, scale, units, the objects' names and colours.
 
     uint16 (T, Y, X) or (Z, Y, X). Smaller levels take every second pixel, so they hold no made-up ids. An
@@ -62,7 +62,7 @@ def _level_sizes(size: tuple[int, int]) -> list[tuple[int, int]]:
     return sizes
 
 
-def _axes(results: Results) -> list[dict[str, str]]:
+def _axes(results: TrackingResults) -> list[dict[str, str]]:
     cal = results.calibration
     travel = cal.axis if cal.axis in _OME_AXIS_TYPES else "t"
     axes = [
@@ -76,7 +76,7 @@ def _axes(results: Results) -> list[dict[str, str]]:
     return axes
 
 
-def _metadata(results: Results, axes: list[dict[str, str]], levels: int) -> dict[str, Any]:
+def _metadata(results: TrackingResults, axes: list[dict[str, str]], levels: int) -> dict[str, Any]:
     step, y, x = results.calibration.scale
     datasets = [
         {

@@ -15,7 +15,7 @@ from scipy.ndimage import binary_erosion
 from scipy.ndimage import label as connected_pieces
 
 from napari_sam2.formats.atomic_output import staged
-from napari_sam2.formats.tracking_results import Results
+from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.masks import BoolArray, FrameMasks, mask_box
 
 Style = Literal["outline", "fill"]
@@ -25,7 +25,7 @@ _FILL_OPACITY = 0.45
 
 
 def write_overlay(
-    results: Results,
+    results: TrackingResults,
     path: Path,
     *,
     overwrite: bool = False,
@@ -79,7 +79,7 @@ def write_overlay(
 def draw(
     picture: NDArray[np.uint8],
     found: FrameMasks,
-    results: Results,
+    results: TrackingResults,
     *,
     style: Style = "fill",
     ids: bool = True,
@@ -110,7 +110,7 @@ def _draw_object(
     view[inside & ~core] = color
 
 
-def _with_ids(out: NDArray[np.uint8], found: FrameMasks, results: Results) -> NDArray[np.uint8]:
+def _with_ids(out: NDArray[np.uint8], found: FrameMasks, results: TrackingResults) -> NDArray[np.uint8]:
     height, width = results.size
     image = Image.fromarray(out)
     pen = ImageDraw.Draw(image)

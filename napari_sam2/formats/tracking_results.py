@@ -15,7 +15,7 @@ from napari_sam2.objects import ObjectInfo
 
 
 @dataclass(frozen=True)
-class Results:
+class TrackingResults:
     """A tracking run as the exports see it; nothing of it is held in memory but one frame at a time.
 
     Parameters
@@ -89,11 +89,11 @@ class Results:
             # Selecting copies the masks; mostly there is nothing to leave out.
             yield found if wanted == found.object_ids else found.select(wanted)
 
-    def select(self, object_ids: Iterable[int]) -> Results:
+    def select(self, object_ids: Iterable[int]) -> TrackingResults:
         """Return the same run with only some objects; KeyError for an id that is not there."""
         return replace(self, objects=tuple(self.info(i) for i in dict.fromkeys(object_ids)))
 
-    def watched(self, on_frame: Callable[[int], None]) -> Results:
+    def watched(self, on_frame: Callable[[int], None]) -> TrackingResults:
         """Return the same run; ``on_frame(frame)`` is called after each frame is read (for progress)."""
         read = self.masks
 
@@ -107,7 +107,7 @@ class Results:
     @classmethod
     def from_frames(
         cls, frames: Sequence[FrameMasks], objects: Sequence[ObjectInfo] = (), **rest: Any
-    ) -> Results:
+    ) -> TrackingResults:
         """Make results of masks in memory: ``frames[t]`` belongs to frame ``t``."""
         if not frames:
             raise ValueError("there is nothing to export: no frame was given")
@@ -124,7 +124,7 @@ class Results:
         n_frames: int,
         objects: Sequence[ObjectInfo] = (),
         **rest: Any,
-    ) -> Results:
+    ) -> TrackingResults:
         """Make results of masklets; scores are unknown: 1 where the object is, -1 where it is not."""
         named = {o.object_id: o for o in objects}
         infos = tuple(named.get(i, ObjectInfo(i)) for i in sorted(masklets))

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2.formats.atomic_output import staged
-from napari_sam2.formats.tracking_results import Results
+from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.masks import BoolArray, mask_box
 
 
-def tracks_array(results: Results) -> NDArray[np.float64]:
+def tracks_array(results: TrackingResults) -> NDArray[np.float64]:
     """Return what ``viewer.add_tracks`` takes, (N, 4): object id, frame, y, x; sorted by id and frame.
 
     Positions are centroids in pixels; frames on which an object is not seen have no row. Overlaps do not
@@ -24,7 +24,7 @@ def tracks_array(results: Results) -> NDArray[np.float64]:
     return rows[np.lexsort((rows[:, 1], rows[:, 0]))]
 
 
-def write_tracks(results: Results, path: Path, *, overwrite: bool = False) -> Path:
+def write_tracks(results: TrackingResults, path: Path, *, overwrite: bool = False) -> Path:
     """Write the tracks as CSV with the columns ``track_id, t, y, x`` (pixels) and ``name``, frame by frame.
 
     The first four columns are what ``viewer.add_tracks`` takes. The second column is named after the axis
@@ -43,7 +43,7 @@ def write_tracks(results: Results, path: Path, *, overwrite: bool = False) -> Pa
     return path
 
 
-def _rows(results: Results) -> Iterator[tuple[int, int, float, float]]:
+def _rows(results: TrackingResults) -> Iterator[tuple[int, int, float, float]]:
     for found in results.frames():
         for object_id, mask in zip(found.object_ids, found.masks):
             centre = centroid(mask)

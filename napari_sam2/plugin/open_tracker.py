@@ -145,10 +145,10 @@ def _forget(holder: _Holder, controller: Controller) -> None:
 
 def _default_opener() -> Opener:
     from napari_sam2.plugin.worker.find_project import (
-        BenchOpener,  # brings torch: only when a session is opened
+        BackendOpener,  # brings torch: only when a session is opened
     )
 
-    return BenchOpener()
+    return BackendOpener()
 
 
 def _connect_to_window(controller: Controller) -> None:

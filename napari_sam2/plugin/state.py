@@ -120,7 +120,7 @@ class PropagationState:
 
 
 @dataclass(frozen=True)
-class Gesture:
+class UndoGroup:
     """What the user does: one step of undo, whatever it asks the session for.
 
     Parameters
@@ -136,7 +136,7 @@ class Gesture:
 
 
 @dataclass(frozen=True)
-class Step:
+class UndoStep:
     """One step of undo: a number that stays with it, and what the user did."""
 
     number: int
@@ -155,7 +155,7 @@ class HistoryState:
         How many of them are in effect; the others can be redone.
     """
 
-    steps: tuple[Step, ...] = ()
+    steps: tuple[UndoStep, ...] = ()
     applied: int = 0
 
     @property

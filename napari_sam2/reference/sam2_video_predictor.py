@@ -16,7 +16,7 @@ from napari_sam2.model.tensors import NO_OBJECT_LOGIT
 from napari_sam2.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt
 from napari_sam2.reference.inference_state import InferenceState
 from napari_sam2.reference.load_video import open_video
-from napari_sam2.session.frame_output import Outcome
+from napari_sam2.session.frame_output import ObjectOutput
 from napari_sam2.session.options import SessionOptions
 from napari_sam2.session.tensors import non_overlapping
 from napari_sam2.session.video import VideoSession
@@ -281,7 +281,7 @@ class SAM2VideoPredictor:
             inference_state.drop(obj_id)
 
     @torch.inference_mode()
-    def _output(self, state: InferenceState, frame: int, outcomes: Mapping[int, Outcome]) -> FrameOutput:
+    def _output(self, state: InferenceState, frame: int, outcomes: Mapping[int, ObjectOutput]) -> FrameOutput:
         session = state.session
         rows = [state.known_id(obj_id) for obj_id in state.obj_ids]
         logits = torch.full((len(rows), *session.size), NO_OBJECT_LOGIT, device=session.compute.device)

@@ -7,8 +7,8 @@ from .memory_bank import MemoryPolicy as MemoryPolicy
 from .memory_bank import Recall as Recall
 from .memory_bank import RecencyPolicy as RecencyPolicy
 from .options import SessionOptions as SessionOptions
-from .protocols import FrameRecord as FrameRecord
 from .protocols import FrameSource as FrameSource
+from .protocols import ObjectRecord as ObjectRecord
 from .protocols import RecordStore as RecordStore
 from .runner import OutOfDeviceMemory as OutOfDeviceMemory
 from .sqlite_store import TemporaryStore as TemporaryStore

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from napari_sam2.model.tensors import MaskResult
 from napari_sam2.prompts import Prompt
-from napari_sam2.session.protocols import FrameRecord
+from napari_sam2.session.protocols import ObjectRecord
 from napari_sam2.session.tensors import rounded
 
 # A record with this basis answers nothing any more and is never recalled.
@@ -21,7 +21,7 @@ FORGOTTEN = -1
 
 
 @dataclass(frozen=True, eq=False)
-class Outcome:
+class ObjectOutput:
     """One object on one frame, as tensors; the logits are already rounded to the store's precision.
 
     Parameters
@@ -31,7 +31,7 @@ class Outcome:
     pointer : Tensor of float32, shape (C,)
         Object pointer.
     object_score, predicted_iou : float
-        See :class:`FrameRecord`, as the rest.
+        See :class:`ObjectRecord`, as the rest.
     """
 
     logits: Tensor
@@ -45,7 +45,7 @@ class Outcome:
     basis: int = 0
 
     @classmethod
-    def of_result(cls, result: MaskResult, store_dtype: str) -> Outcome:
+    def of_result(cls, result: MaskResult, store_dtype: str) -> ObjectOutput:
         """Take over one row of the network's answer."""
         return cls(
             rounded(result.logits[0, 0], store_dtype),
@@ -55,7 +55,7 @@ class Outcome:
         )
 
     @classmethod
-    def of_record(cls, record: FrameRecord) -> Outcome:
+    def of_record(cls, record: ObjectRecord) -> ObjectOutput:
         """Take over a stored record."""
         return cls(
             torch.from_numpy(record.logits.astype(np.float32)),
@@ -69,9 +69,9 @@ class Outcome:
             record.basis,
         )
 
-    def record(self, store_dtype: str) -> FrameRecord:
+    def record(self, store_dtype: str) -> ObjectRecord:
         """Return what the store keeps of this."""
-        return FrameRecord(
+        return ObjectRecord(
             self.logits.cpu().numpy().astype(np.dtype(store_dtype)),
             self.pointer.cpu().numpy(),
             self.object_score,
@@ -83,7 +83,7 @@ class Outcome:
             self.basis,
         )
 
-    def changed(self, **changes: object) -> Outcome:
+    def changed(self, **changes: object) -> ObjectOutput:
         """Return a copy with some fields changed."""
         return replace(self, **changes)  # type: ignore[arg-type]
 
@@ -107,7 +107,7 @@ class Alternatives:
     best: int
 
 
-def fingerprint(*parts: object) -> int:
+def prompt_hash(*parts: object) -> int:
     """Return 63 bits that depend on the contents of prompts, frame numbers and other fingerprints."""
     plain = [part.to_json() if isinstance(part, Prompt) else part for part in parts]
     digest = hashlib.blake2b(json.dumps(plain, sort_keys=True).encode(), digest_size=8).digest()

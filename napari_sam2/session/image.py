@@ -16,7 +16,7 @@ from napari_sam2.prompts import Prompt
 from napari_sam2.session.array_frames import rgb_frame
 from napari_sam2.session.options import SessionOptions
 from napari_sam2.session.prompt_decoding import FED_BACK_LIMIT
-from napari_sam2.session.runner import CPU_OBJECTS_PER_BATCH, Compute
+from napari_sam2.session.runner import CPU_OBJECTS_PER_BATCH, ModelRunner
 from napari_sam2.session.tensors import fill_holes, frame_logits, point_tensors
 
 # Intermediates of a larger batch do not fit the caches of a data-centre GPU either.
@@ -59,7 +59,7 @@ class ImageSession:
 
     def __init__(self, model: Sam2, options: SessionOptions | None = None) -> None:
         self.options = options or SessionOptions(resize="bilinear")
-        self.compute = Compute(model, self.options)
+        self.compute = ModelRunner(model, self.options)
         self.features: ImageFeatures | None = None
         self.size: tuple[int, int] = (0, 0)
         self._embedding: Tensor | None = None

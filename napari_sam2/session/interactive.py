@@ -9,8 +9,8 @@ from torch import Tensor
 
 from napari_sam2.model.tensors import PromptTensors
 from napari_sam2.prompts import Prompt
-from napari_sam2.session.frame_output import Alternatives, Outcome, fingerprint
-from napari_sam2.session.prompt_decoding import Decoded, Scene, decode_points, decode_prompt
+from napari_sam2.session.frame_output import Alternatives, ObjectOutput, prompt_hash
+from napari_sam2.session.prompt_decoding import DecodedPrompt, FrameContext, decode_points, decode_prompt
 from napari_sam2.session.tensors import fill_holes, frame_logits, rounded
 from napari_sam2.session.tracked_object import Draft, TrackedObject
 
@@ -44,17 +44,19 @@ def answer(
     readout = None
     if reached and any(f != frame or not one_by_one for f in tracked.bank.conditioning):
         readout = tracked.readout(frame, reverse, own=not one_by_one)
-    scene = Scene(session.compute, features, session.compute.condition(features, readout), session.size)
+    scene = FrameContext(
+        session.compute, features, session.compute.condition(features, readout), session.size
+    )
     if one_by_one:
         decoded = _one_by_one(scene, prompt, draft, recalled=readout is not None)
     else:
         decoded = _all_at_once(scene, prompt, tracked.outcome(frame), options.fill_hole_area)
-    outcome = Outcome.of_result(decoded.result, options.store_dtype).changed(
+    outcome = ObjectOutput.of_result(decoded.result, options.store_dtype).changed(
         prompted=True,
         conditioning=not reached or options.corrections_condition,
         tracked=reached,
         reverse=reverse,
-        basis=fingerprint(prompt),
+        basis=prompt_hash(prompt),
     )
     return Draft(prompt, outcome, decoded)
 
@@ -69,13 +71,15 @@ def offered(draft: Draft, size: tuple[int, int]) -> Alternatives:
     return Alternatives((frame_logits(logits, size) > 0).cpu().numpy(), ious, int(ious.argmax()))
 
 
-def _one_by_one(scene: Scene, prompt: Prompt, draft: Draft | None, recalled: bool) -> Decoded:
+def _one_by_one(scene: FrameContext, prompt: Prompt, draft: Draft | None, recalled: bool) -> DecodedPrompt:
     if draft is not None and _extends(draft.prompt, prompt):
         return decode_prompt(scene, prompt, _filled(scene, draft.outcome.logits), draft.prompt)
     return decode_prompt(scene, prompt, _tracked_mask(scene) if recalled else None)
 
 
-def _all_at_once(scene: Scene, prompt: Prompt, earlier: Outcome | None, area: int) -> Decoded:
+def _all_at_once(
+    scene: FrameContext, prompt: Prompt, earlier: ObjectOutput | None, area: int
+) -> DecodedPrompt:
     if prompt.mask is not None:
         return decode_prompt(scene, prompt)
     previous = None if earlier is None else fill_holes(earlier.logits, area)[None, None]
@@ -88,7 +92,7 @@ def _extends(earlier: Prompt, later: Prompt) -> bool:
     return same_start and len(later.points) > count and later.points[:count] == earlier.points
 
 
-def _tracked_mask(scene: Scene) -> Tensor | None:
+def _tracked_mask(scene: FrameContext) -> Tensor | None:
     """Return the mask that tracking alone gives here, for the first click to correct; None where it sees none."""
     candidates = scene.compute.decode(scene.embedding, scene.features, PromptTensors(batch=1), True)
     result = candidates.best()
@@ -97,5 +101,5 @@ def _tracked_mask(scene: Scene) -> Tensor | None:
     return _filled(scene, rounded(result.logits[0, 0], scene.compute.options.store_dtype))
 
 
-def _filled(scene: Scene, logits: Tensor) -> Tensor:
+def _filled(scene: FrameContext, logits: Tensor) -> Tensor:
     return fill_holes(logits, scene.compute.options.fill_hole_area)[None, None]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from napari_sam2.model.tensors import ImageFeatures, MaskCandidates, MaskResult, PromptTensors
 from napari_sam2.prompts import BoxPrompt, PointPrompt, Prompt
-from napari_sam2.session.runner import Compute
+from napari_sam2.session.runner import ModelRunner
 from napari_sam2.session.tensors import fill_holes, mask_tensor, point_tensors, rounded
 
 # Logits that are fed back stay in this range, as in the reference ("to avoid rare numerical issues").
@@ -16,7 +16,7 @@ FED_BACK_LIMIT = 32.0
 
 
 @dataclass(frozen=True, eq=False)
-class Decoded:
+class DecodedPrompt:
     """The answer to a prompt; ``candidates`` is None when a mask was taken over as it is."""
 
     result: MaskResult
@@ -24,18 +24,18 @@ class Decoded:
 
 
 @dataclass(frozen=True)
-class Scene:
+class FrameContext:
     """One frame as one object sees it: features, their memory-conditioned embedding, and the frame's size."""
 
-    compute: Compute
+    compute: ModelRunner
     features: ImageFeatures
     embedding: Tensor
     size: tuple[int, int]
 
 
 def decode_prompt(
-    scene: Scene, prompt: Prompt, base: Tensor | None = None, answered: Prompt | None = None
-) -> Decoded:
+    scene: FrameContext, prompt: Prompt, base: Tensor | None = None, answered: Prompt | None = None
+) -> DecodedPrompt:
     """Decode a prompt click by click, each time with the mask that the clicks before gave.
 
     So the answer depends on the prompt (and the memories) alone, not on when its clicks were made.
@@ -51,11 +51,11 @@ def decode_prompt(
     answered : Prompt, optional
         The beginning of this prompt that ``base`` already answers.
     """
-    decoded: Decoded | None = None
+    decoded: DecodedPrompt | None = None
     previous = base
     done = -1 if answered is None else len(answered.points)
     if prompt.mask is not None and answered is None:
-        decoded = Decoded(adopted(scene, prompt), None)
+        decoded = DecodedPrompt(adopted(scene, prompt), None)
         previous = _fed_back(scene, decoded)
     if prompt.box is not None and answered is None:
         decoded = decode_points(scene, (), prompt.box, previous)
@@ -68,7 +68,7 @@ def decode_prompt(
     return decoded
 
 
-def adopted(scene: Scene, prompt: Prompt) -> MaskResult:
+def adopted(scene: FrameContext, prompt: Prompt) -> MaskResult:
     """Take over the prompt's mask as the answer."""
     if prompt.mask is None:
         raise ValueError("this prompt has no mask to take over")
@@ -76,8 +76,8 @@ def adopted(scene: Scene, prompt: Prompt) -> MaskResult:
 
 
 def decode_points(
-    scene: Scene, points: tuple[PointPrompt, ...], box: BoxPrompt | None, previous: Tensor | None
-) -> Decoded:
+    scene: FrameContext, points: tuple[PointPrompt, ...], box: BoxPrompt | None, previous: Tensor | None
+) -> DecodedPrompt:
     """Decode clicks and a box at once, with logits (1, 1, h, w) of an earlier answer.
 
     A single click is ambiguous: three masks are decoded and the best is taken (reference: ``_use_multimask``).
@@ -86,16 +86,18 @@ def decode_points(
     return decode_coordinates(scene, xy, labels, previous)
 
 
-def decode_coordinates(scene: Scene, xy: Tensor, labels: Tensor, previous: Tensor | None) -> Decoded:
+def decode_coordinates(
+    scene: FrameContext, xy: Tensor, labels: Tensor, previous: Tensor | None
+) -> DecodedPrompt:
     """Decode points that are already in pixels of the network's input: (1, N, 2) and (1, N)."""
     device = scene.compute.device
     fed = None if previous is None else previous.to(device).clamp(-FED_BACK_LIMIT, FED_BACK_LIMIT)
     prompts = PromptTensors(xy.to(device), labels.to(device), fed)
     multimask = labels.shape[1] <= 1
     candidates = scene.compute.decode(scene.embedding, scene.features, prompts, multimask)
-    return Decoded(candidates.best(), candidates)
+    return DecodedPrompt(candidates.best(), candidates)
 
 
-def _fed_back(scene: Scene, decoded: Decoded) -> Tensor:
+def _fed_back(scene: FrameContext, decoded: DecodedPrompt) -> Tensor:
     options = scene.compute.options
     return fill_holes(rounded(decoded.result.logits, options.store_dtype), options.fill_hole_area)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam2.session.frame_output import FORGOTTEN, Outcome
+from napari_sam2.session.frame_output import FORGOTTEN, ObjectOutput
 from napari_sam2.session.tracked_object import TrackedObject
 
 if TYPE_CHECKING:
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False)
-class Step:
+class TrackedFrame:
     """The results on one frame of a propagation, by object."""
 
     frame: int
-    outcomes: dict[int, Outcome]
+    outcomes: dict[int, ObjectOutput]
     masks: dict[int, NDArray[np.bool_]]
 
 
-def visit(session: VideoSession, objects: Sequence[TrackedObject], frames: range) -> Iterator[Step]:
+def visit(session: VideoSession, objects: Sequence[TrackedObject], frames: range) -> Iterator[TrackedFrame]:
     """Visit frames in order; each step is stored before it is yielded.
 
     Parameters
@@ -39,7 +39,7 @@ def visit(session: VideoSession, objects: Sequence[TrackedObject], frames: range
     """
     reverse = frames.step < 0
     for frame in frames:
-        kept: dict[int, Outcome] = {}
+        kept: dict[int, ObjectOutput] = {}
         waiting: list[TrackedObject] = []
         for tracked in session.still_tracked(objects):
             outcome = _kept(session, tracked, frame, reverse)
@@ -49,7 +49,7 @@ def visit(session: VideoSession, objects: Sequence[TrackedObject], frames: range
                 waiting.append(tracked)
         fresh, masks = _track(session, waiting, frame, reverse)
         order = [o.object_id for o in objects if o.object_id in kept or o.object_id in fresh]
-        yield Step(frame, {i: kept.get(i) or fresh[i] for i in order}, masks)
+        yield TrackedFrame(frame, {i: kept.get(i) or fresh[i] for i in order}, masks)
 
 
 def _is_looked_for(session: VideoSession, tracked: TrackedObject, frame: int, reverse: bool) -> bool:
@@ -59,7 +59,7 @@ def _is_looked_for(session: VideoSession, tracked: TrackedObject, frame: int, re
     return frame <= conditioning[-1] if reverse else frame >= conditioning[0]
 
 
-def _kept(session: VideoSession, tracked: TrackedObject, frame: int, reverse: bool) -> Outcome | None:
+def _kept(session: VideoSession, tracked: TrackedObject, frame: int, reverse: bool) -> ObjectOutput | None:
     """Return the stored result of a frame when it is not to be computed (again)."""
     options = session.options
     if tracked.bank.is_conditioning(frame):
@@ -82,7 +82,7 @@ def _kept(session: VideoSession, tracked: TrackedObject, frame: int, reverse: bo
 
 def _track(
     session: VideoSession, waiting: Sequence[TrackedObject], frame: int, reverse: bool
-) -> tuple[dict[int, Outcome], dict[int, NDArray[np.bool_]]]:
+) -> tuple[dict[int, ObjectOutput], dict[int, NDArray[np.bool_]]]:
     """Track objects on one frame, store the results and then take them into memory."""
     if not waiting:
         return {}, {}
@@ -93,9 +93,9 @@ def _track(
             raise LookupError(f"object {tracked.object_id} has no memory to be tracked with on frame {frame}")
         readouts.append(readout)
     features = session.features.get(frame)
-    fresh: dict[int, Outcome] = {}
+    fresh: dict[int, ObjectOutput] = {}
     for tracked, result in zip(waiting, session.compute.track(features, readouts)):
-        outcome = Outcome.of_result(result, session.options.store_dtype)
+        outcome = ObjectOutput.of_result(result, session.options.store_dtype)
         fresh[tracked.object_id] = outcome.changed(reverse=reverse, basis=tracked.basis(frame))
     memories = session.encode(frame, list(fresh.values()))
     masks = session.write(frame, fresh)

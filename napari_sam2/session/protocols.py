@@ -29,7 +29,7 @@ class FrameSource(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class FrameRecord:
+class ObjectRecord:
     """What one object leaves behind on one frame: enough to show its mask and to rebuild its memory.
 
     Parameters
@@ -67,14 +67,14 @@ class FrameRecord:
     basis: int = 0
 
 
-FrameResults = Mapping[int, tuple[FrameRecord, NDArray[np.bool_]]]
+FrameResults = Mapping[int, tuple[ObjectRecord, NDArray[np.bool_]]]
 
 
 @runtime_checkable
 class RecordStore(Protocol):
     """Where a session puts what it no longer needs in RAM. Objects never share an entry."""
 
-    def put(self, object_id: int, frame: int, record: FrameRecord, mask: NDArray[np.bool_]) -> None:
+    def put(self, object_id: int, frame: int, record: ObjectRecord, mask: NDArray[np.bool_]) -> None:
         """Write (or replace) the record of one object on one frame, with its frame-size mask (H, W)."""
         ...
 
@@ -82,7 +82,7 @@ class RecordStore(Protocol):
         """Write the records of several objects on one frame, all or none of them."""
         ...
 
-    def get(self, object_id: int, frame: int) -> FrameRecord | None:
+    def get(self, object_id: int, frame: int) -> ObjectRecord | None:
         """Return a record, or None when there is none."""
         ...
 

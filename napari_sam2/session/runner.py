@@ -38,7 +38,7 @@ class OutOfDeviceMemory(MemoryError):
     """The device has too little memory even for one object at a time."""
 
 
-class Compute:
+class ModelRunner:
     """Runs the verbs of a model without gradients, at the precision and in the batches that fit the device.
 
     Parameters

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam2.session.protocols import FrameRecord, FrameResults
+from napari_sam2.session.protocols import FrameResults, ObjectRecord
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS records (
@@ -46,7 +46,7 @@ class TemporaryStore:
         self._db.execute(_TABLE)
         self._finalizer = weakref.finalize(self, _discard, self._db, self._path)
 
-    def put(self, object_id: int, frame: int, record: FrameRecord, mask: NDArray[np.bool_]) -> None:
+    def put(self, object_id: int, frame: int, record: ObjectRecord, mask: NDArray[np.bool_]) -> None:
         """Write (or replace) one record; the mask is not kept."""
         self.put_frame(frame, {object_id: (record, mask)})
 
@@ -56,7 +56,7 @@ class TemporaryStore:
         with self._lock, self._db:
             self._db.executemany(f"INSERT OR REPLACE INTO records VALUES ({','.join('?' * 14)})", rows)
 
-    def get(self, object_id: int, frame: int) -> FrameRecord | None:
+    def get(self, object_id: int, frame: int) -> ObjectRecord | None:
         """Return a record, or None when there is none."""
         with self._lock:
             row = self._db.execute(
@@ -106,7 +106,7 @@ def _discard(db: sqlite3.Connection, path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def _row(object_id: int, frame: int, record: FrameRecord) -> tuple[Any, ...]:
+def _row(object_id: int, frame: int, record: ObjectRecord) -> tuple[Any, ...]:
     height, width = record.logits.shape
     return (
         int(object_id),
@@ -126,7 +126,7 @@ def _row(object_id: int, frame: int, record: FrameRecord) -> tuple[Any, ...]:
     )
 
 
-def _record(row: tuple[Any, ...]) -> FrameRecord:
+def _record(row: tuple[Any, ...]) -> ObjectRecord:
     (
         _,
         _,
@@ -143,7 +143,7 @@ def _record(row: tuple[Any, ...]) -> FrameRecord:
         reverse,
         basis,
     ) = row
-    return FrameRecord(
+    return ObjectRecord(
         np.frombuffer(zlib.decompress(logits), np.dtype(kind)).reshape(height, width),
         np.frombuffer(pointer, np.float32),
         score,

@@ -10,13 +10,13 @@ from torch import Tensor
 
 from napari_sam2.model.tensors import MemoryReadout
 from napari_sam2.prompts import Prompt
-from napari_sam2.session.frame_output import FORGOTTEN, Outcome, fingerprint
+from napari_sam2.session.frame_output import FORGOTTEN, ObjectOutput, prompt_hash
 from napari_sam2.session.memory_bank import MemoryBank, Recall
-from napari_sam2.session.prompt_decoding import Decoded
+from napari_sam2.session.prompt_decoding import DecodedPrompt
 from napari_sam2.session.protocols import RecordStore
 
 # Makes the spatial memory of an outcome on a frame.
-Remember = Callable[[int, Outcome], Tensor]
+Remember = Callable[[int, ObjectOutput], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,8 +33,8 @@ class Draft:
     """A result on a prompted frame that is not yet in memory."""
 
     prompt: Prompt
-    outcome: Outcome
-    decoded: Decoded | None
+    outcome: ObjectOutput
+    decoded: DecodedPrompt | None
 
 
 class TrackedObject:
@@ -80,17 +80,17 @@ class TrackedObject:
 
     # -- results ---------------------------------------------------------------------------------------
 
-    def stored(self, frame: int) -> Outcome | None:
+    def stored(self, frame: int) -> ObjectOutput | None:
         """Return the stored result of a frame."""
         record = self._store.get(self.object_id, frame)
-        return None if record is None else Outcome.of_record(record)
+        return None if record is None else ObjectOutput.of_record(record)
 
-    def outcome(self, frame: int) -> Outcome | None:
+    def outcome(self, frame: int) -> ObjectOutput | None:
         """Return the newest result of a frame: a draft when there is one, else what is stored."""
         draft = self.drafts.get(frame)
         return self.stored(frame) if draft is None else draft.outcome
 
-    def is_current(self, frame: int, outcome: Outcome) -> bool:
+    def is_current(self, frame: int, outcome: ObjectOutput) -> bool:
         """Tell whether a stored result still answers the current prompts."""
         return outcome.basis == self.basis(frame)
 
@@ -99,7 +99,7 @@ class TrackedObject:
         if self.bank.is_conditioning(frame):
             return self._committed.get(frame, 0)
         before, after = self.bank.neighbours(frame)
-        return fingerprint(
+        return prompt_hash(
             before,
             None if before is None else self._committed.get(before),
             after,
@@ -110,14 +110,14 @@ class TrackedObject:
 
     def adopt_conditioning(self, frame: int) -> None:
         """Make a frame condition whose result is in the store already (a resumed session)."""
-        self._committed[frame] = fingerprint(self.prompts[frame])
+        self._committed[frame] = prompt_hash(self.prompts[frame])
         self.bank.mark(frame, True)
 
     def is_committed(self, frame: int, prompt: Prompt) -> bool:
         """Tell whether this very prompt conditions already."""
-        return self.bank.is_conditioning(frame) and self._committed.get(frame) == fingerprint(prompt)
+        return self.bank.is_conditioning(frame) and self._committed.get(frame) == prompt_hash(prompt)
 
-    def commit(self, frame: int, outcome: Outcome, spatial: Tensor) -> None:
+    def commit(self, frame: int, outcome: ObjectOutput, spatial: Tensor) -> None:
         """Take the (stored) result of a prompted frame into memory."""
         if outcome.conditioning:
             self._committed[frame] = outcome.basis
@@ -135,7 +135,7 @@ class TrackedObject:
 
     # -- memory ------------------------------------------------------------------------------------------
 
-    def add_tracked(self, frame: int, outcome: Outcome, spatial: Tensor) -> None:
+    def add_tracked(self, frame: int, outcome: ObjectOutput, spatial: Tensor) -> None:
         """Remember a frame that was tracked, and let go of what is now out of reach."""
         self.bank.add(frame, FrameMemory(spatial, outcome.pointer, outcome.basis))
         self.bank.evict(frame, outcome.reverse)
@@ -212,7 +212,7 @@ class TrackedObject:
         assert memory.spatial is not None
         return memory.spatial
 
-    def _stored_or_fail(self, frame: int) -> Outcome:
+    def _stored_or_fail(self, frame: int) -> ObjectOutput:
         outcome = self.stored(frame)
         if outcome is None:
             raise LookupError(

@@ -14,13 +14,13 @@ from napari_sam2.model.sam2 import Sam2
 from napari_sam2.prompts import Prompt
 from napari_sam2.session.array_frames import checked_frame
 from napari_sam2.session.feature_cache import FeatureCache
-from napari_sam2.session.frame_output import Alternatives, Outcome, fingerprint
+from napari_sam2.session.frame_output import Alternatives, ObjectOutput, prompt_hash
 from napari_sam2.session.interactive import answer, offered
 from napari_sam2.session.memory_bank import MemoryBank, MemoryPolicy, RecencyPolicy
 from napari_sam2.session.options import SessionOptions
-from napari_sam2.session.propagation import Step, commit_frame, visit
+from napari_sam2.session.propagation import TrackedFrame, commit_frame, visit
 from napari_sam2.session.protocols import FrameSource, RecordStore
-from napari_sam2.session.runner import Compute
+from napari_sam2.session.runner import ModelRunner
 from napari_sam2.session.sqlite_store import TemporaryStore
 from napari_sam2.session.tensors import fill_holes, frame_masks, non_overlapping
 from napari_sam2.session.tensors import frame_logits as enlarged
@@ -72,7 +72,7 @@ class VideoSession:
         self.options = options or SessionOptions()
         self.frames = frames
         self.size = (int(frames.size[0]), int(frames.size[1]))
-        self.compute = Compute(model, self.options)
+        self.compute = ModelRunner(model, self.options)
         self.compute.relief += [self._offload_features, self._offload_memories]
         self.features = FeatureCache(
             lambda frame: self.compute.encode_image(checked_frame(frames.frame(frame), frame, self.size)),
@@ -233,7 +233,7 @@ class VideoSession:
         stop: int | None = None,
         reverse: bool = False,
         objects: Iterable[int] | None = None,
-    ) -> Iterator[Step]:
+    ) -> Iterator[TrackedFrame]:
         """Like :meth:`propagate`, yielding low-resolution results instead of masks."""
         wanted = None if objects is None else [self._known(i) for i in objects]
         self.commit()
@@ -263,7 +263,7 @@ class VideoSession:
         outcomes = ((i, tracked.outcome(frame)) for i, tracked in self._objects.items())
         return {i: (o.object_score, o.predicted_iou) for i, o in outcomes if o is not None}
 
-    def outcome(self, frame: int, object_id: int) -> Outcome | None:
+    def outcome(self, frame: int, object_id: int) -> ObjectOutput | None:
         """Return the newest low-resolution result of one object on one frame."""
         return self._known(object_id).outcome(self._checked_frame(frame))
 
@@ -271,7 +271,7 @@ class VideoSession:
         """Return the frames that condition an object, in order; drafts do so after :meth:`commit`."""
         return self._known(object_id).bank.conditioning
 
-    def frame_logits(self, outcomes: Sequence[Outcome]) -> Tensor:
+    def frame_logits(self, outcomes: Sequence[ObjectOutput]) -> Tensor:
         """Return frame-size logits (N, H, W) of results of one frame, holes filled."""
         logits = torch.stack([o.logits.to(self.compute.device) for o in outcomes])
         return enlarged(fill_holes(logits, self.options.fill_hole_area), self.size)
@@ -288,7 +288,7 @@ class VideoSession:
         """Return those objects that have neither been removed nor lost their last prompt meanwhile."""
         return [t for t in objects if self._objects.get(t.object_id) is t and t.bank.conditioning]
 
-    def encode(self, frame: int, outcomes: Sequence[Outcome]) -> list[Tensor]:
+    def encode(self, frame: int, outcomes: Sequence[ObjectOutput]) -> list[Tensor]:
         """Make the spatial memories of results on one frame."""
         # The reference remembers prompted masks with their holes filled, tracked ones as they are.
         area = self.options.fill_hole_area
@@ -297,7 +297,7 @@ class VideoSession:
         scores = [o.object_score for o in outcomes]
         return self.compute.encode_memories(self.features.get(frame), logits, scores, hard)
 
-    def write(self, frame: int, outcomes: Mapping[int, Outcome]) -> dict[int, NDArray[np.bool_]]:
+    def write(self, frame: int, outcomes: Mapping[int, ObjectOutput]) -> dict[int, NDArray[np.bool_]]:
         """Store results of one frame, all or none; returns their frame-size masks."""
         if not outcomes:
             return {}
@@ -308,17 +308,17 @@ class VideoSession:
 
     # -- inside ------------------------------------------------------------------------------------------
 
-    def _masks(self, outcomes: Sequence[Outcome]) -> NDArray[np.bool_]:
+    def _masks(self, outcomes: Sequence[ObjectOutput]) -> NDArray[np.bool_]:
         logits = [o.logits.to(self.compute.device) for o in outcomes]
         return frame_masks(logits, self.size, self.options.fill_hole_area)
 
-    def _shown(self, step: Step) -> FrameMasks:
+    def _shown(self, step: TrackedFrame) -> FrameMasks:
         return self._frame_masks(step.frame, step.outcomes, step.masks)
 
     def _frame_masks(
         self,
         frame: int,
-        outcomes: Mapping[int, Outcome],
+        outcomes: Mapping[int, ObjectOutput],
         known: Mapping[int, NDArray[np.bool_]] | None = None,
     ) -> FrameMasks:
         if not outcomes:
@@ -345,7 +345,7 @@ class VideoSession:
             tracked = self._objects.setdefault(object_id, self._new_object(object_id))
             tracked.prompts[frame] = prompt
             record = self.store.get(object_id, frame)
-            if record is not None and record.conditioning and record.basis == fingerprint(prompt):
+            if record is not None and record.conditioning and record.basis == prompt_hash(prompt):
                 tracked.adopt_conditioning(frame)
             else:
                 self._pending[(frame, object_id)] = None

@@ -8,9 +8,8 @@ from dataclasses import replace
 from time import monotonic
 
 from napari_sam2.objects import ObjectInfo
-from napari_sam2.prompts import Prompt
+from napari_sam2.prompts import Prompt, PromptKey
 from napari_sam2.storage.errors import ProjectDamagedError, ProjectError
-from napari_sam2.storage.schema import PromptKey
 from napari_sam2.storage.tables.snapshots import State
 from napari_sam2.storage.tables.versions import Action, Versions
 from napari_sam2.storage.workspace import Workspace

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from napari_sam2.objects import checked_object_id
 from napari_sam2.storage.errors import ProjectDamagedError
-from napari_sam2.storage.schema import checked_object_id, whole_number
+from napari_sam2.storage.schema import whole_number
 from napari_sam2.storage.workspace import Workspace
 
 

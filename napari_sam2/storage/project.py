@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 import napari_sam2
 from napari_sam2.masks import FrameMasks, Masklet
-from napari_sam2.objects import ObjectInfo
-from napari_sam2.prompts import Prompt
+from napari_sam2.objects import ObjectInfo, checked_object_id
+from napari_sam2.prompts import Prompt, PromptKey
 from napari_sam2.storage.errors import ProjectError, ProjectNotFoundError
 from napari_sam2.storage.files.atomic_files import make_folder
 from napari_sam2.storage.files.group_attributes import WRITER
@@ -22,14 +22,7 @@ from napari_sam2.storage.history import DEFAULT_BUDGET, History
 from napari_sam2.storage.interrupted_run import PendingRun
 from napari_sam2.storage.project_layout import hide_from_zarr, is_project, lay_out, make_room, opened
 from napari_sam2.storage.record_store import ProjectRecords
-from napari_sam2.storage.schema import (
-    ModelDescription,
-    ProjectHeader,
-    PromptKey,
-    SourceDescription,
-    checked_color,
-    checked_object_id,
-)
+from napari_sam2.storage.schema import ModelDescription, ProjectHeader, SourceDescription, checked_color
 from napari_sam2.storage.tables.label_stack import LabelStack
 from napari_sam2.storage.tables.mask_table import Entry
 from napari_sam2.storage.workspace import Workspace

@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2.masks import FrameMasks, Rle, encode_rle
-from napari_sam2.objects import ObjectInfo
-from napari_sam2.session.protocols import FrameRecord, FrameResults
+from napari_sam2.objects import ObjectInfo, checked_object_id
+from napari_sam2.session.protocols import FrameResults, ObjectRecord
 from napari_sam2.storage.errors import ProjectDamagedError
 from napari_sam2.storage.history import History
-from napari_sam2.storage.schema import checked_object_id
 from napari_sam2.storage.tables.mask_table import ORIGINS, Entry
 from napari_sam2.storage.workspace import BoolMask, Workspace
 
@@ -44,7 +43,7 @@ class ProjectRecords:
         self._history = history
         self._written = 0
 
-    def put(self, object_id: int, frame: int, record: FrameRecord, mask: NDArray[np.bool_]) -> None:
+    def put(self, object_id: int, frame: int, record: ObjectRecord, mask: NDArray[np.bool_]) -> None:
         """Write (or replace) the record of one object on one frame, with its frame-size mask (H, W)."""
         self.put_frame(frame, {object_id: (record, mask)})
 
@@ -86,7 +85,7 @@ class ProjectRecords:
         checked = {i: self._checked_mask(masks.masks[row]) for i, row in rows.items()}
         self._write(masks.frame, checked, {}, finished)
 
-    def get(self, object_id: int, frame: int) -> FrameRecord | None:
+    def get(self, object_id: int, frame: int) -> ObjectRecord | None:
         """Return a record; None when there is none or when it is damaged."""
         workspace = self._workspace
         with workspace.lock:
@@ -101,8 +100,8 @@ class ProjectRecords:
                 workspace.report(str(error), frame)
                 return None
         # Later versions of the software may know more about a record than this one.
-        known = {f.name for f in fields(FrameRecord)}.intersection(entry.record)
-        return FrameRecord(logits, pointer, **{name: entry.record[name] for name in known})
+        known = {f.name for f in fields(ObjectRecord)}.intersection(entry.record)
+        return ObjectRecord(logits, pointer, **{name: entry.record[name] for name in known})
 
     def remove(self, object_id: int, frame: int) -> None:
         """Drop one record and its mask; nothing happens when there is none."""
@@ -156,7 +155,7 @@ class ProjectRecords:
         self,
         frame: int,
         masks: Mapping[int, BoolMask],
-        records: Mapping[int, FrameRecord],
+        records: Mapping[int, ObjectRecord],
         finish: Callable[[Entry, Entry | None], Entry],
     ) -> None:
         workspace = self._workspace
@@ -195,7 +194,7 @@ class ProjectRecords:
                 self._history.put_object(ObjectInfo(object_id))
 
 
-def _facts(record: FrameRecord) -> dict[str, Any]:
+def _facts(record: ObjectRecord) -> dict[str, Any]:
     # numpy numbers are no JSON
     plain = {f.name: getattr(record, f.name) for f in fields(record) if f.name not in _ARRAYS}
     facts = {k: v.item() if isinstance(v, np.generic) else v for k, v in plain.items()}
@@ -208,7 +207,7 @@ def _free_rows(taken: Iterable[int], object_ids: list[int]) -> dict[int, int]:
     return dict(zip(object_ids, free))
 
 
-def _entry(object_id: int, serial: int, mask: Rle, row: int | None, record: FrameRecord | None) -> Entry:
+def _entry(object_id: int, serial: int, mask: Rle, row: int | None, record: ObjectRecord | None) -> Entry:
     if record is None:
         return Entry(object_id, serial, mask)
     facts = _facts(record)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from napari_sam2.masks import FrameMasks
 from napari_sam2.model.sam2 import Sam2
-from napari_sam2.objects import ObjectInfo
-from napari_sam2.prompts import MaskPrompt, Prompt
+from napari_sam2.objects import MAX_OBJECT_ID, ObjectInfo, checked_object_id
+from napari_sam2.prompts import MaskPrompt, Prompt, PromptKey
 from napari_sam2.session.frame_output import Alternatives
 from napari_sam2.session.options import SessionOptions
 from napari_sam2.session.protocols import FrameSource
@@ -21,7 +21,6 @@ from napari_sam2.session.video import VideoSession
 from napari_sam2.storage.errors import ProjectError
 from napari_sam2.storage.interrupted_run import PendingRun
 from napari_sam2.storage.project import Project
-from napari_sam2.storage.schema import MAX_OBJECT_ID, PromptKey, checked_object_id
 
 _BY_HAND = ("painted", "imported")
 

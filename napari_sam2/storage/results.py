@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2.calibration import Calibration
-from napari_sam2.formats.tracking_results import Results
+from napari_sam2.formats.tracking_results import TrackingResults
 
 if TYPE_CHECKING:
     from napari_sam2.storage.project import Project
@@ -22,7 +22,7 @@ def project_results(
     intensity: Callable[[int], NDArray[Any]] | None = None,
     channels: tuple[str, ...] = (),
     picture: Callable[[int], NDArray[np.uint8]] | None = None,
-) -> Results:
+) -> TrackingResults:
     """Return a project's masks, objects, scale and times for the exports.
 
     Parameters
@@ -30,7 +30,7 @@ def project_results(
     project : Project
         Open for reading or writing, and kept open until the export is done.
     intensity, channels, picture
-        How to read the recording, for measurements of intensities and for overlay videos; see :class:`Results`.
+        How to read the recording, for measurements of intensities and for overlay videos; see :class:`TrackingResults`.
         A :class:`~napari_sam2.frames.FrameStack` has ``intensities`` and ``frame`` for them.
     """
     try:
@@ -38,7 +38,7 @@ def project_results(
     except ValueError:
         calibration = Calibration()  # damaged: the masks are worth exporting without a scale
     path = project.source.path
-    return Results(
+    return TrackingResults(
         project.size,
         project.frame_count,
         project.masks,

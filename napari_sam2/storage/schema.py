@@ -8,16 +8,13 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from napari_sam2.objects import ObjectInfo
-from napari_sam2.prompts import Prompt
+from napari_sam2.objects import ObjectInfo, checked_object_id
+from napari_sam2.prompts import Prompt, PromptKey
 
 FORMAT = "napari-sam2-project"
 VERSION = 1
-MAX_OBJECT_ID = 65535  # labels are uint16
 MAX_PIXELS = 2**31  # no frame is larger; a damaged document must not make us allocate
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
-
-PromptKey = tuple[int, int]  # (frame, object id)
 
 
 @dataclass(frozen=True)
@@ -163,14 +160,6 @@ def whole_number(value: Any, what: str, least: int = 0) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**53:
         raise ValueError(f"{what} must be a whole number from {least} on, not {value!r}")
     return value
-
-
-def checked_object_id(value: Any) -> int:
-    """Return an object id as int; ValueError when it cannot be a label value."""
-    number = int(value) if hasattr(value, "__index__") else value
-    if isinstance(value, bool) or not isinstance(number, int) or not 1 <= number <= MAX_OBJECT_ID:
-        raise ValueError(f"an object id is a whole number from 1 to {MAX_OBJECT_ID}, not {value!r}")
-    return number
 
 
 def prompts_to_json(prompts: Mapping[PromptKey, Prompt]) -> list[dict[str, Any]]:

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from napari_sam2.masks import FrameMasks, compose_labels
 from napari_sam2.objects import ObjectInfo
-from napari_sam2.prompts import Prompt
+from napari_sam2.prompts import Prompt, PromptKey
 from napari_sam2.storage.errors import ProjectDamagedError, ProjectReadOnlyError
 from napari_sam2.storage.files.atomic_files import read_file, remove_file, replace_file
 from napari_sam2.storage.files.group_attributes import WRITER, Documents
-from napari_sam2.storage.schema import ProjectHeader, PromptKey
+from napari_sam2.storage.schema import ProjectHeader
 from napari_sam2.storage.tables.label_stack import LabelStack
 from napari_sam2.storage.tables.mask_cache import DecodedMasks
 from napari_sam2.storage.tables.mask_table import Entry, FrameTable

@@ -12,7 +12,7 @@ from napari_sam2.model.sam2 import Sam2
 from napari_sam2.training.data.batches import StepBatch, StepPlan, draw_batch
 from napari_sam2.training.data.clips import ClipSource
 from napari_sam2.training.losses import LossOptions
-from napari_sam2.training.recipe import Stage
+from napari_sam2.training.recipe import TrainingStage
 from napari_sam2.training.tracker import follow_clip
 
 __all__ = ["HeldOutScores", "held_out_batches", "score_held_out"]
@@ -74,7 +74,7 @@ def held_out_batches(
     size, images, clips, frames : int
         Input side, and how much is asked.
     """
-    stage = Stage("held out", 1, 1e-3, objects=8)
+    stage = TrainingStage("held out", 1, 1e-3, objects=8)
     base = StepPlan(
         step=0, prompt="click", size=size, frames=1, clips=4, motion=0.6, corrections=2, corrected_frame=None
     )

@@ -7,11 +7,11 @@ from typing import Any
 
 from napari_sam2.training.losses import LossOptions
 
-__all__ = ["Stage", "TrainOptions"]
+__all__ = ["TrainingStage", "TrainOptions"]
 
 
 @dataclass(frozen=True)
-class Stage:
+class TrainingStage:
     """A stretch of training with one curriculum and one cosine of the learning rate.
 
     Parameters
@@ -126,7 +126,7 @@ class TrainOptions:
         How often the state is saved and the held-out clips are scored.
     """
 
-    stages: tuple[Stage, ...]
+    stages: tuple[TrainingStage, ...]
     model: str = "nano"
     start: str | None = None
     seed: int = 0
@@ -167,7 +167,7 @@ class TrainOptions:
         stages = tuple(s if s.sizes else replace(s, sizes=((side, 1.0),)) for s in self.stages)
         return replace(self, stages=stages)
 
-    def stage_at(self, step: int) -> tuple[Stage, int]:
+    def stage_at(self, step: int) -> tuple[TrainingStage, int]:
         """Return the stage that step number `step` belongs to and the step's number within it."""
         for stage in self.stages:
             if step < stage.steps:
@@ -231,8 +231,10 @@ def _nano() -> TrainOptions:
     large = ((256, 0.6), (384, 0.3), (512, 0.1))
     return TrainOptions(
         stages=(
-            Stage("images 128", 3000, 5e-4, small, image_share=1.0, objects=64, corrections=1, loss=_EARLY),
-            Stage(
+            TrainingStage(
+                "images 128", 3000, 5e-4, small, image_share=1.0, objects=64, corrections=1, loss=_EARLY
+            ),
+            TrainingStage(
                 "pairs 128",
                 1500,
                 5e-4,
@@ -244,9 +246,11 @@ def _nano() -> TrainOptions:
                 objects=24,
                 loss=_EARLY,
             ),
-            Stage("clips 128", 3000, 4e-4, small, frames=(2, 4), motion=0.35, objects=24, loss=_EARLY),
-            Stage("clips 256", 6000, 3e-4, mixed, frames=(3, 6), motion=0.6, loss=_LATE),
-            Stage(
+            TrainingStage(
+                "clips 128", 3000, 4e-4, small, frames=(2, 4), motion=0.35, objects=24, loss=_EARLY
+            ),
+            TrainingStage("clips 256", 6000, 3e-4, mixed, frames=(3, 6), motion=0.6, loss=_LATE),
+            TrainingStage(
                 "clips 512", 6000, 2e-4, large, frames=(3, 8), motion=0.8, loss=_LATE, pixels=16 * 256 * 256
             ),
         ),
@@ -256,7 +260,7 @@ def _nano() -> TrainOptions:
 
 def _nano_continue() -> TrainOptions:
     # clips as large as the frames that the object score is asked about: one costs as much as five images
-    stage = Stage(
+    stage = TrainingStage(
         "large clips",
         1190,
         2.5e-4,
@@ -287,7 +291,7 @@ def _nano_continue() -> TrainOptions:
 
 
 def _finetune() -> TrainOptions:
-    stage = Stage(
+    stage = TrainingStage(
         "finetune",
         600,
         5e-5,

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from napari_sam2.automatic import AutomaticOptions, Candidates, LiveFilter, Surroundings, joined, select
+from napari_sam2.automatic import (
+    AutomaticOptions,
+    Candidates,
+    InteractiveFilter,
+    SpatialFilter,
+    joined,
+    select,
+)
 from napari_sam2.automatic.candidates.mask_scores import exact_shapes, fast_shapes
 from napari_sam2.automatic.proposals import within_memory
 from napari_sam2.automatic.sampling.crops import Crop
@@ -83,36 +90,36 @@ def test_border(four):
 def test_region(four):
     left = np.zeros(SIZE, bool)
     left[:, :64] = True
-    assert kept(four, Surroundings(region=left)) == [0, 2]
-    assert kept(four, Surroundings(region=left), inside_region=0.0) == [0, 1, 2, 3]
+    assert kept(four, SpatialFilter(region=left)) == [0, 2]
+    assert kept(four, SpatialFilter(region=left), inside_region=0.0) == [0, 1, 2, 3]
     left[:, :88] = True  # nearly half of the second disc
-    assert kept(four, Surroundings(region=left), inside_region=0.3) == [0, 1, 2]
-    assert kept(four, Surroundings(region=left), inside_region=0.9) == [0, 2]
+    assert kept(four, SpatialFilter(region=left), inside_region=0.3) == [0, 1, 2]
+    assert kept(four, SpatialFilter(region=left), inside_region=0.9) == [0, 2]
 
 
 def test_existing_objects(four):
     labels = np.zeros(SIZE, np.uint16)
     labels[20:41, 20:31] = 7  # a little more than half of the first disc
-    assert kept(four, Surroundings(existing=labels)) == [0, 1, 2, 3]
-    assert kept(four, Surroundings(existing=labels), max_overlap=0.2) == [1, 2, 3]
-    assert kept(four, Surroundings(existing=labels), max_overlap=0.8) == [0, 1, 2, 3]
+    assert kept(four, SpatialFilter(existing=labels)) == [0, 1, 2, 3]
+    assert kept(four, SpatialFilter(existing=labels), max_overlap=0.2) == [1, 2, 3]
+    assert kept(four, SpatialFilter(existing=labels), max_overlap=0.8) == [0, 1, 2, 3]
 
 
 def test_distance_to_existing_objects(four):
     labels = np.zeros(SIZE, np.uint16)
     labels[30, 50] = 1  # 10 pixels right of the first disc, 20 left of the second
-    assert kept(four, Surroundings(existing=labels), min_distance=5) == [0, 1, 2, 3]
-    assert kept(four, Surroundings(existing=labels), min_distance=15) == [1, 2, 3]
-    assert kept(four, Surroundings(existing=labels), min_distance=25) == [2, 3]
-    assert kept(four, Surroundings(existing=np.zeros(SIZE, int)), min_distance=25) == [0, 1, 2, 3]
+    assert kept(four, SpatialFilter(existing=labels), min_distance=5) == [0, 1, 2, 3]
+    assert kept(four, SpatialFilter(existing=labels), min_distance=15) == [1, 2, 3]
+    assert kept(four, SpatialFilter(existing=labels), min_distance=25) == [2, 3]
+    assert kept(four, SpatialFilter(existing=np.zeros(SIZE, int)), min_distance=25) == [0, 1, 2, 3]
 
 
 @pytest.mark.parametrize("name", ["region", "existing"])
 def test_surroundings_of_another_size_are_refused(four, name):
     with pytest.raises(ValueError, match=r"shape \(128, 64\), the image \(128, 128\)"):
-        select(four, surroundings=Surroundings(**{name: np.ones((128, 64), bool)}))
+        select(four, surroundings=SpatialFilter(**{name: np.ones((128, 64), bool)}))
     with pytest.raises(ValueError, match="two axes"):
-        Surroundings(**{name: np.ones((1, 128, 64), bool)})
+        SpatialFilter(**{name: np.ones((1, 128, 64), bool)})
 
 
 def test_the_better_of_two_duplicates_stays():
@@ -174,7 +181,7 @@ def test_forgetting_changes_nothing_under_the_same_options():
     options = found.options.changed(pred_iou_thresh=0.5, stability_score_thresh=0.9, candidate_memory_mb=1)
     trimmed = within_memory(found, options)
     assert 0 < trimmed.forgotten < 200
-    before, after = LiveFilter(found).result(options), LiveFilter(trimmed).result(options)
+    before, after = InteractiveFilter(found).result(options), InteractiveFilter(trimmed).result(options)
     assert [m.point for m in before.masks] == [m.point for m in after.masks]
     assert (before.labels() == after.labels()).all()
 
@@ -193,7 +200,7 @@ def test_three_thousand_candidates_are_filtered_live():
     other programs take their time, too."""
     logits = smooth_logits(256, grid=128)
     parts = [candidates(logits, np.random.default_rng(i).random(256), size=(720, 1280)) for i in range(12)]
-    live = LiveFilter(joined(parts))
+    live = InteractiveFilter(joined(parts))
     options = live.candidates.options.changed(box_nms_thresh=0.7)
     assert len(live.candidates) == 3072
     live.result(options)

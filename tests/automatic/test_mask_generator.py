@@ -6,8 +6,8 @@ import torch
 
 from napari_sam2.automatic import (
     AutomaticOptions,
-    LiveFilter,
-    Surroundings,
+    InteractiveFilter,
+    SpatialFilter,
     find_candidates,
     generate_masks,
     joined,
@@ -92,7 +92,7 @@ def test_tiles_look_at_parts_only(session):
 
 def test_filtering_again_is_the_same_as_starting_again(session):
     first = AutomaticOptions(**GRID)
-    live = LiveFilter(find_candidates(session, IMAGE, first))
+    live = InteractiveFilter(find_candidates(session, IMAGE, first))
     asked = session.asked
     for change in (
         {"stability_score_thresh": 0.8},
@@ -112,20 +112,20 @@ def test_masks_appear_as_they_are_found(session, options):
     assert [(b.done, b.total) for b in batches] == [(16 * (i + 1), 256) for i in range(16)]
     assert len(select(batches[4].candidates)) > 0
     whole = generate_masks(DiscSession(), IMAGE, options)
-    together = LiveFilter(joined([b.candidates for b in batches])).result(options)
+    together = InteractiveFilter(joined([b.candidates for b in batches])).result(options)
     assert [m.point for m in together.masks] == [m.point for m in whole.masks]
 
 
 def test_masks_are_drawn_once_while_more_are_found(session):
     options = AutomaticOptions(points_per_side=12, points_per_batch=24, stability_score_thresh=0.7)
     batches = [found.candidates for found in propose(session, IMAGE, options)]
-    live = LiveFilter(batches[0])
+    live = InteractiveFilter(batches[0])
     seen = {}
     for count in range(1, len(batches) + 1):
         together = joined(batches[:count])
         assert live.grow(together)
         result = live.result()
-        assert [m.row for m in result.masks] == [m.row for m in LiveFilter(together).result().masks]
+        assert [m.row for m in result.masks] == [m.row for m in InteractiveFilter(together).result().masks]
         for mask in result.masks:
             assert seen.setdefault(mask.row, mask.runs) is mask.runs
     assert seen
@@ -133,7 +133,7 @@ def test_masks_are_drawn_once_while_more_are_found(session):
     fewer = together.take(np.arange(1, len(together)))
     assert not live.grow(fewer)
     assert not live.grow(fewer.take(np.arange(5)))
-    again, fresh = live.result(), LiveFilter(live.candidates).result()
+    again, fresh = live.result(), InteractiveFilter(live.candidates).result()
     assert [m.runs.counts() for m in again.masks] == [m.runs.counts() for m in fresh.masks]
 
 
@@ -159,19 +159,19 @@ def test_progress(session):
 def test_region_asks_only_inside(session, options):
     region = np.zeros(SIZE, bool)
     region[:, 110:] = True
-    result = generate_masks(session, IMAGE, options, Surroundings(region=region))
+    result = generate_masks(session, IMAGE, options, SpatialFilter(region=region))
     assert session.asked < 256 * 0.6
     assert sorted(round(mask.point[0] / 50) for mask in result.masks) == [3, 4]
-    nowhere = generate_masks(session, IMAGE, options, Surroundings(region=np.zeros(SIZE, bool)))
+    nowhere = generate_masks(session, IMAGE, options, SpatialFilter(region=np.zeros(SIZE, bool)))
     assert len(nowhere) == 0
     assert nowhere.explanation == "No points were asked: the region lies outside the grid."
     with pytest.raises(ValueError, match="same height and width"):
-        generate_masks(session, IMAGE, options, Surroundings(region=np.zeros((3, 3), bool)))
+        generate_masks(session, IMAGE, options, SpatialFilter(region=np.zeros((3, 3), bool)))
 
 
 def test_newcomers_only(session, options):
     first = generate_masks(session, discs(SIZE, *PLACES[:2]), options).labels()
-    more = generate_masks(session, IMAGE, options.changed(max_overlap=0.2), Surroundings(existing=first))
+    more = generate_masks(session, IMAGE, options.changed(max_overlap=0.2), SpatialFilter(existing=first))
     assert len(more) == 2
     assert not (first.astype(bool) & (more.labels() > 0)).any()
 
@@ -183,7 +183,7 @@ def test_memory_is_bounded_and_results_stay(session):
     assert free.nbytes > 2 * 2 * 2**20
     assert tight.nbytes <= 2 * 2**20
     assert tight.asked == free.asked == 24 * 24 * 3
-    a, b = LiveFilter(free).result(), LiveFilter(tight).result()
+    a, b = InteractiveFilter(free).result(), InteractiveFilter(tight).result()
     assert [m.point for m in a.masks] == [m.point for m in b.masks]
 
 
@@ -251,7 +251,7 @@ def nested():
     image = discs(size, (50, 50, 40), (130, 50, 15))
     options = AutomaticOptions(points_per_side=12, stability_score_thresh=0.6, pred_iou_thresh=0.7)
     # The second of three masks at each point is a smaller disc in the first.
-    return LiveFilter(find_candidates(session, image, options.changed(box_nms_thresh=0.9))).result()
+    return InteractiveFilter(find_candidates(session, image, options.changed(box_nms_thresh=0.9))).result()
 
 
 def test_labels_draw_small_masks_on_top(nested):

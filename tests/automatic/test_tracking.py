@@ -9,8 +9,8 @@ import tifffile
 
 from napari_sam2.automatic import (
     AutomaticOptions,
-    LiveFilter,
-    add_newcomers,
+    InteractiveFilter,
+    add_new_objects,
     add_objects,
     find_candidates,
     generate_stack,
@@ -42,7 +42,7 @@ LOOSE = AutomaticOptions(
 
 
 def found(frame):
-    return LiveFilter(find_candidates(DiscSession(), FRAMES.frame(frame), OPTIONS)).result()
+    return InteractiveFilter(find_candidates(DiscSession(), FRAMES.frame(frame), OPTIONS)).result()
 
 
 @pytest.fixture(scope="module")
@@ -87,14 +87,14 @@ def test_chosen_masks_only_and_ids_follow(session):
 def test_newcomers_are_what_no_object_covers(session, disc_finder):
     add_objects(session, 2, found(0).keep([]))
     assert session.object_ids == ()
-    assert add_newcomers(session, 0, OPTIONS) == (1, 2)
-    assert add_newcomers(session, 0, OPTIONS) == ()
+    assert add_new_objects(session, 0, OPTIONS) == (1, 2)
+    assert add_new_objects(session, 0, OPTIONS) == ()
     early = {i: session.masks(0).of(i) for i in (1, 2)}
     # Two discs of frame 2 lie on the objects that are put there, the third is new.
     for object_id in (1, 2):
         session.set_prompt(2, object_id, found(2).prompts()[object_id])
     known = session.masks(2).masks.any(0)
-    new = add_newcomers(session, 2, OPTIONS)
+    new = add_new_objects(session, 2, OPTIONS)
     assert new == (3,)
     newcomer = session.prompts[2, 3].mask.array()
     assert (newcomer & known).sum() <= 0.2 * newcomer.sum()

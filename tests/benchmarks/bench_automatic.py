@@ -110,7 +110,7 @@ def our_model():
 
 
 def run_ours(mode, points, realistic):
-    from napari_sam2.automatic import AutomaticOptions, LiveFilter, find_candidates
+    from napari_sam2.automatic import AutomaticOptions, InteractiveFilter, find_candidates
     from napari_sam2.automatic.sampling.grid_decoder import GridDecoder
     from napari_sam2.session.image import ImageSession
 
@@ -128,7 +128,7 @@ def run_ours(mode, points, realistic):
     options = AutomaticOptions(points_per_side=points, mode=mode, **OPEN)
 
     def work():
-        return LiveFilter(find_candidates(session, image, options)).result()
+        return InteractiveFilter(find_candidates(session, image, options)).result()
 
     result, wall, computing, peak = timed(work)
     return _row(wall, computing, peak, [mask.area for mask in result.masks], result.stages[0].left)
@@ -136,7 +136,7 @@ def run_ours(mode, points, realistic):
 
 def run_live():
     """3,072 candidates of smooth masks: how long moving a slider takes."""
-    from napari_sam2.automatic import AutomaticOptions, Candidates, LiveFilter
+    from napari_sam2.automatic import AutomaticOptions, Candidates, InteractiveFilter
     from napari_sam2.automatic.candidates.mask_scores import fast_shapes
     from napari_sam2.automatic.sampling.crops import Crop
 
@@ -153,7 +153,7 @@ def run_live():
         shapes,
         3072,
     )
-    live = LiveFilter(found)
+    live = InteractiveFilter(found)
     moves = {
         "predicted IoU 0.5": {"pred_iou_thresh": 0.5},
         "stability 0.8": {"stability_score_thresh": 0.8},

@@ -20,7 +20,7 @@ from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QApplication
 
 from napari_sam2.plugin.controller.prompts import Prompts
-from napari_sam2.plugin.controller.results import Results
+from napari_sam2.plugin.controller.results import ResultsLayer
 from napari_sam2.plugin.docks.tracker.tracker_dock import TrackerDock
 from napari_sam2.plugin.open_tracker import open_tracker
 from napari_sam2.plugin.state import Preferences
@@ -155,7 +155,7 @@ def clicking(folder, model, objects):
         watch = Stopwatch()
         for owner, name in (
             (Prompts, "_sync"), (SessionWorker, "_perform"), (FeatureCache, "get"), (VideoSession, "set_prompt"),
-            (Results, "put"),
+            (ResultsLayer, "put"),
         ):  # fmt: skip
             watch.watch(owner, name)
         layer.add([0, 300 + 10 * number, 400 + 20 * number])

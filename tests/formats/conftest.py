@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from napari_sam2.calibration import Calibration
-from napari_sam2.formats import Results
+from napari_sam2.formats import TrackingResults
 from napari_sam2.masks import FrameMasks
 from napari_sam2.objects import ObjectInfo
 
@@ -71,10 +71,10 @@ def intensities(masks: list[np.ndarray]) -> np.ndarray:
 
 
 @pytest.fixture
-def run(masks: list[np.ndarray], intensities: np.ndarray) -> Results:
+def run(masks: list[np.ndarray], intensities: np.ndarray) -> TrackingResults:
     frames = [frame_masks(t, m) for t, m in enumerate(masks)]
     pictures = (intensities[..., :1] // 256).astype(np.uint8).repeat(3, axis=-1)
-    return Results.from_frames(
+    return TrackingResults.from_frames(
         frames,
         [ObjectInfo(1, "mother", (255, 0, 0)), ObjectInfo(7), ObjectInfo(40, "Zelle ü", (0, 255, 0))],
         calibration=Calibration("t", (2.5, 0.25, 0.25), ("s", "µm", "micrometer")),

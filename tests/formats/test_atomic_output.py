@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from napari_sam2.calibration import Calibration
-from napari_sam2.formats import FORMATS, Results, export_format
+from napari_sam2.formats import FORMATS, TrackingResults, export_format
 from napari_sam2.formats.atomic_output import staged
 from napari_sam2.masks import FrameMasks
 from napari_sam2.objects import ObjectInfo, object_color
@@ -19,7 +19,9 @@ ALL = list(FORMATS)
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_every_format_refuses_to_overwrite_unless_told(run: Results, tmp_path: Path, name: str) -> None:
+def test_every_format_refuses_to_overwrite_unless_told(
+    run: TrackingResults, tmp_path: Path, name: str
+) -> None:
     fmt = export_format(name)
     path = fmt.write(run, tmp_path / fmt.file_name)
     before = content(path)
@@ -33,7 +35,7 @@ def test_every_format_refuses_to_overwrite_unless_told(run: Results, tmp_path: P
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_failure_midway_keeps_the_old_export_and_leaves_no_rubbish(
-    run: Results, tmp_path: Path, name: str
+    run: TrackingResults, tmp_path: Path, name: str
 ) -> None:
     fmt = export_format(name)
     path = fmt.write(run, tmp_path / fmt.file_name)
@@ -51,7 +53,7 @@ def test_a_failure_midway_keeps_the_old_export_and_leaves_no_rubbish(
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_stopping_with_ctrl_c_leaves_no_rubbish(run: Results, tmp_path: Path, name: str) -> None:
+def test_stopping_with_ctrl_c_leaves_no_rubbish(run: TrackingResults, tmp_path: Path, name: str) -> None:
     def stop(t: int) -> None:
         if t == 4:
             raise KeyboardInterrupt
@@ -78,7 +80,7 @@ def test_every_format_streams(tmp_path: Path, name: str) -> None:
         most = max(most, len(alive))
         return found
 
-    run = Results(
+    run = TrackingResults(
         (32, 32),
         40,
         read,
@@ -101,7 +103,7 @@ class Unhashed(FrameMasks):
 
 
 @pytest.mark.parametrize("name", ["ctc", "davis", "ome-zarr"])
-def test_a_folder_with_other_files_is_never_replaced(run: Results, tmp_path: Path, name: str) -> None:
+def test_a_folder_with_other_files_is_never_replaced(run: TrackingResults, tmp_path: Path, name: str) -> None:
     precious = tmp_path / "home" / "thesis.txt"
     precious.parent.mkdir()
     precious.write_text("all of it", encoding="utf-8")
@@ -110,7 +112,7 @@ def test_a_folder_with_other_files_is_never_replaced(run: Results, tmp_path: Pat
     assert precious.read_text(encoding="utf-8") == "all of it"
 
 
-def test_a_file_does_not_replace_a_folder(run: Results, tmp_path: Path) -> None:
+def test_a_file_does_not_replace_a_folder(run: TrackingResults, tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "x").touch()
     with pytest.raises(FileExistsError):
@@ -138,13 +140,13 @@ def test_unknown_formats_are_named() -> None:
         export_format("gif")
 
 
-def test_masks_of_another_size_are_refused(run: Results, tmp_path: Path) -> None:
+def test_masks_of_another_size_are_refused(run: TrackingResults, tmp_path: Path) -> None:
     wrong = replace(run, size=(8, 11))
     with pytest.raises(ValueError, match=r"7 × 11.*8 × 11"):
         export_format("tiff").write(wrong, tmp_path / "a.tif")
 
 
-def test_unknown_objects_are_left_out(run: Results) -> None:
+def test_unknown_objects_are_left_out(run: TrackingResults) -> None:
     assert [f.object_ids for f in run.select([40, 1]).frames()][:3] == [(1,), (1,), (1, 40)]
 
 

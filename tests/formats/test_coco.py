@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from pycocotools.coco import COCO
 
-from napari_sam2.formats import Results
+from napari_sam2.formats import TrackingResults
 from napari_sam2.formats.coco import write_coco
 from napari_sam2.formats.measurements import write_measurements
 from napari_sam2.masks import FrameMasks
@@ -23,7 +23,9 @@ def load(path: Path) -> COCO:
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation")  # pycocotools under numpy 2
-def test_pycocotools_reads_every_mask_whole(run: Results, masks: list[np.ndarray], tmp_path: Path) -> None:
+def test_pycocotools_reads_every_mask_whole(
+    run: TrackingResults, masks: list[np.ndarray], tmp_path: Path
+) -> None:
     coco = load(write_coco(run, tmp_path / "coco.json"))
     found = {}
     for annotation in coco.loadAnns(coco.getAnnIds()):
@@ -41,7 +43,7 @@ def test_pycocotools_reads_every_mask_whole(run: Results, masks: list[np.ndarray
         assert (x + w - 1, y + h - 1) == (columns.max(), rows.max())
 
 
-def test_track_ids_names_and_scores_are_there(run: Results, tmp_path: Path) -> None:
+def test_track_ids_names_and_scores_are_there(run: TrackingResults, tmp_path: Path) -> None:
     data = json.loads(write_coco(run, tmp_path / "coco.json").read_text(encoding="utf-8"))
     assert {t["id"]: t["name"] for t in data["tracks"]} == {1: "mother", 7: "object 7", 40: "Zelle ü"}
     assert [i["frame_index"] for i in data["images"]] == list(range(8))
@@ -52,18 +54,18 @@ def test_track_ids_names_and_scores_are_there(run: Results, tmp_path: Path) -> N
     assert {a["category_id"] for a in data["annotations"]} <= {c["id"] for c in data["categories"]}
 
 
-def test_chosen_objects_only(run: Results, tmp_path: Path) -> None:
+def test_chosen_objects_only(run: TrackingResults, tmp_path: Path) -> None:
     data = json.loads(write_coco(run.select([40]), tmp_path / "coco.json").read_text(encoding="utf-8"))
     assert {a["track_id"] for a in data["annotations"]} == {40}
     assert [t["id"] for t in data["tracks"]] == [40]
 
 
-def test_an_object_that_does_not_exist_is_an_error(run: Results) -> None:
+def test_an_object_that_does_not_exist_is_an_error(run: TrackingResults) -> None:
     with pytest.raises(KeyError, match="object 5"):
         run.select([5])
 
 
-def test_masks_made_by_hand_have_no_scores(run: Results, tmp_path: Path) -> None:
+def test_masks_made_by_hand_have_no_scores(run: TrackingResults, tmp_path: Path) -> None:
     def painted(frame: int) -> FrameMasks:
         found = run.masks(frame)
         nan = np.full(len(found.object_ids), np.nan, np.float32)

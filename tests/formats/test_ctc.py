@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from napari_sam2.formats import Results
+from napari_sam2.formats import TrackingResults
 from napari_sam2.formats.ctc import TrackTable, write_ctc
 from napari_sam2.masks import FrameMasks
 from napari_sam2.objects import ObjectInfo
@@ -89,11 +89,13 @@ def table(folder: Path) -> dict[int, tuple[int, int, int]]:
     return {int(label): (int(b), int(e), int(p)) for label, b, e, p in rows}
 
 
-def test_the_toy_run_keeps_the_rules(run: Results, tmp_path: Path) -> None:
+def test_the_toy_run_keeps_the_rules(run: TrackingResults, tmp_path: Path) -> None:
     assert broken_rules(write_ctc(run, tmp_path / "01_RES"), 8) == []
 
 
-def test_a_gap_starts_a_new_track_with_a_parent(run: Results, labels: np.ndarray, tmp_path: Path) -> None:
+def test_a_gap_starts_a_new_track_with_a_parent(
+    run: TrackingResults, labels: np.ndarray, tmp_path: Path
+) -> None:
     folder = write_ctc(run, tmp_path / "01_RES")
     # 1 leaves after frame 2 and comes back on 5 as 2; on 6 it is wholly covered. 3 continues nothing.
     assert table(folder) == {1: (0, 2, 0), 2: (5, 5, 1), 7: (0, 6, 0), 40: (3, 6, 0)}
@@ -103,7 +105,7 @@ def test_a_gap_starts_a_new_track_with_a_parent(run: Results, labels: np.ndarray
         np.testing.assert_array_equal(image, expected)
 
 
-def test_the_challenge_s_own_validator_accepts_it(run: Results, tmp_path: Path) -> None:
+def test_the_challenge_s_own_validator_accepts_it(run: TrackingResults, tmp_path: Path) -> None:
     validate = pytest.importorskip("ctc_metrics.scripts.validate")
     folder = write_ctc(replace(run, n_frames=7), tmp_path / "01_RES")
     with warnings.catch_warnings():
@@ -111,7 +113,7 @@ def test_the_challenge_s_own_validator_accepts_it(run: Results, tmp_path: Path) 
         assert validate.validate_sequence(str(folder), threads=1)["Valid"] == 1
 
 
-def test_the_checker_finds_broken_folders(run: Results, tmp_path: Path) -> None:
+def test_the_checker_finds_broken_folders(run: TrackingResults, tmp_path: Path) -> None:
     folder = write_ctc(run, tmp_path / "01_RES")
     text = (folder / "res_track.txt").read_text(encoding="ascii")
     for old, new in (
@@ -143,7 +145,7 @@ def test_any_pattern_of_appearances_is_valid(
             masks[k, :, 2 * k : 2 * k + 2] = there[k]
         score = np.ones(3, np.float32)
         frames.append(FrameMasks(t, tuple(ids), masks, score, score, np.zeros(3, bool)))
-    run = Results.from_frames(frames)
+    run = TrackingResults.from_frames(frames)
     folder = tmp_path_factory.mktemp("ctc") / "01_RES"
     if not any(any(s) for s in seen):
         with pytest.raises(ValueError, match="no object is seen"):
@@ -168,7 +170,7 @@ def test_any_pattern_of_appearances_is_valid(
 def test_a_thousand_and_one_frames_get_four_digits(tmp_path: Path) -> None:
     one = np.ones(1, np.float32)
     frame = FrameMasks(0, (1,), np.ones((1, 2, 2), bool), one, one, np.zeros(1, bool))
-    run = Results(
+    run = TrackingResults(
         (2, 2), 1001, lambda t: FrameMasks(t, *(getattr(frame, f) for f in FIELDS)), (ObjectInfo(1),)
     )
     folder = write_ctc(run, tmp_path / "01_RES")

@@ -10,7 +10,7 @@ import tifffile
 from PIL import Image
 
 from napari_sam2.calibration import Calibration
-from napari_sam2.formats import Results
+from napari_sam2.formats import TrackingResults
 from napari_sam2.formats import label_tiff as tiff_module
 from napari_sam2.formats.label_tiff import write_ome_tiff, write_tiff
 from napari_sam2.masks import FrameMasks
@@ -19,14 +19,16 @@ from napari_sam2.objects import ObjectInfo
 OME = "{http://www.openmicroscopy.org/Schemas/OME/2016-06}"
 
 
-def test_tiff_holds_the_composed_labels(run: Results, labels: np.ndarray, tmp_path: Path) -> None:
+def test_tiff_holds_the_composed_labels(run: TrackingResults, labels: np.ndarray, tmp_path: Path) -> None:
     path = write_tiff(run, tmp_path / "labels.tif")
     read = tifffile.imread(path)
     assert read.dtype == np.uint16
     np.testing.assert_array_equal(read, labels)
 
 
-def test_tiff_can_be_read_page_by_page_with_pillow(run: Results, labels: np.ndarray, tmp_path: Path) -> None:
+def test_tiff_can_be_read_page_by_page_with_pillow(
+    run: TrackingResults, labels: np.ndarray, tmp_path: Path
+) -> None:
     with Image.open(write_tiff(run, tmp_path / "labels.tif")) as image:
         assert image.n_frames == len(labels)
         for frame, expected in enumerate(labels):
@@ -34,7 +36,7 @@ def test_tiff_can_be_read_page_by_page_with_pillow(run: Results, labels: np.ndar
             np.testing.assert_array_equal(np.asarray(image), expected)
 
 
-def test_tiff_tells_fiji_axes_pixel_size_and_interval(run: Results, tmp_path: Path) -> None:
+def test_tiff_tells_fiji_axes_pixel_size_and_interval(run: TrackingResults, tmp_path: Path) -> None:
     with tifffile.TiffFile(write_tiff(run, tmp_path / "labels.tif")) as file:
         assert file.is_imagej
         assert file.series[0].axes == "TYX"
@@ -44,7 +46,9 @@ def test_tiff_tells_fiji_axes_pixel_size_and_interval(run: Results, tmp_path: Pa
     assert denominator / numerator == pytest.approx(0.25)
 
 
-def test_z_stack_is_stored_along_z_with_its_spacing(run: Results, labels: np.ndarray, tmp_path: Path) -> None:
+def test_z_stack_is_stored_along_z_with_its_spacing(
+    run: TrackingResults, labels: np.ndarray, tmp_path: Path
+) -> None:
     stack = replace(run, calibration=Calibration("z", (2.0, 0.5, 0.25), ("µm", "µm", "µm")))
     with tifffile.TiffFile(write_tiff(stack, tmp_path / "z.tif")) as file:
         assert file.series[0].axes == "ZYX"
@@ -62,7 +66,9 @@ def test_z_stack_is_stored_along_z_with_its_spacing(run: Results, labels: np.nda
     }
 
 
-def test_ome_tiff_has_sizes_units_and_time_step(run: Results, labels: np.ndarray, tmp_path: Path) -> None:
+def test_ome_tiff_has_sizes_units_and_time_step(
+    run: TrackingResults, labels: np.ndarray, tmp_path: Path
+) -> None:
     with tifffile.TiffFile(write_ome_tiff(run, tmp_path / "labels.ome.tif")) as file:
         assert file.is_ome
         assert file.series[0].axes == "TYX"
@@ -81,7 +87,7 @@ def test_ome_tiff_has_sizes_units_and_time_step(run: Results, labels: np.ndarray
     ],
 )
 def test_ome_time_step_is_in_seconds_or_left_out(
-    run: Results, tmp_path: Path, calibration: Calibration, increment: float | None
+    run: TrackingResults, tmp_path: Path, calibration: Calibration, increment: float | None
 ) -> None:
     path = write_ome_tiff(replace(run, calibration=calibration), tmp_path / "labels.ome.tif")
     with tifffile.TiffFile(path) as file:
@@ -92,7 +98,7 @@ def test_ome_time_step_is_in_seconds_or_left_out(
 
 
 def test_large_runs_become_bigtiff(
-    run: Results, labels: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: TrackingResults, labels: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tiff_module, "_CLASSIC_LIMIT", 100)
     for write in (write_tiff, write_ome_tiff):
@@ -103,14 +109,14 @@ def test_large_runs_become_bigtiff(
 
 
 def test_one_frame_is_enough(tmp_path: Path) -> None:
-    run = Results.from_frames([FrameMasks.empty(0, (4, 6))])
+    run = TrackingResults.from_frames([FrameMasks.empty(0, (4, 6))])
     assert tifffile.imread(write_tiff(run, tmp_path / "a.tif")).reshape(4, 6).sum() == 0
 
 
 def test_an_id_that_does_not_fit_is_refused_and_leaves_nothing(tmp_path: Path) -> None:
     one = np.ones(1, np.float32)
     frame = FrameMasks(0, (70000,), np.ones((1, 4, 4), bool), one, one, np.zeros(1, bool))
-    run = Results((4, 4), 1, lambda t: frame, (ObjectInfo(70000),))
+    run = TrackingResults((4, 4), 1, lambda t: frame, (ObjectInfo(70000),))
     with pytest.raises(ValueError, match="65535"):
         write_tiff(run, tmp_path / "a.tif")
     assert list(tmp_path.iterdir()) == []

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from napari_sam2.calibration import Calibration
-from napari_sam2.formats import Results
+from napari_sam2.formats import TrackingResults
 from napari_sam2.formats.measurements import measurements, write_measurements
 from napari_sam2.masks import FrameMasks
 
@@ -17,7 +17,7 @@ IDS = (1, 7, 40)
 
 
 @pytest.fixture
-def table(run: Results, tmp_path: Path) -> pd.DataFrame:
+def table(run: TrackingResults, tmp_path: Path) -> pd.DataFrame:
     return pd.read_csv(write_measurements(run, tmp_path / "m.csv")).set_index(["frame", "object_id"])
 
 
@@ -58,7 +58,7 @@ def test_perimeter_of_a_disc_and_of_one_that_fills_the_frame() -> None:
     disc = np.hypot(yy - 50, xx - 50) <= 40
     for mask, expected, tolerance in ((disc, 2 * np.pi * 40, 0.06), (np.ones((20, 30), bool), 96, 0.05)):
         one = np.ones(1, np.float32)
-        run = Results.from_frames([FrameMasks(0, (3,), mask[None], one, one, np.zeros(1, bool))])
+        run = TrackingResults.from_frames([FrameMasks(0, (3,), mask[None], one, one, np.zeros(1, bool))])
         assert next(iter(measurements(run)))["perimeter_px"] == pytest.approx(expected, rel=tolerance)
 
 
@@ -85,7 +85,7 @@ def test_scores_are_written(table: pd.DataFrame) -> None:
     ],
 )
 def test_columns_follow_what_is_known(
-    run: Results, tmp_path: Path, calibration: Calibration, there: list[str], absent: list[str]
+    run: TrackingResults, tmp_path: Path, calibration: Calibration, there: list[str], absent: list[str]
 ) -> None:
     table = pd.read_csv(write_measurements(replace(run, calibration=calibration), tmp_path / "m.csv"))
     assert set(there) <= set(table.columns)
@@ -97,7 +97,7 @@ def test_columns_follow_what_is_known(
         assert table["time_s"].iloc[-1] == pytest.approx(7 / 25)
 
 
-def test_nan_pixels_are_left_out_of_the_mean(run: Results, tmp_path: Path) -> None:
+def test_nan_pixels_are_left_out_of_the_mean(run: TrackingResults, tmp_path: Path) -> None:
     image = np.full((7, 11), 4.0)
     image[1, 1] = np.nan
     image[1, 2] = np.inf
@@ -107,12 +107,12 @@ def test_nan_pixels_are_left_out_of_the_mean(run: Results, tmp_path: Path) -> No
     assert float(rows[0]["mean_intensity"]) == 5.0  # (6 × 4 + 11) / 7
 
 
-def test_without_intensities_there_are_no_means(run: Results, tmp_path: Path) -> None:
+def test_without_intensities_there_are_no_means(run: TrackingResults, tmp_path: Path) -> None:
     table = pd.read_csv(write_measurements(replace(run, intensity=None), tmp_path / "m.csv"))
     assert not [c for c in table.columns if c.startswith("mean_")]
 
 
-def test_intensities_of_another_size_are_refused(run: Results, tmp_path: Path) -> None:
+def test_intensities_of_another_size_are_refused(run: TrackingResults, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"\(7, 11\).*\(7, 12\)"):
         write_measurements(replace(run, intensity=lambda t: np.zeros((7, 12))), tmp_path / "m.csv")
     assert list(tmp_path.iterdir()) == []

@@ -9,12 +9,12 @@ import pytest
 import zarr
 
 from napari_sam2.calibration import Calibration
-from napari_sam2.formats import Results
+from napari_sam2.formats import TrackingResults
 from napari_sam2.formats.ome_zarr import write_ome_zarr
 from napari_sam2.masks import FrameMasks
 
 
-def test_plain_zarr_reads_the_labels(run: Results, labels: np.ndarray, tmp_path: Path) -> None:
+def test_plain_zarr_reads_the_labels(run: TrackingResults, labels: np.ndarray, tmp_path: Path) -> None:
     group = zarr.open_group(write_ome_zarr(run, tmp_path / "labels.ome.zarr"), mode="r")
     array = group["0"]
     assert array.chunks == (1, 7, 11)
@@ -22,7 +22,7 @@ def test_plain_zarr_reads_the_labels(run: Results, labels: np.ndarray, tmp_path:
     np.testing.assert_array_equal(array[:], labels)
 
 
-def test_metadata_says_scale_units_names_and_colours(run: Results, tmp_path: Path) -> None:
+def test_metadata_says_scale_units_names_and_colours(run: TrackingResults, tmp_path: Path) -> None:
     path = write_ome_zarr(run, tmp_path / "labels.ome.zarr")
     ome = json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"]["ome"]
     multiscale = ome["multiscales"][0]
@@ -42,7 +42,7 @@ def test_metadata_says_scale_units_names_and_colours(run: Results, tmp_path: Pat
 
 
 @pytest.mark.filterwarnings("ignore")  # the reader's own imports warn
-def test_the_field_s_reader_opens_it(run: Results, labels: np.ndarray, tmp_path: Path) -> None:
+def test_the_field_s_reader_opens_it(run: TrackingResults, labels: np.ndarray, tmp_path: Path) -> None:
     path = write_ome_zarr(run, tmp_path / "labels.ome.zarr")
     from ome_zarr.io import parse_url
     from ome_zarr.reader import Reader
@@ -53,7 +53,7 @@ def test_the_field_s_reader_opens_it(run: Results, labels: np.ndarray, tmp_path:
 
 
 @pytest.mark.filterwarnings("ignore")  # the validator's own imports warn
-def test_a_validator_of_the_standard_accepts_it(run: Results, tmp_path: Path) -> None:
+def test_a_validator_of_the_standard_accepts_it(run: TrackingResults, tmp_path: Path) -> None:
     models = pytest.importorskip("ome_zarr_models.v05.image_label")
     group = zarr.open_group(write_ome_zarr(run, tmp_path / "labels.ome.zarr"), mode="r")
     label = models.ImageLabel.from_zarr(group)
@@ -66,7 +66,7 @@ def test_large_frames_get_smaller_levels_without_made_up_ids(tmp_path: Path) -> 
     one = np.ones(1, np.float32)
     frames = [FrameMasks(t, (9,), mask, one, one, np.zeros(1, bool)) for t in range(2)]
     calibration = Calibration("z", (3.0, 0.5, 0.5), ("µm", "µm", "µm"))
-    run = replace(Results.from_frames(frames), calibration=calibration)
+    run = replace(TrackingResults.from_frames(frames), calibration=calibration)
     group = zarr.open_group(write_ome_zarr(run, tmp_path / "big.ome.zarr"), mode="r")
     assert [group[k].shape for k in ("0", "1", "2")] == [(2, 1100, 701), (2, 550, 351), (2, 275, 176)]
     for level in range(3):

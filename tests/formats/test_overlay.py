@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from napari_sam2.calibration import Calibration
-from napari_sam2.formats import Results
+from napari_sam2.formats import TrackingResults
 from napari_sam2.formats.overlay import draw, write_overlay
 from napari_sam2.masks import FrameMasks
 from napari_sam2.objects import ObjectInfo
@@ -23,7 +23,7 @@ def disc(height: int, width: int, y: int, x: int, radius: int) -> np.ndarray:
     return np.hypot(yy - y, xx - x) <= radius
 
 
-def moving(height: int = 121, width: int = 161, n_frames: int = 6, **rest: object) -> Results:
+def moving(height: int = 121, width: int = 161, n_frames: int = 6, **rest: object) -> TrackingResults:
     """A red disc that moves to the right over grey."""
     one = np.ones(1, np.float32)
     frames = [
@@ -31,7 +31,7 @@ def moving(height: int = 121, width: int = 161, n_frames: int = 6, **rest: objec
         for t in range(n_frames)
     ]
     grey = np.full((height, width, 3), 90, np.uint8)
-    return Results.from_frames(frames, [ObjectInfo(12, "", RED)], picture=lambda t: grey, **rest)
+    return TrackingResults.from_frames(frames, [ObjectInfo(12, "", RED)], picture=lambda t: grey, **rest)
 
 
 def read_video(path: Path) -> tuple[str, list[np.ndarray]]:
@@ -125,7 +125,7 @@ def test_small_objects_are_drawn_over_large_ones() -> None:
     for ids in ((1, 2), (2, 1)):
         found = FrameMasks(0, ids, np.stack([small, large]), two, two, np.zeros(2, bool))
         infos = [ObjectInfo(ids[0], "", blue), ObjectInfo(ids[1], "", RED)]
-        run = Results.from_frames([found], infos)
+        run = TrackingResults.from_frames([found], infos)
         drawn = draw(np.zeros((60, 60, 3), np.uint8), found, run, style="outline", ids=False)
         assert tuple(drawn[30, 22]) == blue
 

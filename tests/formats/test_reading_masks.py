@@ -14,7 +14,7 @@ from PIL import Image
 from napari_sam2.formats import (
     ImportedMasks,
     ImportProblem,
-    Results,
+    TrackingResults,
     export_format,
     read_coco,
     read_ctc,
@@ -43,7 +43,7 @@ def as_labels(imported: ImportedMasks) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", LABEL_FORMATS)
-def test_label_exports_come_back(run: Results, labels: np.ndarray, tmp_path: Path, name: str) -> None:
+def test_label_exports_come_back(run: TrackingResults, labels: np.ndarray, tmp_path: Path, name: str) -> None:
     fmt = export_format(name)
     imported = read_masks(fmt.write(run, tmp_path / fmt.file_name))
     np.testing.assert_array_equal(as_labels(imported), labels)
@@ -52,14 +52,16 @@ def test_label_exports_come_back(run: Results, labels: np.ndarray, tmp_path: Pat
 
 
 def test_the_challenge_s_folder_comes_back_with_gaps_joined(
-    run: Results, labels: np.ndarray, tmp_path: Path
+    run: TrackingResults, labels: np.ndarray, tmp_path: Path
 ) -> None:
     folder = export_format("ctc").write(run, tmp_path / "01_RES")
     np.testing.assert_array_equal(as_labels(read_masks(folder)), labels)
     assert set(read_ctc(folder, join_gaps=False).masklets) == {1, 2, 7, 40}
 
 
-def test_coco_comes_back_with_its_overlaps(run: Results, masks: list[np.ndarray], tmp_path: Path) -> None:
+def test_coco_comes_back_with_its_overlaps(
+    run: TrackingResults, masks: list[np.ndarray], tmp_path: Path
+) -> None:
     imported = read_masks(export_format("coco").write(run, tmp_path / "coco.json"))
     assert imported.n_frames == 8
     assert [o.name for o in imported.objects] == ["mother", "object 7", "Zelle ü"]
@@ -85,11 +87,11 @@ def test_any_labels_survive_any_format(data: st.DataObject, tmp_path_factory: py
         there = np.stack([labels == i for i in ids])
         frames.append(FrameMasks(t, tuple(ids), there, one, one, np.zeros(len(ids), bool)))
     fmt = export_format(name)
-    path = fmt.write(Results.from_frames(frames), tmp_path_factory.mktemp("any") / fmt.file_name)
+    path = fmt.write(TrackingResults.from_frames(frames), tmp_path_factory.mktemp("any") / fmt.file_name)
     np.testing.assert_array_equal(as_labels(read_masks(path)), stack)
 
 
-def test_masks_become_prompts(run: Results, tmp_path: Path) -> None:
+def test_masks_become_prompts(run: TrackingResults, tmp_path: Path) -> None:
     imported = read_masks(export_format("coco").write(run, tmp_path / "coco.json"))
     every = imported.prompts()
     assert list(every) == sorted(every)
@@ -100,7 +102,7 @@ def test_masks_become_prompts(run: Results, tmp_path: Path) -> None:
     assert first[103, 40] == Prompt(mask=MaskPrompt.from_array(mask))
 
 
-def test_imports_can_be_exported_again(run: Results, labels: np.ndarray, tmp_path: Path) -> None:
+def test_imports_can_be_exported_again(run: TrackingResults, labels: np.ndarray, tmp_path: Path) -> None:
     imported = read_masks(export_format("tiff").write(run, tmp_path / "a.tif"))
     path = export_format("ome-tiff").write(imported.results(), tmp_path / "b.ome.tif")
     np.testing.assert_array_equal(tifffile.imread(path), labels)
@@ -271,7 +273,7 @@ def test_missing_and_unknown_files(tmp_path: Path) -> None:
 
 @pytest.mark.filterwarnings("ignore")  # readers warn about damage, each in its own way
 @pytest.mark.parametrize("name", ["tiff", "ome-tiff", "coco", "davis", "ctc", "ome-zarr"])
-def test_damaged_files_give_one_kind_of_error(run: Results, tmp_path: Path, name: str) -> None:
+def test_damaged_files_give_one_kind_of_error(run: TrackingResults, tmp_path: Path, name: str) -> None:
     """Flip, cut and insert bytes everywhere: masks come out, or an ImportProblem, never anything else."""
     rng = np.random.default_rng(7)
     fmt = export_format(name)

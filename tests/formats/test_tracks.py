@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from napari_sam2.calibration import Calibration
-from napari_sam2.formats import Results
+from napari_sam2.formats import TrackingResults
 from napari_sam2.formats.tracks import centroid, tracks_array, write_tracks
 
 
@@ -22,18 +22,20 @@ def expected_rows(masks: list[np.ndarray]) -> list[tuple[float, ...]]:
     return rows
 
 
-def test_array_is_sorted_and_has_each_object_s_own_centroid(run: Results, masks: list[np.ndarray]) -> None:
+def test_array_is_sorted_and_has_each_object_s_own_centroid(
+    run: TrackingResults, masks: list[np.ndarray]
+) -> None:
     np.testing.assert_allclose(tracks_array(run), expected_rows(masks))
 
 
 @pytest.mark.filterwarnings("ignore")  # napari's own imports warn
-def test_napari_takes_the_array(run: Results) -> None:
+def test_napari_takes_the_array(run: TrackingResults) -> None:
     layers = pytest.importorskip("napari.layers")
     layer = layers.Tracks(tracks_array(run))
     assert sorted(set(layer.data[:, 0])) == [1, 7, 40]
 
 
-def test_csv_gives_the_same_tracks(run: Results, tmp_path: Path) -> None:
+def test_csv_gives_the_same_tracks(run: TrackingResults, tmp_path: Path) -> None:
     table = pd.read_csv(write_tracks(run, tmp_path / "tracks.csv"))
     assert list(table.columns) == ["track_id", "t", "y", "x", "name"]
     rows = table.sort_values(["track_id", "t"])[["track_id", "t", "y", "x"]].to_numpy()
@@ -41,13 +43,13 @@ def test_csv_gives_the_same_tracks(run: Results, tmp_path: Path) -> None:
     assert set(table["name"]) == {"mother", "object 7", "Zelle ü"}
 
 
-def test_z_stacks_have_a_column_z(run: Results, tmp_path: Path) -> None:
+def test_z_stacks_have_a_column_z(run: TrackingResults, tmp_path: Path) -> None:
     path = write_tracks(replace(run, calibration=Calibration("z")), tmp_path / "tracks.csv")
     with path.open(encoding="utf-8", newline="") as file:
         assert next(csv.reader(file))[:2] == ["track_id", "z"]
 
 
-def test_nothing_seen_gives_no_rows(run: Results) -> None:
+def test_nothing_seen_gives_no_rows(run: TrackingResults) -> None:
     empty = replace(run, masks=lambda t: run.masks(7), n_frames=1)
     assert tracks_array(empty).shape == (0, 4)
     assert centroid(np.zeros((3, 3), bool)) is None

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from napari_sam2.formats.tracking_results import Results
+from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.masks import FrameMasks, compose_labels
 from napari_sam2.objects import ObjectInfo
-from napari_sam2.plugin.state import Gesture, HistoryState, Preferences, Step
-from napari_sam2.plugin.worker.session_spec import BenchPlan
+from napari_sam2.plugin.state import HistoryState, Preferences, UndoGroup, UndoStep
+from napari_sam2.plugin.worker.session_spec import SessionSpec
 from napari_sam2.prompts import Prompt
 from napari_sam2.session import Alternatives
 
@@ -71,12 +71,12 @@ class FakeBench:
     interrupted = None
     runs_on = ("cpu", "float32")
 
-    def __init__(self, plan: BenchPlan) -> None:
+    def __init__(self, plan: SessionSpec) -> None:
         self.plan = plan
         self.n_frames, self.size = len(plan.frames), plan.frames.size
         self.said = Said()
-        self.undone: list[tuple[Step, Said]] = []
-        self.done: list[tuple[Step, Said]] = []
+        self.undone: list[tuple[UndoStep, Said]] = []
+        self.done: list[tuple[UndoStep, Said]] = []
         self.numbers = itertools.count(1)
         self.gesture = 0
         self.stepping = False
@@ -103,7 +103,7 @@ class FakeBench:
         return HistoryState(tuple(steps), len(self.done))
 
     @contextmanager
-    def step(self, gesture: Gesture) -> Iterator[None]:
+    def step(self, gesture: UndoGroup) -> Iterator[None]:
         before, done, undone, joins = self.said.copy(), list(self.done), list(self.undone), self.gesture
         if not (gesture.number and joins == gesture.number and self.done):
             self._push(gesture.label)
@@ -118,7 +118,7 @@ class FakeBench:
         self.gesture = gesture.number
 
     def _push(self, label: str) -> None:
-        self.done.append((Step(next(self.numbers), label), self.said.copy()))
+        self.done.append((UndoStep(next(self.numbers), label), self.said.copy()))
         self.undone.clear()
         self.gesture = 0
 
@@ -160,7 +160,7 @@ class FakeBench:
     def propagate(self, start, stop, reverse, objects, gesture, joins) -> Iterator[FrameMasks]:
         self._do("propagate", start, stop, reverse, tuple(objects))
         if self.done and (joins or self.gesture == gesture.number != 0):
-            self.done[-1] = (Step(self.done[-1][0].number, gesture.label), self.done[-1][1])
+            self.done[-1] = (UndoStep(self.done[-1][0].number, gesture.label), self.done[-1][1])
         else:
             self._push(gesture.label)
         for frame in range(start, stop - 1, -1) if reverse else range(start, stop + 1):
@@ -238,8 +238,8 @@ class FakeBench:
         self.said = after
         return step.label
 
-    def results(self) -> Results:
-        return Results(self.size, self.n_frames, self.masks, tuple(self.objects.values()))
+    def results(self) -> TrackingResults:
+        return TrackingResults(self.size, self.n_frames, self.masks, tuple(self.objects.values()))
 
     def close(self) -> None:
         self.closed = True
@@ -250,7 +250,7 @@ class FakeOpener:
 
     def __init__(self) -> None:
         self.benches: list[FakeBench] = []
-        self.plans: list[BenchPlan] = []
+        self.plans: list[SessionSpec] = []
         self.error: Exception | None = None
         self.saved: Said | None = None
 
@@ -258,7 +258,7 @@ class FakeOpener:
     def bench(self) -> FakeBench:
         return self.benches[-1]
 
-    def __call__(self, plan: BenchPlan, progress: Callable[[int, int], None]) -> FakeBench:
+    def __call__(self, plan: SessionSpec, progress: Callable[[int, int], None]) -> FakeBench:
         self.plans.append(plan)
         progress(1, 2)
         if self.error is not None:

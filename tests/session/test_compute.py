@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from napari_sam2.session import OutOfDeviceMemory, SessionOptions, VideoSession
-from napari_sam2.session.runner import Compute, is_out_of_memory
+from napari_sam2.session.runner import ModelRunner, is_out_of_memory
 from tests.golden.recipe import recipe_model
 from tests.session.conftest import TINY, click
 from tests.session.test_video_session import run
@@ -142,7 +142,7 @@ def test_the_precision_of_memories_can_be_chosen(model, frames, chosen, expected
 
 def test_the_model_is_put_into_evaluation_mode():
     model = recipe_model(TINY).train()
-    Compute(model, SessionOptions())
+    ModelRunner(model, SessionOptions())
     assert not model.training
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_sam2.session import FrameRecord, RecordStore, TemporaryStore
+from napari_sam2.session import ObjectRecord, RecordStore, TemporaryStore
 
 MASK = np.zeros((4, 5), bool)
 
@@ -26,7 +26,7 @@ def record(value=1.5, dtype=np.float16, **changes):
         reverse=True,
         basis=2**62 + 12345,
     )
-    return FrameRecord(**(values | changes))
+    return ObjectRecord(**(values | changes))
 
 
 def same(a, b):

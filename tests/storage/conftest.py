@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_sam2.session.protocols import FrameRecord
+from napari_sam2.session.protocols import ObjectRecord
 from napari_sam2.storage import Project
 
 SHAPE = (12, 20, 30)
 
 
 @pytest.fixture
-def make_record() -> Callable[..., FrameRecord]:
-    def make(seed: int = 0, **facts: object) -> FrameRecord:
+def make_record() -> Callable[..., ObjectRecord]:
+    def make(seed: int = 0, **facts: object) -> ObjectRecord:
         rng = np.random.default_rng(seed)
         known = {"object_score": 2.0 + seed, "predicted_iou": 0.5, "prompted": False, "conditioning": False}
         logits = rng.normal(size=(16, 16)).astype(np.float16)
-        return FrameRecord(logits, rng.normal(size=8).astype(np.float32), **(known | facts))
+        return ObjectRecord(logits, rng.normal(size=8).astype(np.float32), **(known | facts))
 
     return make
 

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from napari_sam2.prompts import BoxPrompt, PointPrompt, Prompt
-from napari_sam2.session.protocols import FrameRecord
+from napari_sam2.session.protocols import ObjectRecord
 from napari_sam2.storage import Project, ProjectError
 
 SHAPE = (5, 12, 16)
@@ -34,10 +34,10 @@ def mask_of(seed: int) -> np.ndarray:
     return mask
 
 
-def record_of(seed: int) -> FrameRecord:
+def record_of(seed: int) -> ObjectRecord:
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(4, 4)).astype(np.float16)
-    return FrameRecord(logits, rng.normal(size=3).astype(np.float32), float(seed), 0.5, False, False)
+    return ObjectRecord(logits, rng.normal(size=3).astype(np.float32), float(seed), 0.5, False, False)
 
 
 def make(path: Path) -> None:

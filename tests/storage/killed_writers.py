@@ -18,7 +18,7 @@ import numpy as np
 
 from napari_sam2.masks import FrameMasks
 from napari_sam2.prompts import PointPrompt, Prompt
-from napari_sam2.session.protocols import FrameRecord
+from napari_sam2.session.protocols import ObjectRecord
 from napari_sam2.storage import Project, open_session
 from napari_sam2.storage.files import atomic_files as files
 
@@ -70,10 +70,10 @@ def mask_of(seed: int) -> np.ndarray:
     return mask
 
 
-def record_of(seed: int) -> FrameRecord:
+def record_of(seed: int) -> ObjectRecord:
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(32, 32)).astype(np.float16)
-    return FrameRecord(logits, rng.normal(size=16).astype(np.float32), float(seed), 0.5, False, False)
+    return ObjectRecord(logits, rng.normal(size=16).astype(np.float32), float(seed), 0.5, False, False)
 
 
 def seed_of(object_id: int, frame: int, round_: int) -> int:

@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from napari_sam2.session.protocols import FrameRecord
+from napari_sam2.session.protocols import ObjectRecord
 from napari_sam2.storage import Project
 
 HEIGHT, WIDTH, OBJECTS = 1080, 1920, 10
 
 
-def scene(frame: int) -> dict[int, tuple[FrameRecord, np.ndarray]]:
+def scene(frame: int) -> dict[int, tuple[ObjectRecord, np.ndarray]]:
     """Ten blobs on their way, with logits that look like a network's: steep edges, some noise."""
     rng = np.random.default_rng(0)
     y, x = np.mgrid[:256, :256]
@@ -36,7 +36,7 @@ def scene(frame: int) -> dict[int, tuple[FrameRecord, np.ndarray]]:
         logits = (12 * np.tanh(-distance / 6) - 6 + 2 * noise).astype(np.float16)
         large = ndimage.zoom(logits.astype(np.float32), (HEIGHT / 256, WIDTH / 256), order=1) > 0
         pointer = np.random.default_rng(i).normal(size=256).astype(np.float32)
-        out[i] = (FrameRecord(logits, pointer, 5.0, 0.9, False, False), large)
+        out[i] = (ObjectRecord(logits, pointer, 5.0, 0.9, False, False), large)
     return out
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from napari_sam2.masks import FrameMasks
 from napari_sam2.prompts import PointPrompt, Prompt
-from napari_sam2.session.protocols import FrameRecord
+from napari_sam2.session.protocols import ObjectRecord
 from napari_sam2.storage import Project, ProjectError, ProjectReadOnlyError
 
 SHAPE = (4, 12, 14)
@@ -58,11 +58,11 @@ def mask_of(seed: int) -> np.ndarray:
     return mask
 
 
-def record_of(seed: int) -> FrameRecord:
+def record_of(seed: int) -> ObjectRecord:
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(4, 4)).astype(np.float16)
     pointer = rng.normal(size=3).astype(np.float32)
-    return FrameRecord(logits, pointer, float(seed), 0.25, seed % 2 == 0, seed % 3 == 0, basis=seed)
+    return ObjectRecord(logits, pointer, float(seed), 0.25, seed % 2 == 0, seed % 3 == 0, basis=seed)
 
 
 def finished(frame: int, seeds: dict[int, int]) -> FrameMasks:
@@ -207,7 +207,7 @@ def test_the_budget_bounds_what_undo_keeps(tmp_path: Path) -> None:
             with project.history.action(f"track {seed}"):
                 for frame in range(SHAPE[0]):
                     logits = rng.normal(size=(64, 64)).astype(np.float16)  # 8 KiB that do not compress
-                    record = FrameRecord(logits, np.zeros(3, np.float32), 1.0, 1.0, False, False)
+                    record = ObjectRecord(logits, np.zeros(3, np.float32), 1.0, 1.0, False, False)
                     project.store.put(1, frame, record, mask_of(seed))
 
     budget = 100_000
@@ -234,7 +234,7 @@ def test_an_action_larger_than_the_budget_cannot_be_undone_but_is_kept(tmp_path:
             with project.history.action(label, whole=False):
                 for frame in range(200):
                     logits = rng.normal(size=(8, 8)).astype(np.float16)
-                    record = FrameRecord(logits, np.zeros(3, np.float32), 1.0, 1.0, False, False)
+                    record = ObjectRecord(logits, np.zeros(3, np.float32), 1.0, 1.0, False, False)
                     project.store.put(1, frame, record, mask_of(len(label)))
         assert project.store.frames(1) == list(range(200))
         assert not project.history.can_undo

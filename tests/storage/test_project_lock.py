@@ -16,7 +16,7 @@ import filelock
 import numpy as np
 import pytest
 
-from napari_sam2.session.protocols import FrameRecord
+from napari_sam2.session.protocols import ObjectRecord
 from napari_sam2.storage import (
     Project,
     ProjectError,
@@ -149,9 +149,9 @@ def small_disk(tmp_path: Path):
     subprocess.run(["umount", str(folder)], check=True)
 
 
-def bulky(seed: int) -> FrameRecord:
+def bulky(seed: int) -> ObjectRecord:
     logits = np.random.default_rng(seed).normal(size=(64, 64)).astype(np.float16)
-    return FrameRecord(logits, np.zeros(8, np.float32), float(seed), 0.5, False, False)
+    return ObjectRecord(logits, np.zeros(8, np.float32), float(seed), 0.5, False, False)
 
 
 def test_a_full_disk_is_said_and_loses_nothing(small_disk, make_mask) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from napari_sam2.session.protocols import FrameRecord, RecordStore
+from napari_sam2.session.protocols import ObjectRecord, RecordStore
 from napari_sam2.session.sqlite_store import TemporaryStore
 from napari_sam2.storage import Project, ProjectMismatchError, ProjectReadOnlyError
 
@@ -28,9 +28,9 @@ CALLS = st.lists(
 MASK = np.zeros(SHAPE[1:], bool)
 
 
-def record_of(seed: int) -> FrameRecord:
+def record_of(seed: int) -> ObjectRecord:
     rng = np.random.default_rng(seed)
-    return FrameRecord(
+    return ObjectRecord(
         rng.normal(size=(4, 4)).astype(np.float16),
         rng.normal(size=3).astype(np.float32),
         float(rng.normal()),
@@ -43,7 +43,7 @@ def record_of(seed: int) -> FrameRecord:
     )
 
 
-def facts(record: FrameRecord | None) -> tuple | None:
+def facts(record: ObjectRecord | None) -> tuple | None:
     if record is None:
         return None
     arrays = (record.logits.tobytes(), str(record.logits.dtype), record.pointer.tobytes())
@@ -117,7 +117,7 @@ def test_what_does_not_fit_is_refused(project, make_record, make_mask) -> None:
             project.store.put(object_id, 0, make_record(), make_mask())
     with pytest.raises(ValueError, match="shape"):
         project.store.put(1, 0, make_record(), np.zeros((3, 3), bool))
-    other = FrameRecord(np.zeros((8, 8), np.float32), np.zeros(8, np.float32), 0.0, 0.0, False, False)
+    other = ObjectRecord(np.zeros((8, 8), np.float32), np.zeros(8, np.float32), 0.0, 0.0, False, False)
     with pytest.raises(ProjectMismatchError, match="16 × 16 float16"):
         project.store.put(1, 0, other, make_mask())
     assert facts(project.store.get(1, 0)) == facts(make_record())

@@ -7,11 +7,11 @@ from napari_sam2.model.config import ModelConfig
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.training.muon import Muon, orthogonal
 from napari_sam2.training.optimizers import make_optimizers
-from napari_sam2.training.recipe import Stage, TrainOptions
+from napari_sam2.training.recipe import TrainingStage, TrainOptions
 
 
 def recipe(**changes):
-    return TrainOptions(stages=(Stage("one", 1, 1e-3),), encoder_rate=0.5, score_rate=5.0, **changes)
+    return TrainOptions(stages=(TrainingStage("one", 1, 1e-3),), encoder_rate=0.5, score_rate=5.0, **changes)
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])

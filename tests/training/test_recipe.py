@@ -5,7 +5,7 @@ import json
 import pytest
 
 from napari_sam2.training.data.batches import plan_step
-from napari_sam2.training.recipe import Stage, TrainOptions
+from napari_sam2.training.recipe import TrainingStage, TrainOptions
 from napari_sam2.training.trainer import learning_rate
 
 
@@ -31,7 +31,9 @@ def test_plans_depend_on_seed_and_step_only():
 
 
 def test_the_rate_warms_up_falls_and_restarts_with_each_stage():
-    options = TrainOptions(stages=(Stage("one", 200, 1e-3), Stage("two", 100, 5e-4)), warmup=10)
+    options = TrainOptions(
+        stages=(TrainingStage("one", 200, 1e-3), TrainingStage("two", 100, 5e-4)), warmup=10
+    )
     rates = [learning_rate(options, step) for step in range(300)]
     assert rates[0] == pytest.approx(1e-4)
     assert max(rates[:200]) == pytest.approx(1e-3, rel=0.02)
@@ -41,7 +43,7 @@ def test_the_rate_warms_up_falls_and_restarts_with_each_stage():
 
 
 def test_stages_follow_each_other():
-    options = TrainOptions(stages=(Stage("one", 3, 1e-3), Stage("two", 2, 1e-3)))
+    options = TrainOptions(stages=(TrainingStage("one", 3, 1e-3), TrainingStage("two", 2, 1e-3)))
     assert [options.stage_at(s)[0].name for s in range(5)] == ["one"] * 3 + ["two"] * 2
     assert options.stage_at(4)[1] == 1
     with pytest.raises(ValueError, match="beyond"):
@@ -69,11 +71,11 @@ def test_fine_tuning_takes_the_side_that_the_network_is_used_with():
 )
 def test_impossible_stages_are_refused(wrong):
     with pytest.raises(ValueError):
-        Stage(**{"name": "x", "steps": 1, "learning_rate": 1e-3, **wrong})
+        TrainingStage(**{"name": "x", "steps": 1, "learning_rate": 1e-3, **wrong})
 
 
 def test_impossible_options_are_refused():
-    stage = Stage("x", 1, 1e-3)
+    stage = TrainingStage("x", 1, 1e-3)
     for wrong in ({"stages": ()}, {"precision": "int8"}, {"synthetic_share": 2.0}, {"eventful": -0.1}):
         with pytest.raises(ValueError):
             TrainOptions(**{"stages": (stage,), **wrong})

@@ -16,7 +16,7 @@ from napari_sam2.training.data.clips import TrainingClip
 from napari_sam2.training.export import average_checkpoints, export_checkpoint
 from napari_sam2.training.heldout import HeldOutScores
 from napari_sam2.training.losses import LossOptions
-from napari_sam2.training.recipe import Stage, TrainOptions
+from napari_sam2.training.recipe import TrainingStage, TrainOptions
 from napari_sam2.training.tracker import follow_clip
 from napari_sam2.training.trainer import Trainer, open_memory, train
 from tests.golden.tiny_network import TINY as TINY_NETWORK
@@ -59,7 +59,7 @@ def start(tmp_path):
 
 
 def options(start, **changes):
-    stage = Stage(
+    stage = TrainingStage(
         "tiny",
         changes.pop("steps", 6),
         1e-3,
@@ -99,7 +99,7 @@ def test_a_tiny_network_overfits_one_clip():
     torch.manual_seed(0)
     model = open_memory(Sam2(TINY)).train()
     plan = StepPlan(0, "mask", 64, 4, 1, 0.0, 0, 2)
-    stage = Stage("one", 1, 1e-3, objects=2)
+    stage = TrainingStage("one", 1, 1e-3, objects=2)
     batch = draw_batch(SOURCES, plan, stage, seed=3, augment=False)
     leaving = ~batch.truth[:, -1].flatten(1).any(1)
     assert leaving.sum() == 1
@@ -127,7 +127,7 @@ def test_skimmed_frames_are_followed_but_not_learnt_from():
     model = open_memory(Sam2(TINY)).train()
     # an untrained score may call everything gone, and then all walks look the same
     torch.nn.init.constant_(model.mask_decoder.pred_obj_score_head.layers[-1].bias, 4.0)
-    stage = Stage("one", 1, 1e-3, objects=2)
+    stage = TrainingStage("one", 1, 1e-3, objects=2)
     plan = StepPlan(0, "mask", 64, 5, 2, 0.3, 0, None)
     batch = draw_batch(SOURCES, plan, stage, seed=3, augment=False)
 
@@ -160,7 +160,7 @@ def test_gradients_reach_every_part_that_tracking_uses():
     model = Sam2(TINY).train()
     # an untrained score may call everything hidden, which would cut pointers off
     torch.nn.init.constant_(model.mask_decoder.pred_obj_score_head.layers[-1].bias, 4.0)
-    stage = Stage("one", 1, 1e-3, objects=2)
+    stage = TrainingStage("one", 1, 1e-3, objects=2)
     used = set()
     for prompt, corrections in (("click", 1), ("box", 0), ("mask", 0)):
         plan = StepPlan(0, prompt, 64, 4, 1, 0.0, corrections, 2)
@@ -301,7 +301,7 @@ def test_what_is_called_gone_counts_as_not_found():
     torch.manual_seed(0)
     model = Sam2(TINY).eval()
     plan = StepPlan(0, "mask", 64, 3, 1, 0.0, 0, None)
-    batch = draw_batch(SOURCES, plan, Stage("one", 1, 1e-3, objects=2), seed=3, augment=False)
+    batch = draw_batch(SOURCES, plan, TrainingStage("one", 1, 1e-3, objects=2), seed=3, augment=False)
     bias = model.mask_decoder.pred_obj_score_head.layers[-1].bias
     found = {}
     for name, value in (("gone", -50.0), ("there", 50.0)):
@@ -318,7 +318,7 @@ def test_the_first_click_on_a_lost_object_starts_from_no_mask(monkeypatch):
     model = Sam2(TINY).eval()
     torch.nn.init.constant_(model.mask_decoder.pred_obj_score_head.layers[-1].bias, 4.0)
     plan = StepPlan(0, "mask", 64, 3, 2, 0.0, 0, corrected_frame=1)
-    batch = draw_batch(SOURCES, plan, Stage("one", 1, 1e-3, objects=2), seed=3, augment=False)
+    batch = draw_batch(SOURCES, plan, TrainingStage("one", 1, 1e-3, objects=2), seed=3, augment=False)
     decode, remember = model.decode_masks, model.encode_memory
     clicked, remembered = [], []
 
@@ -355,7 +355,7 @@ def test_data_without_an_object_to_follow_is_given_up_with_a_reason():
 
     plan = StepPlan(0, "mask", 64, 3, 1, 0.0, 0, None)
     with pytest.raises(ValueError, match="no object of at least 12 pixels at an input of 64"):
-        draw_batch([(Dust(), 1.0)], plan, Stage("one", 1, 1e-3), seed=0)
+        draw_batch([(Dust(), 1.0)], plan, TrainingStage("one", 1, 1e-3), seed=0)
 
 
 def test_an_exam_counts_what_it_could_ask():
@@ -367,7 +367,7 @@ def test_an_exam_counts_what_it_could_ask():
 
 def small_exam(sources, size):
     assert size == 64  # the largest of the recipe, which is the network's own
-    stage = Stage("exam", 1, 1e-3, objects=2)
+    stage = TrainingStage("exam", 1, 1e-3, objects=2)
     plans = [
         StepPlan(0, "click", 64, 1, 1, 0.0, 2, None),
         StepPlan(1, "box", 64, 1, 1, 0.0, 0, None),
@@ -405,7 +405,7 @@ def test_bfloat16_learns_in_float32_weights(tmp_path, start):
     )
     before = {name: value.clone() for name, value in run.model.state_dict().items()}
     batch = draw_batch(
-        SOURCES, StepPlan(0, "click", 64, 3, 1, 0.0, 1, None), Stage("x", 1, 1e-3, objects=2), 0
+        SOURCES, StepPlan(0, "click", 64, 3, 1, 0.0, 1, None), TrainingStage("x", 1, 1e-3, objects=2), 0
     )
     assert np.isfinite(run.train_step(batch))
     after = run.model.state_dict()
@@ -417,7 +417,7 @@ def test_a_step_with_an_infinite_loss_changes_nothing(tmp_path, start):
     trainer = Trainer(options(start), tmp_path / "run", SOURCES, SOURCES, torch.device("cpu"))
     before = {name: value.clone() for name, value in trainer.model.state_dict().items()}
     plan = StepPlan(0, "click", 64, 1, 1, 0.0, 0, None)
-    batch = draw_batch(SOURCES, plan, Stage("x", 1, 1e-3, objects=2), 0)
+    batch = draw_batch(SOURCES, plan, TrainingStage("x", 1, 1e-3, objects=2), 0)
     batch.images.fill_(float("inf"))
     trainer.train_step(batch)
     after = trainer.model.state_dict()
@@ -426,7 +426,7 @@ def test_a_step_with_an_infinite_loss_changes_nothing(tmp_path, start):
 
 def test_a_source_says_how_often_its_looks_are_changed():
     plan = StepPlan(0, "click", 64, 1, 1, 0.0, 0, None)
-    stage = Stage("x", 1, 1e-3, objects=2)
+    stage = TrainingStage("x", 1, 1e-3, objects=2)
     plain, altered = (
         [draw_batch([(source, 1.0)], plan, stage, seed).images.unique().numel() for seed in range(4)]
         for source in (PlainDiscs(), Discs())

@@ -9,18 +9,18 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam2.automatic.candidates.coverage import Plane
-from napari_sam2.automatic.candidates.logit_windows import Window
+from napari_sam2.automatic.candidates.coverage import CoverageMask
+from napari_sam2.automatic.candidates.logit_windows import LogitWindow
 from napari_sam2.automatic.candidates.quantization import Quantiser
-from napari_sam2.automatic.candidates.run_length import Runs, joined_runs
-from napari_sam2.automatic.candidates.threshold_profiles import Profiles, joined_profiles
+from napari_sam2.automatic.candidates.run_length import RunLengthMask, joined_runs
+from napari_sam2.automatic.candidates.threshold_profiles import ThresholdProfiles, joined_profiles
 from napari_sam2.automatic.options import AutomaticOptions
 from napari_sam2.automatic.sampling.crops import Crop
 
 FloatArray = NDArray[np.float32]
 
 
-class Shapes(Protocol):
+class CandidateMasks(Protocol):
     """The masks of candidates, measured at any threshold (fast) or at one (exact)."""
 
     @property
@@ -30,7 +30,7 @@ class Shapes(Protocol):
 
     def __len__(self) -> int: ...
 
-    def take(self, rows: NDArray[np.int64]) -> Shapes:
+    def take(self, rows: NDArray[np.int64]) -> CandidateMasks:
         """Return some of them."""
         ...
 
@@ -46,17 +46,17 @@ class Shapes(Protocol):
         """Return areas (N,) in pixels of the frame."""
         ...
 
-    def runs(self, row: int, options: AutomaticOptions, crop: Crop, size: tuple[int, int]) -> Runs:
+    def runs(self, row: int, options: AutomaticOptions, crop: Crop, size: tuple[int, int]) -> RunLengthMask:
         """Return one mask on the frame."""
         ...
 
-    def share(self, row: int, plane: Plane, options: AutomaticOptions, crop: Crop) -> float | None:
+    def share(self, row: int, plane: CoverageMask, options: AutomaticOptions, crop: Crop) -> float | None:
         """Return how much of one mask lies on a plane, 0 to 1; None when there is no mask."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
-class FastShapes:
+class FastCandidateMasks:
     """Quantised low-resolution logits and their profiles.
 
     Parameters
@@ -70,8 +70,8 @@ class FastShapes:
     """
 
     quantiser: Quantiser
-    profiles: Profiles
-    windows: tuple[Window, ...]
+    profiles: ThresholdProfiles
+    windows: tuple[LogitWindow, ...]
 
     @property
     def nbytes(self) -> int:
@@ -86,9 +86,11 @@ class FastShapes:
         """(h, w) of the low-resolution grid."""
         return self.profiles.row_peaks.shape[1], self.profiles.column_peaks.shape[1]
 
-    def take(self, rows: NDArray[np.int64]) -> FastShapes:
+    def take(self, rows: NDArray[np.int64]) -> FastCandidateMasks:
         """Return some of them."""
-        return FastShapes(self.quantiser, self.profiles.take(rows), tuple(self.windows[r] for r in rows))
+        return FastCandidateMasks(
+            self.quantiser, self.profiles.take(rows), tuple(self.windows[r] for r in rows)
+        )
 
     def stability(self, options: AutomaticOptions) -> FloatArray:
         """Return stability scores (N,), measured at low resolution."""
@@ -108,12 +110,12 @@ class FastShapes:
         out: FloatArray = cells * pixels / np.float32(self.grid[0] * self.grid[1])
         return out
 
-    def runs(self, row: int, options: AutomaticOptions, crop: Crop, size: tuple[int, int]) -> Runs:
+    def runs(self, row: int, options: AutomaticOptions, crop: Crop, size: tuple[int, int]) -> RunLengthMask:
         """Return one mask on the frame."""
         pieces = self.windows[row].pieces(self.quantiser.logits, self.grid, crop, options.mask_threshold)
         return joined_runs(pieces, size)
 
-    def share(self, row: int, plane: Plane, options: AutomaticOptions, crop: Crop) -> float | None:
+    def share(self, row: int, plane: CoverageMask, options: AutomaticOptions, crop: Crop) -> float | None:
         """Return how much of one mask lies on a plane, measured at low resolution."""
         window = self.windows[row]
         above = (self.quantiser.logits > options.mask_threshold)[window.levels]
@@ -127,7 +129,7 @@ class FastShapes:
 
 
 @dataclass(frozen=True, eq=False)
-class ExactShapes:
+class ExactCandidateMasks:
     """Masks that were made and measured at the frame's size, at the thresholds of ``options``.
 
     Parameters
@@ -145,7 +147,7 @@ class ExactShapes:
     options: AutomaticOptions
     scores: FloatArray
     frame_boxes: FloatArray
-    masks: tuple[Runs, ...]
+    masks: tuple[RunLengthMask, ...]
 
     @property
     def nbytes(self) -> int:
@@ -155,10 +157,10 @@ class ExactShapes:
     def __len__(self) -> int:
         return len(self.masks)
 
-    def take(self, rows: NDArray[np.int64]) -> ExactShapes:
+    def take(self, rows: NDArray[np.int64]) -> ExactCandidateMasks:
         """Return some of them."""
         masks = tuple(self.masks[r] for r in rows)
-        return ExactShapes(self.options, self.scores[rows], self.frame_boxes[rows], masks)
+        return ExactCandidateMasks(self.options, self.scores[rows], self.frame_boxes[rows], masks)
 
     def stability(self, options: AutomaticOptions) -> FloatArray:
         """Return stability scores (N,)."""
@@ -175,12 +177,12 @@ class ExactShapes:
         self._check(options)
         return np.array([runs.area for runs in self.masks], np.float32)
 
-    def runs(self, row: int, options: AutomaticOptions, crop: Crop, size: tuple[int, int]) -> Runs:
+    def runs(self, row: int, options: AutomaticOptions, crop: Crop, size: tuple[int, int]) -> RunLengthMask:
         """Return one mask on the frame."""
         self._check(options)
         return self.masks[row]
 
-    def share(self, row: int, plane: Plane, options: AutomaticOptions, crop: Crop) -> float | None:
+    def share(self, row: int, plane: CoverageMask, options: AutomaticOptions, crop: Crop) -> float | None:
         """Return how much of one mask lies on a plane."""
         self._check(options)
         inside, x0, y0 = self.masks[row].crop()
@@ -197,14 +199,14 @@ class ExactShapes:
             )
 
 
-def joined_shapes(parts: Sequence[Shapes]) -> Shapes:
+def joined_shapes(parts: Sequence[CandidateMasks]) -> CandidateMasks:
     """Put the masks of several batches one after the other."""
-    fast = [p for p in parts if isinstance(p, FastShapes)]
+    fast = [p for p in parts if isinstance(p, FastCandidateMasks)]
     if len(fast) == len(parts):
         windows = tuple(window for part in fast for window in part.windows)
-        return FastShapes(fast[0].quantiser, joined_profiles([p.profiles for p in fast]), windows)
-    exact = [p for p in parts if isinstance(p, ExactShapes)]
-    return ExactShapes(
+        return FastCandidateMasks(fast[0].quantiser, joined_profiles([p.profiles for p in fast]), windows)
+    exact = [p for p in parts if isinstance(p, ExactCandidateMasks)]
+    return ExactCandidateMasks(
         exact[0].options,
         np.concatenate([p.scores for p in exact]),
         np.concatenate([p.frame_boxes for p in exact]),

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_sam2.automatic.candidates.candidate_masks import Shapes, joined_shapes
-from napari_sam2.automatic.candidates.coverage import Plane
-from napari_sam2.automatic.candidates.run_length import Runs
+from napari_sam2.automatic.candidates.candidate_masks import CandidateMasks, joined_shapes
+from napari_sam2.automatic.candidates.coverage import CoverageMask
+from napari_sam2.automatic.candidates.run_length import RunLengthMask
 from napari_sam2.automatic.options import AutomaticOptions
 from napari_sam2.automatic.sampling.crops import Crop, cut_off
 
@@ -47,7 +47,7 @@ class Candidates:
     predicted_ious: FloatArray
     crop_index: NDArray[np.int64]
     crops: tuple[Crop, ...]
-    shapes: Shapes
+    shapes: CandidateMasks
     asked: int
 
     def __len__(self) -> int:
@@ -91,11 +91,11 @@ class Candidates:
         """Return areas (N,) in pixels of the frame."""
         return self.shapes.areas(options or self.options, self._crop_of_each())
 
-    def runs(self, row: int, options: AutomaticOptions | None = None) -> Runs:
+    def runs(self, row: int, options: AutomaticOptions | None = None) -> RunLengthMask:
         """Return one candidate's mask on the frame."""
         return self.shapes.runs(row, options or self.options, self.crop_of(row), self.size)
 
-    def share(self, row: int, plane: Plane, options: AutomaticOptions | None = None) -> float | None:
+    def share(self, row: int, plane: CoverageMask, options: AutomaticOptions | None = None) -> float | None:
         """Return how much of one candidate's mask lies on a plane, 0 to 1; None when there is no mask."""
         return self.shapes.share(row, plane, options or self.options, self.crop_of(row))
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from napari_sam2.automatic.sampling.crops import Crop
 
 
-class Plane:
+class CoverageMask:
     """Some pixels of a frame.
 
     Parameters

@@ -14,7 +14,7 @@ from napari_sam2.automatic.sampling.crops import Crop
 
 
 @dataclass(frozen=True, eq=False)
-class Window:
+class LogitWindow:
     """Quantised logits of one candidate around its mask.
 
     Parameters
@@ -57,7 +57,7 @@ class Window:
 
 def cut_windows(
     levels: NDArray[np.uint8], row_peaks: NDArray[np.uint8], column_peaks: NDArray[np.uint8], outside: int
-) -> list[Window]:
+) -> list[LogitWindow]:
     """Cut each candidate's levels (N, h, w) down to where they exceed ``outside``, and one cell around it.
 
     ``row_peaks`` (N, h) and ``column_peaks`` (N, w) are the highest levels of each row and column.
@@ -66,9 +66,9 @@ def cut_windows(
     for level, in_rows, in_columns in zip(levels, row_peaks > outside, column_peaks > outside):
         rows, columns = np.flatnonzero(in_rows), np.flatnonzero(in_columns)
         if not len(rows):
-            out.append(Window(np.zeros((0, 0), np.uint8), 0, 0))
+            out.append(LogitWindow(np.zeros((0, 0), np.uint8), 0, 0))
             continue
         top, left = max(int(rows[0]) - 1, 0), max(int(columns[0]) - 1, 0)
         part = level[top : rows[-1] + 2, left : columns[-1] + 2]
-        out.append(Window(part.copy(), top, left))
+        out.append(LogitWindow(part.copy(), top, left))
     return out

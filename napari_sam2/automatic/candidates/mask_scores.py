@@ -8,29 +8,29 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_sam2.automatic.candidates.candidate_masks import ExactShapes, FastShapes
+from napari_sam2.automatic.candidates.candidate_masks import ExactCandidateMasks, FastCandidateMasks
 from napari_sam2.automatic.candidates.logit_windows import cut_windows
 from napari_sam2.automatic.candidates.quantization import Quantiser
-from napari_sam2.automatic.candidates.run_length import Piece, Runs, joined_runs
+from napari_sam2.automatic.candidates.run_length import Piece, RunLengthMask, joined_runs
 from napari_sam2.automatic.candidates.threshold_profiles import profiles_of
 from napari_sam2.automatic.candidates.upsampling import LowResolution
 from napari_sam2.automatic.options import THRESHOLD_MARGIN, AutomaticOptions
 from napari_sam2.automatic.sampling.crops import Crop
 
 
-def fast_shapes(logits: Tensor, options: AutomaticOptions) -> FastShapes:
+def fast_shapes(logits: Tensor, options: AutomaticOptions) -> FastCandidateMasks:
     """Quantise and measure low-resolution logits (N, h, w)."""
     quantiser = Quantiser(options.mask_threshold)
     levels = quantiser.levels(logits)
     profiles = profiles_of(levels)
     outside = int(quantiser.position(options.mask_threshold - THRESHOLD_MARGIN))
     windows = cut_windows(levels, profiles.row_peaks, profiles.column_peaks, outside)
-    return FastShapes(quantiser, profiles, tuple(windows))
+    return FastCandidateMasks(quantiser, profiles, tuple(windows))
 
 
 def exact_shapes(
     logits: Tensor, options: AutomaticOptions, crop: Crop, size: tuple[int, int]
-) -> tuple[ExactShapes, list[int]]:
+) -> tuple[ExactCandidateMasks, list[int]]:
     """Bring low-resolution logits (N, h, w) to the frame's size and keep those that are stable.
 
     Returns
@@ -41,7 +41,7 @@ def exact_shapes(
         Their rows in ``logits``.
     """
     scores: list[float] = []
-    masks: list[Runs] = []
+    masks: list[RunLengthMask] = []
     rows: list[int] = []
     for row, plane in enumerate(logits.float().cpu().numpy()):
         inner, outer, pieces = _measured(plane, options, crop)
@@ -53,10 +53,10 @@ def exact_shapes(
         masks.append(joined_runs(pieces, size))
         rows.append(row)
     boxes = np.array([_inclusive_box(runs, crop) for runs in masks], np.float32).reshape(-1, 4)
-    return ExactShapes(options, np.array(scores, np.float32), boxes, tuple(masks)), rows
+    return ExactCandidateMasks(options, np.array(scores, np.float32), boxes, tuple(masks)), rows
 
 
-def _inclusive_box(runs: Runs, crop: Crop) -> tuple[int, int, int, int]:
+def _inclusive_box(runs: RunLengthMask, crop: Crop) -> tuple[int, int, int, int]:
     box = runs.box
     if box is None:
         return crop.x0, crop.y0, crop.x0, crop.y0  # where the reference puts empty masks

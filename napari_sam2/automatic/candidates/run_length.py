@@ -18,7 +18,7 @@ Piece = tuple[NDArray[np.bool_], int, int]
 
 
 @dataclass(frozen=True, eq=False)
-class Runs:
+class RunLengthMask:
     """One mask of a frame as runs of its pixels, column by column, as COCO counts them.
 
     Parameters
@@ -120,12 +120,14 @@ class Runs:
         return edges[::2], edges[1::2]
 
 
-def runs_of(mask: NDArray[np.bool_], size: tuple[int, int] | None = None, x0: int = 0, y0: int = 0) -> Runs:
+def runs_of(
+    mask: NDArray[np.bool_], size: tuple[int, int] | None = None, x0: int = 0, y0: int = 0
+) -> RunLengthMask:
     """Return the runs of a mask (h, w) at (x0, y0) on a frame of ``size`` (default: the mask is the frame)."""
     return joined_runs([(mask, x0, y0)], size or (mask.shape[0], mask.shape[1]))
 
 
-def joined_runs(pieces: Iterable[Piece], size: tuple[int, int]) -> Runs:
+def joined_runs(pieces: Iterable[Piece], size: tuple[int, int]) -> RunLengthMask:
     """Return the runs of a mask that comes in disjoint pieces (mask, x0, y0), such as bands of rows or columns."""
     parts = [_edges(mask, size[0], x0, y0) for mask, x0, y0 in pieces]
     edges = np.concatenate(parts) if parts else np.empty(0, np.int64)
@@ -137,7 +139,7 @@ def joined_runs(pieces: Iterable[Piece], size: tuple[int, int]) -> Runs:
     if not apart.all():
         edges = edges[apart[:-1] & apart[1:]]
     lengths = np.diff(edges, prepend=0)
-    return Runs(size, lengths.astype(np.min_scalar_type(int(lengths.max(initial=0)))))
+    return RunLengthMask(size, lengths.astype(np.min_scalar_type(int(lengths.max(initial=0)))))
 
 
 def _edges(mask: NDArray[np.bool_], height: int, x0: int, y0: int) -> NDArray[np.int64]:

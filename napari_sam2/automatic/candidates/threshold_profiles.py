@@ -14,7 +14,7 @@ FloatArray = NDArray[np.float32]
 
 
 @dataclass(frozen=True, eq=False)
-class Profiles:
+class ThresholdProfiles:
     """Per candidate, small enough to keep for thousands, and enough for areas, boxes and stability at any threshold.
 
     Parameters
@@ -37,9 +37,9 @@ class Profiles:
     def __len__(self) -> int:
         return len(self.above)
 
-    def take(self, rows: NDArray[np.int64]) -> Profiles:
+    def take(self, rows: NDArray[np.int64]) -> ThresholdProfiles:
         """Return the profiles of some candidates."""
-        return Profiles(self.above[rows], self.row_peaks[rows], self.column_peaks[rows])
+        return ThresholdProfiles(self.above[rows], self.row_peaks[rows], self.column_peaks[rows])
 
     def pixels_above(self, quantiser: Quantiser, logit: float) -> FloatArray:
         """Return how many low-resolution pixels exceed a logit, (N,); within a level, in proportion."""
@@ -93,7 +93,7 @@ def _span(
     return start, np.maximum(start, stop), np.asarray(above.any(1), bool)
 
 
-def profiles_of(levels: NDArray[np.uint8]) -> Profiles:
+def profiles_of(levels: NDArray[np.uint8]) -> ThresholdProfiles:
     """Measure levels (N, h, w)."""
     count = len(levels)
     histograms = np.empty((count, LEVELS), np.int64)
@@ -101,12 +101,12 @@ def profiles_of(levels: NDArray[np.uint8]) -> Profiles:
         histograms[row] = np.bincount(level.ravel(), minlength=LEVELS)
     above = np.zeros((count, LEVELS + 1), np.uint32)
     above[:, :LEVELS] = histograms[:, ::-1].cumsum(1)[:, ::-1]
-    return Profiles(above, levels.max(2), levels.max(1))
+    return ThresholdProfiles(above, levels.max(2), levels.max(1))
 
 
-def joined_profiles(parts: Sequence[Profiles]) -> Profiles:
+def joined_profiles(parts: Sequence[ThresholdProfiles]) -> ThresholdProfiles:
     """Put the profiles of several batches one after the other."""
-    return Profiles(
+    return ThresholdProfiles(
         np.concatenate([p.above for p in parts]),
         np.concatenate([p.row_peaks for p in parts]),
         np.concatenate([p.column_peaks for p in parts]),

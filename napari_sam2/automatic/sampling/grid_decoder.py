@@ -22,7 +22,7 @@ from napari_sam2.model.layers import Attention, LayerNorm2d
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.model.tensors import ImageFeatures, PromptTensors
 from napari_sam2.model.two_way_transformer import TwoWayBlock
-from napari_sam2.session.runner import Compute
+from napari_sam2.session.runner import ModelRunner
 
 # Image tokens times channels of the points that are decoded at once; more leave the caches of a CPU.
 VALUES_AT_ONCE = 1 << 20
@@ -66,7 +66,7 @@ class GridDecoder:
         (1, C, h, w), the conditioned embedding.
     """
 
-    def __init__(self, compute: Compute, features: ImageFeatures, embedding: Tensor) -> None:
+    def __init__(self, compute: ModelRunner, features: ImageFeatures, embedding: Tensor) -> None:
         self._compute = compute
         self._model = compute.model
         self._features = features
@@ -77,7 +77,7 @@ class GridDecoder:
     @staticmethod
     def fits(compute: object) -> bool:
         """Tell whether this way of computing is the right one for a device and precision."""
-        return isinstance(compute, Compute) and compute.device.type == "cpu" and compute.autocast is None
+        return isinstance(compute, ModelRunner) and compute.device.type == "cpu" and compute.autocast is None
 
     def decode(self, points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Decode points (N, 1, 2) in pixels of the network's input with labels (N, 1).

@@ -10,7 +10,7 @@ from typing import Any
 
 from napari_sam2.automatic.files import write_found
 from napari_sam2.automatic.result import AutomaticResult
-from napari_sam2.automatic.spatial_filter import Surroundings
+from napari_sam2.automatic.spatial_filter import SpatialFilter
 from napari_sam2.cli.commands.find_masks import check_file, look, planes
 from napari_sam2.cli.commands.track import default_project
 from napari_sam2.cli.errors import UsageError
@@ -40,7 +40,7 @@ def run(args: Namespace, console: Console) -> None:
     found: dict[int, AutomaticResult] = {}
     seconds = 0.0
     for frame in wanted:
-        found[frame], spent = look(model, recording, frame, options, Surroundings(region, existing), console)
+        found[frame], spent = look(model, recording, frame, options, SpatialFilter(region, existing), console)
         seconds += spent
     write_found(found, out, args.overwrite, recording.calibration, Path(args.source).name)
     _report(console, args, found, out, seconds, len(recording.frames))

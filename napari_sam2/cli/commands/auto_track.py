@@ -11,7 +11,7 @@ import numpy as np
 
 from napari_sam2.automatic.options import AutomaticOptions
 from napari_sam2.automatic.result import AutomaticResult
-from napari_sam2.automatic.spatial_filter import Surroundings
+from napari_sam2.automatic.spatial_filter import SpatialFilter
 from napari_sam2.automatic.tracking import NEWCOMER_OVERLAP
 from napari_sam2.cli.commands.find_masks import BoolArray, check_file, look, planes
 from napari_sam2.cli.commands.track import PASSES, check_free, default_project, make_project, report, track
@@ -110,7 +110,7 @@ class _Run:
             saved = f"what was tracked so far is in {self.folder}"
             if options.max_overlap == 1:
                 options = options.changed(max_overlap=NEWCOMER_OVERLAP)
-        surroundings = Surroundings(self.region, known)
+        surroundings = SpatialFilter(self.region, known)
         stopped = f"stopped; {saved}"
         return look(self.model, self.recording, frame, options, surroundings, self.console, stopped)[0]
 

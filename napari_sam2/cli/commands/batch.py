@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_sam2.cli.commands.track_jobs import JobOutcome, TrackJob, read_jobs, run_job
-from napari_sam2.cli.errors import CommandError, Interrupted
+from napari_sam2.cli.errors import CommandError, CommandInterrupted
 from napari_sam2.cli.terminal.console import Console
 
 _CORES_PER_WORKER = 4
@@ -36,7 +36,7 @@ def run(args: Namespace, console: Console) -> None:
         with _client(distributed, args, len(jobs)) as client:
             outcomes = _outcomes(distributed, client, jobs, console)
     except KeyboardInterrupt:
-        raise Interrupted(
+        raise CommandInterrupted(
             "stopped; every mask is saved up to the last frame, the same command goes on"
         ) from None
     _report(outcomes, console)

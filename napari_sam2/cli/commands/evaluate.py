@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_sam2.cli.errors import CommandError, UsageError
 from napari_sam2.cli.terminal.console import Console
-from napari_sam2.cli.terminal.progress import Progress
+from napari_sam2.cli.terminal.progress import ProgressBar
 from napari_sam2.formats.detect_format import read_masks
 from napari_sam2.formats.imported_masks import ImportedMasks
 from napari_sam2.masks import compose_labels
@@ -117,7 +117,7 @@ def _number(value: float) -> float | None:
 
 def _project_labels(project: Project, frames: range, console: Console) -> Labels:
     out = np.zeros((len(frames), *project.size), np.uint16)
-    progress = Progress(console, "reading masks", len(frames))
+    progress = ProgressBar(console, "reading masks", len(frames))
     for row, frame in enumerate(frames):
         out[row] = compose_labels(project.masks(frame))
         progress.step(frame)

@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from napari_sam2.automatic.mask_generator import generate_masks
 from napari_sam2.automatic.options import AutomaticOptions
 from napari_sam2.automatic.result import AutomaticResult
-from napari_sam2.automatic.spatial_filter import Surroundings
-from napari_sam2.cli.errors import CommandError, Interrupted, UsageError
+from napari_sam2.automatic.spatial_filter import SpatialFilter
+from napari_sam2.cli.errors import CommandError, CommandInterrupted, UsageError
 from napari_sam2.cli.terminal.console import Console
-from napari_sam2.cli.terminal.interrupt import graceful_stop
-from napari_sam2.cli.terminal.progress import Progress
+from napari_sam2.cli.terminal.interrupt import graceful_interrupt
+from napari_sam2.cli.terminal.progress import ProgressBar
 from napari_sam2.cli.workflow.recording import Recording
 from napari_sam2.cli.workflow.write_exports import LABEL_SUFFIXES
 from napari_sam2.formats.detect_format import read_masks
@@ -44,7 +44,7 @@ def look(
     recording: Recording,
     frame: int,
     options: AutomaticOptions,
-    surroundings: Surroundings,
+    surroundings: SpatialFilter,
     console: Console,
     stopped: str = "stopped; nothing was written",
 ) -> tuple[AutomaticResult, float]:
@@ -55,18 +55,18 @@ def look(
     Interrupted
         With ``stopped`` as the sentence, when the user stopped it.
     """
-    progress = Progress(console, f"looking at frame {frame}", options.points_per_side or 0, unit="points")
+    progress = ProgressBar(console, f"looking at frame {frame}", options.points_per_side or 0, unit="points")
 
     def tell() -> None:
         console.note("\nstopping")
 
-    with graceful_stop(tell) as wish:
+    with graceful_interrupt(tell) as wish:
 
         def count(done: int, total: int) -> None:
             progress.total = total
             progress.advance_to(done)
             if wish:
-                raise Interrupted(stopped, wish.signal_number)
+                raise CommandInterrupted(stopped, wish.signal_number)
 
         try:
             image = recording.frames.frame(frame)

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam2.cli.errors import CommandError, Interrupted, UsageError
+from napari_sam2.cli.errors import CommandError, CommandInterrupted, UsageError
 from napari_sam2.cli.terminal.console import Console
-from napari_sam2.cli.terminal.interrupt import graceful_stop
-from napari_sam2.cli.terminal.progress import Progress
+from napari_sam2.cli.terminal.interrupt import graceful_interrupt
+from napari_sam2.cli.terminal.progress import ProgressBar
 from napari_sam2.cli.workflow.recording import Recording, frames_of
 from napari_sam2.storage.project import Project
 from napari_sam2.training.curves import draw_curves, read_log
@@ -71,19 +71,21 @@ def _train(
     Interrupted
         When the user stopped it, after the step that was under way.
     """
-    progress = Progress(console, "training", options.total_steps, unit="steps")
+    progress = ProgressBar(console, "training", options.total_steps, unit="steps")
     saved = f"saved every {options.checkpoint_minutes:g} minutes"
     console.note(f"training in {args.out}, {saved}; after Ctrl-C the same command goes on from there")
 
     def tell() -> None:
         console.note("\nstopping after this step")
 
-    with graceful_stop(tell) as wish:
+    with graceful_interrupt(tell) as wish:
 
         def count(steps: int, loss: float) -> None:
             progress.advance_to(steps)
             if wish:
-                raise Interrupted(f"stopped after step {steps}; the same command goes on", wish.signal_number)
+                raise CommandInterrupted(
+                    f"stopped after step {steps}; the same command goes on", wish.signal_number
+                )
 
         try:
             best = train(
@@ -107,7 +109,7 @@ def _steps_done(folder: Path | str) -> int:
     return max((entry["step"] for entry in read_log(folder)), default=0)
 
 
-class FrameArray:
+class ProjectFrames:
     """Frames as an array that is read frame by frame, (T, H, W, 3) uint8; a part of a recording.
 
     Parameters
@@ -130,7 +132,7 @@ class FrameArray:
         return self.shape[0]
 
 
-class LabelArray:
+class ProjectLabels:
     """Labels of a part of a project, read frame by frame, (T, H, W) uint16."""
 
     def __init__(self, project: Project, first: int, end: int) -> None:
@@ -170,8 +172,8 @@ def _sources(args: Namespace, options: TrainOptions, stack: ExitStack) -> tuple[
         first, end = tracked[0], tracked[-1] + 1
         # The last part of the time is examined on: neighbouring frames are too alike to be split at random.
         middle = end - max(2, math.ceil(_HELD_OUT * (end - first)))
-        train_parts.append((FrameArray(recording, first, middle), LabelArray(project, first, middle)))
-        held_parts.append((FrameArray(recording, middle, end), LabelArray(project, middle, end)))
+        train_parts.append((ProjectFrames(recording, first, middle), ProjectLabels(project, first, middle)))
+        held_parts.append((ProjectFrames(recording, middle, end), ProjectLabels(project, middle, end)))
     try:
         return [(_clips(train_parts), 1.0)], [(_clips(held_parts), 1.0)]
     except ValueError as error:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from napari_sam2.cli.errors import CommandError, UsageError
-from napari_sam2.objects import ObjectInfo
+from napari_sam2.objects import ObjectInfo, checked_object_id
 from napari_sam2.prompts import BoxPrompt, PointPrompt, Prompt, PromptPart, merged
-from napari_sam2.storage.schema import checked_object_id, objects_from_json, whole_number
+from napari_sam2.storage.schema import objects_from_json, whole_number
 
 Prompts = dict[tuple[int, int], Prompt]  # (frame, object id)
 _MAX_FILE_BYTES = 2**30

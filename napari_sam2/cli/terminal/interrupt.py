@@ -11,7 +11,7 @@ from types import FrameType
 
 
 @dataclass
-class StopWish:
+class InterruptFlag:
     """Whether the user wants to stop, and by which signal."""
 
     signal_number: int = 0
@@ -21,13 +21,13 @@ class StopWish:
 
 
 @contextmanager
-def graceful_stop(on_first: Callable[[], None]) -> Iterator[StopWish]:
+def graceful_interrupt(on_first: Callable[[], None]) -> Iterator[InterruptFlag]:
     """Turn the first Ctrl-C (or termination signal) into a wish that the caller reads between two frames.
 
     ``on_first`` is called when it comes. A second one ends the program at once, as usual. Outside the main thread,
     where Python can't receive signals, nothing changes.
     """
-    wish = StopWish()
+    wish = InterruptFlag()
     if threading.current_thread() is not threading.main_thread():
         yield wish
         return

@@ -20,7 +20,7 @@ _LOG_SECONDS = 60.0
 _WINDOW = 50
 
 
-class Progress:
+class ProgressBar:
     """Counts steps of a known number and reports them now and then.
 
     Parameters
@@ -159,13 +159,13 @@ class DownloadProgress:
     def __init__(self, console: Console, name: str) -> None:
         self._console = console
         self._name = name
-        self._progress: Progress | None = None
+        self._progress: ProgressBar | None = None
 
     def __call__(self, done: int, total: int) -> None:
         """Take the numbers of bytes."""
         if self._progress is None:
             self._console.note(f"downloading {self._name} ({total / MEGABYTE:.0f} MB), once")
-            self._progress = Progress(
+            self._progress = ProgressBar(
                 self._console, f"downloading {self._name}", total, unit="MB", per=MEGABYTE
             )
         self._progress.advance_to(done)

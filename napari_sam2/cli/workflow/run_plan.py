@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from napari_sam2.cli.errors import CommandError, Interrupted
+from napari_sam2.cli.errors import CommandError, CommandInterrupted
 from napari_sam2.cli.terminal.console import Console
-from napari_sam2.cli.terminal.interrupt import StopWish, graceful_stop
-from napari_sam2.cli.terminal.progress import Progress
+from napari_sam2.cli.terminal.interrupt import InterruptFlag, graceful_interrupt
+from napari_sam2.cli.terminal.progress import ProgressBar
 from napari_sam2.cli.workflow.plan import Direction, Plan
 from napari_sam2.masks import FrameMasks
 from napari_sam2.storage.recorded_session import RecordedSession
@@ -57,7 +57,7 @@ def run_plan(session: RecordedSession, plan: Plan, console: Console, exports: Se
         console.note("\nfinishing this frame (press Ctrl-C again to stop at once)")
 
     plan.save(session.project)
-    with graceful_stop(tell) as wish:
+    with graceful_interrupt(tell) as wish:
         for direction in plan.remaining:
             _run_pass(session, plan, direction, console, wish, summary, exports)
             plan = plan.advanced()
@@ -76,13 +76,13 @@ def _run_pass(
     plan: Plan,
     direction: Direction,
     console: Console,
-    wish: StopWish,
+    wish: InterruptFlag,
     summary: Summary,
     exports: Sequence[str],
 ) -> None:
     steps, total = _steps(session, plan, direction)
     task = "tracking" if len(plan.passes) == 1 else f"tracking {direction}"
-    progress = Progress(console, task, total)
+    progress = ProgressBar(console, task, total)
     at = None
     try:
         for masks in steps:
@@ -108,7 +108,7 @@ def _run_pass(
         summary.visits += progress.done
         summary.seconds += progress.seconds
     if wish:
-        raise Interrupted(
+        raise CommandInterrupted(
             f"stopped after frame {at}; everything up to it is saved. Go on with:\n"
             f"  {resume_command(session, exports)}",
             wish.signal_number,

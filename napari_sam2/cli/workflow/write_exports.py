@@ -9,13 +9,13 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from napari_sam2.cli.errors import CommandError, Interrupted
+from napari_sam2.cli.errors import CommandError, CommandInterrupted
 from napari_sam2.cli.terminal.console import Console
-from napari_sam2.cli.terminal.interrupt import graceful_stop
-from napari_sam2.cli.terminal.progress import Progress
+from napari_sam2.cli.terminal.interrupt import graceful_interrupt
+from napari_sam2.cli.terminal.progress import ProgressBar
 from napari_sam2.cli.workflow.recording import Recording
 from napari_sam2.formats.registry import FORMATS
-from napari_sam2.formats.tracking_results import Results
+from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.storage.project import Project
 from napari_sam2.storage.results import project_results
 
@@ -23,7 +23,7 @@ OverlayOptions = Mapping[str, Any]
 LABEL_SUFFIXES = MappingProxyType({".tif": "tiff", ".tiff": "tiff", ".json": "coco"})
 
 
-def results_of(project: Project, recording: Recording | None) -> Results:
+def results_of(project: Project, recording: Recording | None) -> TrackingResults:
     """Return a project's masks as the exports read them; without a recording there are no pictures."""
     if recording is None:
         return project_results(project)
@@ -49,7 +49,7 @@ def targets(project: Project, names: Sequence[str], folder: Path | None, overwri
 
 
 def write_exports(
-    results: Results,
+    results: TrackingResults,
     paths: Mapping[str, Path],
     console: Console,
     overwrite: bool = False,
@@ -77,16 +77,16 @@ def write_exports(
     def tell() -> None:
         console.note("\nstopping; what is half written is removed")
 
-    with graceful_stop(tell) as wish:
+    with graceful_interrupt(tell) as wish:
         for name, path in paths.items():
             options = dict(overlay or {}) if name == "mp4" else {}
             first, end = options.get("frames") or (0, results.n_frames)
-            progress = Progress(console, f"writing {path.name}", end - first)
+            progress = ProgressBar(console, f"writing {path.name}", end - first)
 
-            def count(frame: int, progress: Progress = progress) -> None:
+            def count(frame: int, progress: ProgressBar = progress) -> None:
                 progress.step(frame)
                 if wish:
-                    raise Interrupted(_stopped(again), wish.signal_number)
+                    raise CommandInterrupted(_stopped(again), wish.signal_number)
 
             try:
                 FORMATS[name].write(results.watched(count), path, overwrite=overwrite, **options)
@@ -94,7 +94,7 @@ def write_exports(
                 progress.finish()
 
 
-def write_still(results: Results, path: Path, overwrite: bool = False) -> None:
+def write_still(results: TrackingResults, path: Path, overwrite: bool = False) -> None:
     """Write masks of one frame in the format that the file's name asks for."""
     FORMATS[LABEL_SUFFIXES[path.suffix.lower()]].write(results, path, overwrite=overwrite)
 

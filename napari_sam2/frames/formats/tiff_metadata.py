@@ -38,7 +38,7 @@ _SECONDS = {
 
 
 @dataclass(frozen=True)
-class Calibration:
+class TiffScale:
     """Steps and units by axis letter, and times of frames in seconds."""
 
     steps: Mapping[str, float] = field(default_factory=dict)
@@ -69,21 +69,21 @@ def unit_name(unit: str) -> str:
     return _UNITS.get(unit.strip(), unit.strip().lower())
 
 
-def tiff_calibration(file: Any) -> Calibration:
+def tiff_calibration(file: Any) -> TiffScale:
     """What a ``tifffile.TiffFile`` says about steps and times; nothing where its description is broken."""
     with contextlib.suppress(ElementTree.ParseError, ValueError, TypeError, KeyError):
         if file.ome_metadata:
             return ome_calibration(file.ome_metadata)
         if file.imagej_metadata:
             return _imagej_calibration(file.imagej_metadata, file.pages[0])
-    return Calibration()
+    return TiffScale()
 
 
-def ome_calibration(xml: str) -> Calibration:
+def ome_calibration(xml: str) -> TiffScale:
     """Steps, units, times and channel names of the first image of an OME-XML text."""
     pixels = next((e for e in ElementTree.fromstring(xml).iter() if _tag(e) == "Pixels"), None)
     if pixels is None:
-        return Calibration()
+        return TiffScale()
     steps, units = {}, {}
     for letter in "xyz":
         size = _positive(pixels.get(f"PhysicalSize{letter.upper()}"))
@@ -94,7 +94,7 @@ def ome_calibration(xml: str) -> Calibration:
     if increment:
         steps["t"], units["t"] = increment, unit_name(pixels.get("TimeIncrementUnit", "s"))
     names = tuple(e.get("Name") or "" for e in pixels if _tag(e) == "Channel")
-    return Calibration(steps, units, _plane_times(pixels), names if all(names) else ())
+    return TiffScale(steps, units, _plane_times(pixels), names if all(names) else ())
 
 
 def _plane_times(pixels: ElementTree.Element) -> tuple[float, ...]:
@@ -110,7 +110,7 @@ def _plane_times(pixels: ElementTree.Element) -> tuple[float, ...]:
     return ordered if all(np.diff(ordered) > 0) else ()
 
 
-def _imagej_calibration(metadata: Mapping[str, Any], page: Any) -> Calibration:
+def _imagej_calibration(metadata: Mapping[str, Any], page: Any) -> TiffScale:
     steps, units = {}, {}
     unit = unit_name(str(metadata.get("unit", "pixel")))
     for letter, tag in (("x", "XResolution"), ("y", "YResolution")):
@@ -126,7 +126,7 @@ def _imagej_calibration(metadata: Mapping[str, Any], page: Any) -> Calibration:
         steps["t"], units["t"] = interval, unit_name(str(metadata.get("tunit", "s")))
     elif _positive(metadata.get("fps")):
         steps["t"], units["t"] = 1.0 / float(metadata["fps"]), "second"
-    return Calibration(steps, units)
+    return TiffScale(steps, units)
 
 
 def _positive(value: Any) -> float | None:

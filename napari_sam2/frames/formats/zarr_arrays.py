@@ -167,9 +167,9 @@ def _units(multiscale: Mapping[str, Any]) -> list[str]:
 def _times(
     names: tuple[str, ...], scale: tuple[float, ...], units: tuple[str, ...], shape: Sequence[int]
 ) -> NDArray[np.float64] | None:
-    from napari_sam2.frames.formats.tiff_metadata import Calibration
+    from napari_sam2.frames.formats.tiff_metadata import TiffScale
 
-    calibration = Calibration(dict(zip(names, scale, strict=True)), dict(zip(names, units, strict=True)))
+    calibration = TiffScale(dict(zip(names, scale, strict=True)), dict(zip(names, units, strict=True)))
     return calibration.times_of(shape[names.index("t")]) if "t" in names else None
 
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2.frames.video import ffmpeg
-from napari_sam2.frames.video.packet_index import FrameTable
+from napari_sam2.frames.video.packet_index import FrameIndex
 
 # How pixels are made from a video's colours; said explicitly so that all backends agree. swscale takes its fast path
 # with this one; with accurate rounding it needs five times as long.
@@ -78,7 +78,7 @@ class FramePipe:
     """
 
     def __init__(
-        self, path: str, table: FrameTable, pixels: PixelFormat, first: int, earlier: int = 0
+        self, path: str, table: FrameIndex, pixels: PixelFormat, first: int, earlier: int = 0
     ) -> None:
         self._pixels = pixels
         self._first = first
@@ -120,7 +120,7 @@ class FramePipe:
         self._finalizer()
 
 
-def _command(path: str, table: FrameTable, pixels: PixelFormat, first: int, earlier: int) -> list[str]:
+def _command(path: str, table: FrameIndex, pixels: PixelFormat, first: int, earlier: int) -> list[str]:
     seek: list[str] = []
     position = table.seek_pts(first, earlier)
     if position is not None:

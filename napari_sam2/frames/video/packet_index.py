@@ -23,7 +23,7 @@ _KEY, _CORRUPT, _DISCARD = 0x1, 0x2, 0x4
 
 
 @dataclass(frozen=True)
-class FrameTable:
+class FrameIndex:
     """The frames of a video in the order in which they are shown.
 
     Attributes
@@ -89,7 +89,7 @@ class PacketIndex:
         What the demuxer complained about: signs of damage.
     """
 
-    table: FrameTable
+    table: FrameIndex
     doubtful: bool
     complaints: tuple[str, ...]
 
@@ -135,7 +135,7 @@ def read_decoded_times(path: str) -> NDArray[np.int64]:
     return np.array([int(line) for line in done.stdout.split()], np.int64)
 
 
-def trusted_table(path: str, index: PacketIndex) -> FrameTable:
+def trusted_table(path: str, index: PacketIndex) -> FrameIndex:
     """Settle a doubtful index by decoding the file once.
 
     Times of frames that the decoder never shows are dropped; where its times are no use either, the table is
@@ -147,11 +147,11 @@ def trusted_table(path: str, index: PacketIndex) -> FrameTable:
         len(decoded) > 0 and bool((np.diff(decoded) > 0).all()) and bool(np.isin(decoded, table.pts).all())
     )
     if usable:
-        return FrameTable(decoded, table.keys, table.time_base)
+        return FrameIndex(decoded, table.keys, table.time_base)
     if len(decoded) == 0:
         raise SourceError(f"{path} holds no frame that can be decoded.")
     order = np.arange(len(decoded), dtype=np.int64)
-    return FrameTable(order, order[:1], table.time_base, by_order=True)
+    return FrameIndex(order, order[:1], table.time_base, by_order=True)
 
 
 def _add_packet(line: bytes, times: array[int], flags: array[int]) -> None:
@@ -189,4 +189,4 @@ def _index(
     doubtful = len(pts) < len(shown) or not bool(known.all())
     if len(times) == 0 or (len(pts) == 0 and not doubtful):
         raise SourceError(f"{path} holds no video frame; it may be empty or cut off.")
-    return PacketIndex(FrameTable(pts, keys, time_base), doubtful, complaints)
+    return PacketIndex(FrameIndex(pts, keys, time_base), doubtful, complaints)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2.frames.video.ffmpeg_decoder import Decoded, PixelFormat
-from napari_sam2.frames.video.packet_index import FrameTable
+from napari_sam2.frames.video.packet_index import FrameIndex
 
 # swscale's number of frame_pipe.SCALER.
 _BICUBIC = 4
@@ -21,7 +21,7 @@ class PyavDecoder:
     """Decode one video with PyAV; parameters as of :class:`~napari_sam2.frames.video.ffmpeg_decoder.FramePipe`."""
 
     def __init__(
-        self, path: str, table: FrameTable, pixels: PixelFormat, first: int, earlier: int = 0
+        self, path: str, table: FrameIndex, pixels: PixelFormat, first: int, earlier: int = 0
     ) -> None:
         import av
 

@@ -14,7 +14,7 @@ from napari_sam2.frames.errors import DamagedSourceWarning, FrameReadError, Sour
 from napari_sam2.frames.video import ffmpeg
 from napari_sam2.frames.video.ffmpeg_decoder import Decoder, FramePipe, PixelFormat
 from napari_sam2.frames.video.frame_cache import FrameCache
-from napari_sam2.frames.video.packet_index import FrameTable, PacketIndex, read_packet_index, trusted_table
+from napari_sam2.frames.video.packet_index import FrameIndex, PacketIndex, read_packet_index, trusted_table
 from napari_sam2.frames.video.remux import is_indexed, remuxed
 
 DEFAULT_CACHE_BYTES = 256 * 2**20
@@ -212,7 +212,7 @@ def _reopen(path: str, backend: str, cache_bytes: int) -> VideoReader:
         return VideoReader(path, backend=backend, cache_bytes=cache_bytes)
 
 
-def _decoder_class(backend: str) -> Callable[[str, FrameTable, PixelFormat, int, int], Decoder]:
+def _decoder_class(backend: str) -> Callable[[str, FrameIndex, PixelFormat, int, int], Decoder]:
     if backend == "ffmpeg":
         return FramePipe
     if backend == "pyav":
@@ -228,7 +228,7 @@ def _decoder_class(backend: str) -> Callable[[str, FrameTable, PixelFormat, int,
     raise ValueError(f"There is no video backend {backend!r}; choose 'ffmpeg' or 'pyav'.")
 
 
-def _trusted_file(path: str, info: ffmpeg.VideoInfo, index: PacketIndex) -> tuple[str, FrameTable]:
+def _trusted_file(path: str, info: ffmpeg.VideoInfo, index: PacketIndex) -> tuple[str, FrameIndex]:
     """The file to decode (the video itself, or a copy that has an index) and its frames."""
     if is_indexed(info.container) and not index.doubtful:
         if info.codec in _HIDES_FRAMES:
@@ -237,7 +237,7 @@ def _trusted_file(path: str, info: ffmpeg.VideoInfo, index: PacketIndex) -> tupl
         if (
             info.pixel_format == "pal8"
         ):  # the palette comes with the first packet only, so nothing can be skipped
-            table = FrameTable(table.pts, table.keys[:1], table.time_base)
+            table = FrameIndex(table.pts, table.keys[:1], table.time_base)
         return path, table
     try:
         copy = remuxed(path)

@@ -11,7 +11,7 @@ from napari.layers import Layer
 from numpy.typing import NDArray
 
 from napari_sam2.formats.registry import export_format
-from napari_sam2.formats.tracking_results import Results
+from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.masks import FrameMasks
 from napari_sam2.objects import ObjectInfo
 from napari_sam2.plugin.layers.frame_stack import calibration_of, frames_of
@@ -64,7 +64,7 @@ def _write(
     return [str(export_format(name).write(results, path, overwrite=path.is_file()))]
 
 
-def _results(data: Any, details: Details, images: Sequence[tuple[Any, Details, str]]) -> Results:
+def _results(data: Any, details: Details, images: Sequence[tuple[Any, Details, str]]) -> TrackingResults:
     """See labels as results; those of a project keep overlaps, names, colours and scores."""
     shape = tuple(int(n) for n in data.shape)
     if images:
@@ -80,11 +80,11 @@ def _results(data: Any, details: Details, images: Sequence[tuple[Any, Details, s
     if saved and is_project(saved):
         project = Project.open(saved, "r")
         objects = tuple(project.objects.values())
-        return Results(
+        return TrackingResults(
             project.size, project.frame_count, project.masks, objects, calibration, picture=picture, name=name
         )
     labels = _Labels(data, _geometry(shape))
-    return Results(
+    return TrackingResults(
         labels.size, labels.count, labels.masks, labels.objects(), calibration, picture=picture, name=name
     )
 

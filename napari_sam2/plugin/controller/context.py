@@ -14,15 +14,15 @@ from napari_sam2.plugin.layers.geometry import Geometry
 from napari_sam2.plugin.layers.navigation import frame_shown, show_frame
 from napari_sam2.plugin.state import (
     ErrorReport,
-    Gesture,
     Preferences,
+    UndoGroup,
 )
-from napari_sam2.plugin.worker.requests import Call, Request, Travel
+from napari_sam2.plugin.worker.requests import Call, Request, UndoRedo
 from napari_sam2.plugin.worker.session_worker import SessionWorker
 
 
 @dataclass
-class Desk:
+class ControllerContext:
     """What the parts of a controller share.
 
     Parameters
@@ -62,7 +62,7 @@ class Desk:
     futures: dict[int, Future[Any]] = field(default_factory=dict)
     travelling: int = 0
     closed: bool = False
-    _gesture: Gesture | None = None
+    _gesture: UndoGroup | None = None
     _gestures: Iterator[int] = field(default_factory=lambda: count(1))
 
     @property
@@ -79,9 +79,9 @@ class Desk:
         """Show a frame."""
         show_frame(self.viewer, self.image, self.geometry, frame)
 
-    def gesture(self, label: str) -> Gesture:
+    def gesture(self, label: str) -> UndoGroup:
         """Return what the user does now: a gesture of its own, or the one around it."""
-        return self._gesture or Gesture(label, next(self._gestures))
+        return self._gesture or UndoGroup(label, next(self._gestures))
 
     @contextmanager
     def gesturing(self, label: str) -> Iterator[None]:
@@ -98,7 +98,7 @@ class Desk:
         self.require_session()
         if steps:
             self.travelling += 1
-            self.submit(Travel(steps, self.frame))
+            self.submit(UndoRedo(steps, self.frame))
 
     def require_session(self) -> None:
         """Raise RuntimeError when there is no session that can be asked."""

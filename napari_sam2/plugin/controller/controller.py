@@ -11,17 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from napari_sam2.plugin.controller.context import Desk
+from napari_sam2.plugin.controller.context import ControllerContext
 from napari_sam2.plugin.controller.events import ControllerEvents
 from napari_sam2.plugin.controller.objects import Objects
-from napari_sam2.plugin.controller.progress import Progress, label_of, legs_of
+from napari_sam2.plugin.controller.progress import PropagationProgress, label_of, legs_of
 from napari_sam2.plugin.controller.prompts import Prompts
-from napari_sam2.plugin.controller.reply_handler import Replies
-from napari_sam2.plugin.controller.results import Results
-from napari_sam2.plugin.controller.session_spec import plan_for
+from napari_sam2.plugin.controller.reply_handler import ReplyHandler
+from napari_sam2.plugin.controller.results import ResultsLayer
+from napari_sam2.plugin.controller.session_spec import session_spec_of
 from napari_sam2.plugin.controller.status import StatusLine
 from napari_sam2.plugin.controller.timeline import Timeline
-from napari_sam2.plugin.controller.viewer_events import ViewerWatch, wire
+from napari_sam2.plugin.controller.viewer_events import ViewerEvents, wire
 from napari_sam2.plugin.layers.geometry import Geometry
 from napari_sam2.plugin.layers.image_layer import geometry_of
 from napari_sam2.plugin.state import (
@@ -34,7 +34,7 @@ from napari_sam2.plugin.state import (
     PropagationState,
     Status,
 )
-from napari_sam2.plugin.worker.reply_queue import Mailbox
+from napari_sam2.plugin.worker.reply_queue import ReplyQueue
 from napari_sam2.plugin.worker.requests import Open, Propagate, Reply
 from napari_sam2.plugin.worker.session_spec import Opener
 from napari_sam2.plugin.worker.session_worker import SessionWorker
@@ -77,27 +77,27 @@ class Controller:
     ) -> None:
         preferences = preferences or Preferences()
         geometry = geometry_of(images, viewer.dims.point, travel_axis)
-        self.mailbox: Mailbox[Reply | Callable[[], None]] = Mailbox()
+        self.mailbox: ReplyQueue[Reply | Callable[[], None]] = ReplyQueue()
         self.events = ControllerEvents()
         worker = SessionWorker(self.mailbox.post, self.mailbox.nudge)
-        self._desk = Desk(
+        self._desk = ControllerContext(
             viewer, tuple(images), geometry, self.events, worker, preferences, self.mailbox.post
         )
         self.timeline = Timeline(self._desk)
         self.objects = Objects(self._desk, self.timeline)
-        self.results = Results(self._desk, self.objects)
+        self.results = ResultsLayer(self._desk, self.objects)
         self.prompts = Prompts(self._desk, self.objects, self.results.mask)
         self._opener = opener
         self._project = project
         self._project_required = project_required
-        self._progress = Progress(self._desk)
-        self._replies = Replies(
+        self._progress = PropagationProgress(self._desk)
+        self._replies = ReplyHandler(
             self._desk, self.timeline, self.objects, self.prompts, self.results, self._progress
         )
         self._line = StatusLine(self._desk, self._replies, self._progress, self.prompts)
         self.give_way = worker.give_way  # for whoever drives this from an event loop
         self.bridge: object = None  # what drives the mailbox, when there is a window
-        self._watch = ViewerWatch(
+        self._watch = ViewerEvents(
             self._desk,
             self.prompts,
             self.results,
@@ -353,7 +353,7 @@ class Controller:
     def _open(self) -> None:
         desk = self._desk
         desk.ready = False
-        plan = plan_for(
+        plan = session_spec_of(
             desk.images,
             desk.geometry,
             desk.preferences,

@@ -8,11 +8,11 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
-from napari_sam2.formats.tracking_results import Results
-from napari_sam2.plugin.controller.context import Desk
+from napari_sam2.formats.tracking_results import TrackingResults
+from napari_sam2.plugin.controller.context import ControllerContext
 from napari_sam2.plugin.state import ExportState
 
-Write = Callable[[Results], Path]
+Write = Callable[[TrackingResults], Path]
 
 
 class ExportCancelled(RuntimeError):
@@ -28,12 +28,12 @@ class Exporter:
         What the parts share.
     """
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: ControllerContext) -> None:
         self._desk = desk
         self._cancelled = threading.Event()
         self._threads: list[threading.Thread] = []
 
-    def start(self, name: str, results: Results, write: Write) -> Future[Path]:
+    def start(self, name: str, results: TrackingResults, write: Write) -> Future[Path]:
         """Call ``write(results)`` in a thread of its own; the future is done in the owner's thread."""
         future: Future[Path] = Future()
         self._cancelled.clear()
@@ -51,7 +51,7 @@ class Exporter:
         for thread in self._threads:
             thread.join(10)
 
-    def _run(self, name: str, results: Results, write: Write, future: Future[Path]) -> None:
+    def _run(self, name: str, results: TrackingResults, write: Write, future: Future[Path]) -> None:
         total = results.n_frames
 
         def on_frame(frame: int) -> None:

@@ -7,19 +7,17 @@ from dataclasses import replace
 
 import numpy as np
 
-from napari_sam2.objects import Color, ObjectInfo
-from napari_sam2.plugin.controller.context import Desk
+from napari_sam2.objects import MAX_OBJECT_ID, Color, ObjectInfo, checked_object_id
+from napari_sam2.plugin.controller.context import ControllerContext
 from napari_sam2.plugin.controller.timeline import Timeline
 from napari_sam2.plugin.state import ObjectState
 from napari_sam2.plugin.worker.requests import PutObjects, RemoveObjects
-
-MAX_OBJECT_ID = 65535
 
 
 class Objects:
     """The table of objects; a part of a controller. Every change is told by ``events.objects``."""
 
-    def __init__(self, desk: Desk, timeline: Timeline) -> None:
+    def __init__(self, desk: ControllerContext, timeline: Timeline) -> None:
         self._desk = desk
         self._timeline = timeline
         self._infos: dict[int, ObjectInfo] = {}
@@ -138,7 +136,7 @@ class Objects:
             object_id = self._free_id()
         if object_id in self._infos:
             raise ValueError(f"object {object_id} exists already: choose another id")
-        self._put(f"Add object {object_id}", ObjectInfo(_checked(object_id), name, color))
+        self._put(f"Add object {object_id}", ObjectInfo(checked_object_id(object_id), name, color))
         self._active = object_id
         self._selected = frozenset([object_id])
         self.tell()
@@ -284,9 +282,3 @@ class Objects:
 
 def _named(infos: Sequence[ObjectInfo]) -> str:
     return infos[0].title if len(infos) == 1 else f"{len(infos)} objects"
-
-
-def _checked(object_id: int) -> int:
-    if not 1 <= object_id <= MAX_OBJECT_ID:
-        raise ValueError(f"an object id is a whole number from 1 to {MAX_OBJECT_ID}, not {object_id}")
-    return int(object_id)

@@ -7,20 +7,20 @@ from collections import deque
 from dataclasses import replace
 from typing import Literal
 
-from napari_sam2.plugin.controller.context import Desk
+from napari_sam2.plugin.controller.context import ControllerContext
 from napari_sam2.plugin.state import Direction, PropagationState
-from napari_sam2.plugin.worker.replies import Marched, Stepped
-from napari_sam2.plugin.worker.requests import Leg
+from napari_sam2.plugin.worker.replies import FrameTracked, PropagationPhase
+from napari_sam2.plugin.worker.requests import FrameRange
 
 _MEASURED_STEPS = 16
 _FOLLOW_SECONDS = 0.04
 _FOLLOW_SHARE = 4  # following takes at most one part in so many of the window's time
 
 
-class Progress:
+class PropagationProgress:
     """The progress of propagations; a part of a controller."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: ControllerContext) -> None:
         self._desk = desk
         self._times: deque[float] = deque(maxlen=_MEASURED_STEPS)
         self._following = False
@@ -39,7 +39,7 @@ class Progress:
         if self.state.phase in ("running", "paused"):
             self._tell(replace(self.state, phase="stopping"))
 
-    def stepped(self, step: Stepped) -> None:
+    def stepped(self, step: FrameTracked) -> None:
         """Take over one frame."""
         self._times.append(time.monotonic())
         fps = 0.0
@@ -57,7 +57,7 @@ class Progress:
         self._tell(state)
         self._follow(step.shown.frame)
 
-    def marched(self, told: Marched) -> None:
+    def marched(self, told: PropagationPhase) -> None:
         """Take over that it started, paused, went on or ended."""
         if told.phase in ("running", "paused"):
             if told.phase == "running":
@@ -108,7 +108,7 @@ def label_of(direction: Direction) -> str:
 
 def legs_of(
     direction: str, start: int | None, stop: int | None, count: int | None, here: int, last: int
-) -> tuple[Leg, ...]:
+) -> tuple[FrameRange, ...]:
     """Return the ways to go; see :meth:`Controller.propagate`.
 
     Parameters
@@ -123,10 +123,13 @@ def legs_of(
     if count is not None and count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
     if count is not None:
-        forward, backward = Leg(here, min(here + count, last), False), Leg(here, max(here - count, 0), True)
+        forward, backward = (
+            FrameRange(here, min(here + count, last), False),
+            FrameRange(here, max(here - count, 0), True),
+        )
     else:
-        forward = Leg(start, stop, False)
+        forward = FrameRange(start, stop, False)
         # Of a range the lower end is where going backward stops.
-        backward = Leg(start, stop, True) if direction == "backward" else Leg(stop, start, True)
+        backward = FrameRange(start, stop, True) if direction == "backward" else FrameRange(stop, start, True)
     chosen = {"forward": (forward,), "backward": (backward,), "both": (forward, backward)}
     return chosen[direction]

@@ -7,14 +7,14 @@ from contextlib import suppress
 from typing import Any, Literal
 
 from napari_sam2.objects import Color
-from napari_sam2.plugin.controller.context import Desk
+from napari_sam2.plugin.controller.context import ControllerContext
 from napari_sam2.plugin.layers.image_layer import itself
 from napari_sam2.plugin.layers.metadata import note_project, projects_of
 from napari_sam2.plugin.layers.paint_layer import PaintLink
 from napari_sam2.plugin.layers.points_layer import PointsLink
-from napari_sam2.plugin.layers.prompt_marks import Mark, PromptKey
+from napari_sam2.plugin.layers.prompt_marks import Mark
 from napari_sam2.plugin.layers.shapes_layer import ShapesLink
-from napari_sam2.prompts import MaskPrompt, PointPrompt
+from napari_sam2.prompts import MaskPrompt, PointPrompt, PromptKey
 
 LayerKind = Literal["points", "shapes", "labels"]
 _NAMES = {"points": "SAM 2 points", "shapes": "SAM 2 shapes", "labels": "SAM 2 paint"}
@@ -35,7 +35,7 @@ class PromptLayers:
         Called after the user changed anything that matters.
     """
 
-    def __init__(self, desk: Desk, on_change: Callable[[], None]) -> None:
+    def __init__(self, desk: ControllerContext, on_change: Callable[[], None]) -> None:
         self._desk = desk
         self._on_change = on_change
         self._links: dict[int, Link] = {}  # by id of the layer

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam2.plugin.controller.context import Desk
+from napari_sam2.plugin.controller.context import ControllerContext
 from napari_sam2.plugin.controller.objects import Objects
 from napari_sam2.plugin.controller.prompt_layers import LayerKind, PromptLayers
 from napari_sam2.plugin.controller.undo_labels import summary, what_was_done
-from napari_sam2.plugin.layers.prompt_marks import Held, Mark, Outline, PromptKey, Said, collected, said_by
-from napari_sam2.plugin.worker.requests import LookUp, SetPrompt
-from napari_sam2.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt
+from napari_sam2.plugin.layers.prompt_marks import Mark, Outline, PinnedMask, PromptMarks, collected, said_by
+from napari_sam2.plugin.worker.requests import GetAlternatives, SetPrompt
+from napari_sam2.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt, PromptKey
 from napari_sam2.session import Alternatives
 
 
@@ -35,19 +35,22 @@ class Prompts:
     """
 
     def __init__(
-        self, desk: Desk, objects: Objects, current_mask: Callable[[int, int], NDArray[np.bool_] | None]
+        self,
+        desk: ControllerContext,
+        objects: Objects,
+        current_mask: Callable[[int, int], NDArray[np.bool_] | None],
     ) -> None:
         self._desk = desk
         self._objects = objects
         self._current_mask = current_mask
         self._layers = PromptLayers(desk, self.refresh)
-        self._held: dict[PromptKey, Held] = {}
-        self._said: dict[PromptKey, Said] = {}
+        self._held: dict[PromptKey, PinnedMask] = {}
+        self._said: dict[PromptKey, PromptMarks] = {}
         self._wanted: dict[PromptKey, Prompt] = {}
         self._asked: dict[PromptKey, Prompt] = {}
         self._generations: dict[PromptKey, int] = {}
         # How a prompt was said, so that undo brings back shapes as shapes and strokes as strokes.
-        self._memory: dict[tuple[PromptKey, Prompt], Said] = {}
+        self._memory: dict[tuple[PromptKey, Prompt], PromptMarks] = {}
         self._wording: dict[PromptKey, str] = {}
         self._choice: tuple[PromptKey, int, int] | None = None
         self._positive = True
@@ -138,9 +141,9 @@ class Prompts:
         """Put a box, in pixels of the frame, onto the Shapes layer, in place of an older one of the same object."""
         corners = said_by(Prompt(box=BoxPrompt(x0, y0, x1, y1))).shapes[0]
         key = self._key(frame, object_id)
-        said = self._said.get(key, Said())
+        said = self._said.get(key, PromptMarks())
         others = tuple(s for s in said.shapes if not (s.kind == "box" and s.positive))
-        self._put({key: Said(said.points, (*others, corners), said.painted, said.held)})
+        self._put({key: PromptMarks(said.points, (*others, corners), said.painted, said.held)})
 
     def add_region(
         self,
@@ -165,18 +168,18 @@ class Prompts:
         for object_id, mask in masks.items():
             prompt = MaskPrompt.from_array(mask)
             Prompt(mask=prompt).check(self._desk.geometry.size)
-            said[frame, int(object_id)] = Said(held=Held(prompt))
+            said[frame, int(object_id)] = PromptMarks(held=PinnedMask(prompt))
         self._put(said)
 
     def hold(self, frame: int, object_id: int, mask: NDArray[Any]) -> None:
         """Say that the object is this mask (H, W) on a frame; earlier marks stay visible but are contained in it."""
         key = (frame, object_id)
-        self._held[key] = self._said.get(key, Said()).containing(MaskPrompt.from_array(mask)).held  # type: ignore[assignment]
+        self._held[key] = self._said.get(key, PromptMarks()).containing(MaskPrompt.from_array(mask)).held  # type: ignore[assignment]
         self.refresh()
 
     def clear(self, frame: int | None = None, object_id: int | None = None) -> None:
         """Take back everything that is said about an object on a frame (by default: the active one, here)."""
-        self._put({self._key(frame, object_id): Said()})
+        self._put({self._key(frame, object_id): PromptMarks()})
 
     def cycle_alternative(self, step: int = 1) -> None:
         """Show another of the masks that the network offered for the active object's prompt on this frame."""
@@ -184,7 +187,7 @@ class Prompts:
         if key not in self._wanted:
             raise ValueError("there is no prompt of the active object on this frame: click on it first")
         self._choice = (key, step, self._choice[2] if self._choice and self._choice[0] == key else -1)
-        self._desk.submit(LookUp(*key))
+        self._desk.submit(GetAlternatives(*key))
 
     # -- for the controller ------------------------------------------------------------------------------
 
@@ -220,19 +223,19 @@ class Prompts:
         kept = {key: prompt for key, prompt in self._asked.items() if key in later}
         prompts = {**{k: p for k, p in prompts.items() if k not in later}, **kept}
         self._asked = dict(prompts)
-        change: dict[PromptKey, Said] = {}
+        change: dict[PromptKey, PromptMarks] = {}
         for key, prompt in prompts.items():
             if self._wanted.get(key) != prompt and (overwrite or key not in self._wanted):
                 change[key] = self._memory.get((key, prompt)) or said_by(prompt)
         if overwrite:
-            change |= {key: Said() for key in self._wanted if key not in prompts and key not in later}
+            change |= {key: PromptMarks() for key in self._wanted if key not in prompts and key not in later}
         self._put(change)
 
     def forget_objects(self, object_ids: Iterable[int]) -> None:
         """Take all marks of deleted objects off the layers, without asking for anything: the session knows."""
         ids = set(object_ids)
         self._asked = {key: prompt for key, prompt in self._asked.items() if key[1] not in ids}
-        self._put({key: Said() for key in self._said if key[1] in ids})
+        self._put({key: PromptMarks() for key in self._said if key[1] in ids})
 
     def is_stale(self, key: PromptKey, generation: int) -> bool:
         """Whether a newer prompt for the same frame and object is under way."""
@@ -246,8 +249,8 @@ class Prompts:
         now = (offered.best if now < 0 else now) + step
         now %= len(offered.masks)
         self._choice = (key, step, now)
-        said = self._said.get(key, Said())
-        base = Said(said.points, said.shapes, said.painted)
+        said = self._said.get(key, PromptMarks())
+        base = PromptMarks(said.points, said.shapes, said.painted)
         if now == offered.best:
             self._held.pop(key, None)
         else:
@@ -303,7 +306,9 @@ class Prompts:
         if self._choice is not None and self._choice[0] in changed:
             self._choice = None
         for key in changed:
-            self._wording[key] = what_was_done(self._said.get(key, Said()), said.get(key, Said()))
+            self._wording[key] = what_was_done(
+                self._said.get(key, PromptMarks()), said.get(key, PromptMarks())
+            )
         self._said, self._wanted = said, wanted
         self._objects.ensure(sorted({i for _, i in wanted}))
         if changed:
@@ -332,21 +337,21 @@ class Prompts:
             else:
                 self._asked[key] = prompt
 
-    def _read(self) -> dict[PromptKey, Said]:
+    def _read(self) -> dict[PromptKey, PromptMarks]:
         marks, painted = self._layers.read()
         said = collected(marks, painted, self._held)
         for key in [k for k, s in said.items() if s.lost_contained]:
             del self._held[key]
-            said[key] = Said(said[key].points, said[key].shapes, said[key].painted)
+            said[key] = PromptMarks(said[key].points, said[key].shapes, said[key].painted)
         for key, now in said.items():
             mask = self._current_mask(*key) if now.needs_base else None
             if mask is not None and mask.any():
                 # The mask that is shown follows from the points: they are in it, the negative region is not.
-                self._held[key] = Held(MaskPrompt.from_array(mask), len(now.points))
-                said[key] = Said(now.points, now.shapes, now.painted, self._held[key])
+                self._held[key] = PinnedMask(MaskPrompt.from_array(mask), len(now.points))
+                said[key] = PromptMarks(now.points, now.shapes, now.painted, self._held[key])
         return said
 
-    def _put(self, change: Mapping[PromptKey, Said]) -> None:
+    def _put(self, change: Mapping[PromptKey, PromptMarks]) -> None:
         """Make the layers say something else about some frames and objects."""
         if change:
             marks = [Mark(*key, point) for key, said in change.items() for point in said.points]

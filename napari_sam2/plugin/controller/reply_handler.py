@@ -7,31 +7,38 @@ from concurrent.futures import Future
 from dataclasses import replace
 from typing import Any
 
-from napari_sam2.plugin.controller.context import Desk
+from napari_sam2.plugin.controller.context import ControllerContext
 from napari_sam2.plugin.controller.objects import Objects
-from napari_sam2.plugin.controller.progress import Progress
+from napari_sam2.plugin.controller.progress import PropagationProgress
 from napari_sam2.plugin.controller.prompts import Prompts
-from napari_sam2.plugin.controller.results import Results
+from napari_sam2.plugin.controller.results import ResultsLayer
 from napari_sam2.plugin.controller.timeline import Timeline
 from napari_sam2.plugin.state import HistoryState, ModelChoice, ModelState, ProjectState
-from napari_sam2.plugin.worker.backend import Interrupted
+from napari_sam2.plugin.worker.backend import InterruptedRun
 from napari_sam2.plugin.worker.replies import (
-    Answer,
-    Failed,
-    FrameAnswer,
-    Loading,
-    Marched,
-    Opened,
-    PromptAnswered,
-    Restated,
-    Stepped,
-    Surveyed,
+    CallResult,
+    FactsLoaded,
+    FrameResult,
+    FrameTracked,
+    ModelLoading,
+    PromptResult,
+    PropagationPhase,
+    RequestFailed,
+    SessionOpened,
+    StateReset,
 )
-from napari_sam2.plugin.worker.requests import LookUp, Open, Propagate, RemoveObjects, Reply, Travel
+from napari_sam2.plugin.worker.requests import (
+    GetAlternatives,
+    Open,
+    Propagate,
+    RemoveObjects,
+    Reply,
+    UndoRedo,
+)
 from napari_sam2.session import Alternatives
 
 
-class Replies:
+class ReplyHandler:
     """Takes answers to where they belong; a part of a controller.
 
     Attributes
@@ -48,12 +55,12 @@ class Replies:
 
     def __init__(
         self,
-        desk: Desk,
+        desk: ControllerContext,
         timeline: Timeline,
         objects: Objects,
         prompts: Prompts,
-        results: Results,
-        progress: Progress,
+        results: ResultsLayer,
+        progress: PropagationProgress,
     ) -> None:
         self._desk = desk
         self._timeline = timeline
@@ -65,7 +72,7 @@ class Replies:
         self.history = HistoryState()
         self.project = ProjectState()
         self.opening = 0
-        self.interrupted: Interrupted | None = None
+        self.interrupted: InterruptedRun | None = None
         self.keep_contrast = True
 
     def loading(self, choice: ModelChoice) -> None:
@@ -82,35 +89,35 @@ class Replies:
             return
         answer = reply.answer
         match answer:
-            case Loading():
+            case ModelLoading():
                 self._tell_model(replace(self.model, bytes_done=answer.done, bytes_total=answer.total))
-            case Opened():
+            case SessionOpened():
                 self._opened(answer, reply.generation)
-            case PromptAnswered():
+            case PromptResult():
                 self._tell_history(answer.history)
                 if not self._prompts.is_stale(answer.key, reply.generation):
                     self._show(answer.shown)
-            case Stepped():
+            case FrameTracked():
                 self._show(answer.shown)
                 self._progress.stepped(answer)
-            case Marched():
+            case PropagationPhase():
                 self._tell_history(answer.history)
                 self._progress.marched(answer)
                 if answer.phase not in ("running", "paused"):
                     self._objects.tell()
-            case Restated():
-                self._restated(answer, isinstance(reply.request, (Travel, RemoveObjects)), reply.generation)
+            case StateReset():
+                self._restated(answer, isinstance(reply.request, (UndoRedo, RemoveObjects)), reply.generation)
                 self._arrived(reply)
-            case Surveyed():
+            case FactsLoaded():
                 self._surveyed(answer)
             case HistoryState():
                 self._tell_history(answer)
             case Alternatives():
-                if isinstance(reply.request, LookUp):
+                if isinstance(reply.request, GetAlternatives):
                     self._prompts.choose((reply.request.frame, reply.request.object_id), answer)
-            case Answer():
+            case CallResult():
                 self._settle(reply.generation, answer.value, None)
-            case Failed():
+            case RequestFailed():
                 self._failed(reply, answer)
 
     def drop_futures(self) -> None:
@@ -120,7 +127,7 @@ class Replies:
 
     # -- inside ------------------------------------------------------------------------------------------
 
-    def _opened(self, opened: Opened, generation: int) -> None:
+    def _opened(self, opened: SessionOpened, generation: int) -> None:
         desk = self._desk
         device, precision = opened.runs_on
         self._tell_model(replace(self.model, phase="ready", device=device, precision=precision, message=""))
@@ -131,16 +138,16 @@ class Replies:
         self._timeline.forget()
         self._results.open(opened.read, opened.path)
         self._prompts.opened(opened.path)
-        infos = {**self._objects.infos, **opened.restated.objects}
-        known = opened.restated.objects
+        infos = {**self._objects.infos, **opened.state_reset.objects}
+        known = opened.state_reset.objects
         desk.ready = True
         for object_id, info in self._objects.infos.items():
             if object_id not in known and (info.name or info.color or info.locked):
                 self._objects.announce(object_id)
-        self._restated(replace(opened.restated, objects=infos), False, generation)
+        self._restated(replace(opened.state_reset, objects=infos), False, generation)
         desk.worker.survey()
 
-    def _restated(self, told: Restated, overwrite: bool, generation: int) -> None:
+    def _restated(self, told: StateReset, overwrite: bool, generation: int) -> None:
         self._objects.adopt(told.objects, generation)
         self._prompts.restate(told.prompts, overwrite, generation)
         self._results.forget()
@@ -151,7 +158,7 @@ class Replies:
             self._desk.worker.survey()
         self._desk.events.results.emit(-1)
 
-    def _surveyed(self, told: Surveyed) -> None:
+    def _surveyed(self, told: FactsLoaded) -> None:
         if told.first:
             self._timeline.forget()
             self._timeline.set_prompted(self._prompts.frames_by_object())
@@ -161,12 +168,12 @@ class Replies:
         if told.finished:
             self._objects.tell()
 
-    def _show(self, shown: FrameAnswer) -> None:
+    def _show(self, shown: FrameResult) -> None:
         self._results.put(shown.frame, shown.labels)
         self._timeline.put_frame(shown.frame, shown.facts)
         self._desk.events.results.emit(shown.frame)
 
-    def _failed(self, reply: Reply, failed: Failed) -> None:
+    def _failed(self, reply: Reply, failed: RequestFailed) -> None:
         request = reply.request
         self._arrived(reply)
         if isinstance(request, Open):
@@ -180,7 +187,7 @@ class Replies:
 
     def _drop(self, reply: Reply) -> None:
         """Let go of an answer of a session that is no more."""
-        if isinstance(reply.answer, Marched) and reply.answer.phase not in ("running", "paused"):
+        if isinstance(reply.answer, PropagationPhase) and reply.answer.phase not in ("running", "paused"):
             self._progress.marched(reply.answer)
         self._arrived(reply)
         self._settle(reply.generation, None, RuntimeError("the session was opened anew meanwhile: ask again"))
@@ -210,7 +217,7 @@ class Replies:
 
     def _arrived(self, reply: Reply) -> None:
         """Tell the history, also unchanged, when the last undo or redo was answered."""
-        if isinstance(reply.request, Travel):
+        if isinstance(reply.request, UndoRedo):
             self._desk.travelling -= 1
             if not self._desk.travelling:
                 self._desk.events.history.emit(self.history)

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from napari_sam2.formats.measurements import measurements
 from napari_sam2.formats.registry import export_format
-from napari_sam2.formats.tracking_results import Results as ExportedResults
+from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.formats.tracks import tracks_array
-from napari_sam2.plugin.controller.context import Desk
+from napari_sam2.plugin.controller.context import ControllerContext
 from napari_sam2.plugin.controller.exporter import ExportCancelled, Exporter
 from napari_sam2.plugin.controller.objects import Objects
 from napari_sam2.plugin.layers.image_layer import placed_like
@@ -23,7 +23,7 @@ from napari_sam2.plugin.layers.results_layer import ResultsLink, results_layer_o
 Labels = NDArray[np.uint16]
 
 
-class Results:
+class ResultsLayer:
     """What the session found, as napari layers and as files; a part of a controller.
 
     Parameters
@@ -34,7 +34,7 @@ class Results:
         Names, colours, what is hidden.
     """
 
-    def __init__(self, desk: Desk, objects: Objects) -> None:
+    def __init__(self, desk: ControllerContext, objects: Objects) -> None:
         self._desk = desk
         self._objects = objects
         self._link: ResultsLink | None = None
@@ -106,7 +106,7 @@ class Results:
         """
         form = export_format(name)
 
-        def write(results: ExportedResults) -> Path:
+        def write(results: TrackingResults) -> Path:
             folder = (self._path or Path.cwd()) / "exports"
             target = Path(path) if path is not None else folder / form.file_name
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -208,13 +208,13 @@ class Results:
     def _start(
         self,
         name: str,
-        function: Callable[[ExportedResults], Any],
+        function: Callable[[TrackingResults], Any],
         finish: Callable[[Any], Any] = lambda value: value,
     ) -> Future[Any]:
         """Run a function with the results beside all other work, then ``finish`` in this thread."""
         done: Future[Any] = Future()
 
-        def begin(asked: Future[ExportedResults]) -> None:
+        def begin(asked: Future[TrackingResults]) -> None:
             try:
                 self._exporter.start(name, asked.result(), function).add_done_callback(end)
             except Exception as error:

@@ -9,21 +9,21 @@ from typing import Any
 from napari_sam2.plugin.layers.frame_stack import calibration_of, frames_of
 from napari_sam2.plugin.layers.geometry import Geometry
 from napari_sam2.plugin.state import Preferences
-from napari_sam2.plugin.worker.session_spec import BenchPlan
+from napari_sam2.plugin.worker.session_spec import SessionSpec
 
 
-def plan_for(
+def session_spec_of(
     images: Sequence[Any],
     geometry: Geometry,
     preferences: Preferences,
     project: Path | None,
     project_required: bool,
     keep_contrast: bool,
-) -> BenchPlan:
+) -> SessionSpec:
     """Find out everything from the layers, as they look now."""
     first = images[0]
     path = getattr(getattr(first, "source", None), "path", None)
-    return BenchPlan(
+    return SessionSpec(
         frames_of(images, geometry),
         str(first.name),
         None if path is None else str(path),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from napari_sam2.plugin.controller.context import Desk
-from napari_sam2.plugin.controller.progress import Progress
+from napari_sam2.plugin.controller.context import ControllerContext
+from napari_sam2.plugin.controller.progress import PropagationProgress
 from napari_sam2.plugin.controller.prompts import Prompts
-from napari_sam2.plugin.controller.reply_handler import Replies
+from napari_sam2.plugin.controller.reply_handler import ReplyHandler
 from napari_sam2.plugin.layers.navigation import plane_shown
 from napari_sam2.plugin.state import Status
 
@@ -23,7 +23,9 @@ _NEXT = {
 class StatusLine:
     """The status of a controller; told whenever it changed."""
 
-    def __init__(self, desk: Desk, replies: Replies, progress: Progress, prompts: Prompts) -> None:
+    def __init__(
+        self, desk: ControllerContext, replies: ReplyHandler, progress: PropagationProgress, prompts: Prompts
+    ) -> None:
         self._desk = desk
         self._replies = replies
         self._progress = progress

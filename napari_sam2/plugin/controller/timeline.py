@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam2.plugin.controller.context import Desk
+from napari_sam2.plugin.controller.context import ControllerContext
 from napari_sam2.plugin.state import FrameFact
 from napari_sam2.uncertainty import doubtful_peaks, doubts, next_doubtful
 
@@ -67,7 +67,7 @@ class _Facts:
 class Timeline:
     """Facts about all objects on all frames; a part of a controller."""
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: ControllerContext) -> None:
         self._desk = desk
         self._count = desk.geometry.n_frames
         self._facts: dict[int, _Facts] = {}

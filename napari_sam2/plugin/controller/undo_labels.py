@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from napari_sam2.plugin.layers.prompt_marks import PromptKey, Said
+from napari_sam2.plugin.layers.prompt_marks import PromptMarks
+from napari_sam2.prompts import PromptKey
 
 Mark = TypeVar("Mark")
 _KINDS = {"box": "Box", "region": "Region", "line": "Stroke"}
 
 
-def what_was_done(before: Said, after: Said) -> str:
+def what_was_done(before: PromptMarks, after: PromptMarks) -> str:
     """Return one or two words for the way from what was said about an object on a frame to what is said now."""
     if not (after.points or after.shapes or after.painted or after.held):
         return "Clear"

@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from napari_sam2.plugin.controller.context import Desk
+from napari_sam2.plugin.controller.context import ControllerContext
 from napari_sam2.plugin.controller.objects import Objects
-from napari_sam2.plugin.controller.progress import Progress
+from napari_sam2.plugin.controller.progress import PropagationProgress
 from napari_sam2.plugin.controller.prompts import Prompts
-from napari_sam2.plugin.controller.results import Results
+from napari_sam2.plugin.controller.results import ResultsLayer
 from napari_sam2.plugin.controller.status import StatusLine
 from napari_sam2.plugin.controller.timeline import Timeline
 from napari_sam2.plugin.layers.connections import Connections
 
 
-class ViewerWatch:
+class ViewerEvents:
     """Listens to the viewer and the image; a part of a controller.
 
     Parameters
@@ -30,10 +30,10 @@ class ViewerWatch:
 
     def __init__(
         self,
-        desk: Desk,
+        desk: ControllerContext,
         prompts: Prompts,
-        results: Results,
-        progress: Progress,
+        results: ResultsLayer,
+        progress: PropagationProgress,
         line: StatusLine,
         on_image_removed: Callable[[], None],
         on_pixels_replaced: Callable[[], None],
@@ -79,7 +79,9 @@ class ViewerWatch:
         self._on_pixels_replaced()
 
 
-def wire(desk: Desk, timeline: Timeline, objects: Objects, prompts: Prompts, results: Results) -> None:
+def wire(
+    desk: ControllerContext, timeline: Timeline, objects: Objects, prompts: Prompts, results: ResultsLayer
+) -> None:
     """Let the parts of a controller know what the others changed."""
 
     def on_objects(states: object) -> None:

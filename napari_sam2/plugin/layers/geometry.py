@@ -194,7 +194,7 @@ def default_travel_axis(shape: Sequence[int], axis_labels: Sequence[str] = ()) -
 
 
 @dataclass(frozen=True, eq=False)
-class Way:
+class AxisPath:
     """The affine way from the data coordinates of one layer to those of another, through the world."""
 
     matrix: FloatArray
@@ -207,11 +207,11 @@ class Way:
         return carried
 
 
-def way_between(source: Any, target: Any) -> Way:
+def way_between(source: Any, target: Any) -> AxisPath:
     """Find the way between two napari layers from public methods alone, by probing with unit vectors."""
     origin = _carried(source, target, np.zeros(source.ndim))
     columns = [_carried(source, target, unit) - origin for unit in np.eye(source.ndim)]
-    return Way(np.stack(columns, axis=1), origin)
+    return AxisPath(np.stack(columns, axis=1), origin)
 
 
 def _carried(source: Any, target: Any, point: FloatArray) -> FloatArray:

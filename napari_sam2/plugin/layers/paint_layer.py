@@ -14,8 +14,7 @@ from napari_sam2.plugin.layers.connections import Connections
 from napari_sam2.plugin.layers.frame_array import FrameArray
 from napari_sam2.plugin.layers.geometry import Geometry, way_between
 from napari_sam2.plugin.layers.label_style import PaintWatch, label_colors, placed_on_plane
-from napari_sam2.plugin.layers.prompt_marks import PromptKey
-from napari_sam2.prompts import MaskPrompt
+from napari_sam2.prompts import MaskPrompt, PromptKey
 
 _SCANNED_BYTES = 2**28  # a Labels layer of the user's own is read whole only up to this size
 

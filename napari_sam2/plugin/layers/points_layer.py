@@ -11,8 +11,8 @@ from napari_sam2.objects import Color
 from napari_sam2.plugin.layers.geometry import Geometry, way_between
 from napari_sam2.plugin.layers.image_layer import placed_like
 from napari_sam2.plugin.layers.mark_features import MarkFeatures
-from napari_sam2.plugin.layers.prompt_marks import Mark, PromptKey
-from napari_sam2.prompts import PointPrompt
+from napari_sam2.plugin.layers.prompt_marks import Mark
+from napari_sam2.prompts import PointPrompt, PromptKey
 
 # A shape for the sign and a rim that shows on dark and on light: no meaning hangs on a hue.
 _SYMBOLS = ("x", "disc")

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from skimage.draw import line, polygon
 
-from napari_sam2.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt
+from napari_sam2.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt, PromptKey
 
 ShapeKind = Literal["box", "region", "line"]
-PromptKey = tuple[int, int]  # (frame, object id)
 BoolArray = NDArray[np.bool_]
 
 
@@ -70,7 +69,7 @@ class Outline:
 
 
 @dataclass(frozen=True)
-class Held:
+class PinnedMask:
     """A mask that is on no layer of prompts, with what was said before it and is contained in it.
 
     It comes from automatic segmentation, an accepted alternative, an edit of the results or a project, or it is
@@ -93,7 +92,7 @@ class Held:
 
 
 @dataclass(frozen=True)
-class Said:
+class PromptMarks:
     """Everything that is said about one object on one frame, mark by mark.
 
     Parameters
@@ -111,7 +110,7 @@ class Said:
     points: tuple[PointPrompt, ...] = ()
     shapes: tuple[Outline, ...] = ()
     painted: MaskPrompt | None = None
-    held: Held | None = None
+    held: PinnedMask | None = None
 
     def prompt(self, size: tuple[int, int]) -> Prompt:
         """Return the prompt that all of it makes; empty when nothing is left of it on the frame.
@@ -124,13 +123,13 @@ class Said:
         return Prompt(points, fresh._box(size), fresh._mask(size))
 
     @property
-    def fresh(self) -> Said:
+    def fresh(self) -> PromptMarks:
         """Only what the held mask does not contain already."""
         held = self.held
         if held is None:
             return self
         painted = None if held.painted else self.painted
-        return Said(self.points[held.points :], self.shapes[held.shapes :], painted, held)
+        return PromptMarks(self.points[held.points :], self.shapes[held.shapes :], painted, held)
 
     @property
     def lost_contained(self) -> bool:
@@ -142,9 +141,11 @@ class Said:
             or (held.painted and self.painted is None)
         )
 
-    def containing(self, mask: MaskPrompt) -> Said:
+    def containing(self, mask: MaskPrompt) -> PromptMarks:
         """Return the same marks with a held mask that contains all of them."""
-        return replace(self, held=Held(mask, len(self.points), len(self.shapes), self.painted is not None))
+        return replace(
+            self, held=PinnedMask(mask, len(self.points), len(self.shapes), self.painted is not None)
+        )
 
     @property
     def needs_base(self) -> bool:
@@ -199,8 +200,8 @@ class Mark:
 def collected(
     marks: Iterable[Mark],
     painted: Mapping[PromptKey, MaskPrompt] | None = None,
-    held: Mapping[PromptKey, Held] | None = None,
-) -> dict[PromptKey, Said]:
+    held: Mapping[PromptKey, PinnedMask] | None = None,
+) -> dict[PromptKey, PromptMarks]:
     """Sort marks by frame and object, in the order in which they appear."""
     points: dict[PromptKey, list[PointPrompt]] = {}
     shapes: dict[PromptKey, list[Outline]] = {}
@@ -215,7 +216,9 @@ def collected(
     for key in (*painted, *held):
         keys[key] = None
     return {
-        key: Said(tuple(points.get(key, ())), tuple(shapes.get(key, ())), painted.get(key), held.get(key))
+        key: PromptMarks(
+            tuple(points.get(key, ())), tuple(shapes.get(key, ())), painted.get(key), held.get(key)
+        )
         for key in keys
     }
 
@@ -225,7 +228,7 @@ def prompts_on_frame(
     size: tuple[int, int],
     marks: Iterable[Mark],
     painted: Mapping[PromptKey, MaskPrompt] | None = None,
-    held: Mapping[PromptKey, Held] | None = None,
+    held: Mapping[PromptKey, PinnedMask] | None = None,
 ) -> dict[int, Prompt]:
     """Return what all layers together say about each object on one frame.
 
@@ -252,14 +255,14 @@ def prompts_on_frame(
     return {object_id: prompt for object_id, prompt in prompts.items() if prompt}
 
 
-def said_by(prompt: Prompt) -> Said:
+def said_by(prompt: Prompt) -> PromptMarks:
     """Return marks that make this prompt: for prompts that come from elsewhere than the layers."""
     shapes: tuple[Outline, ...] = ()
     if prompt.box is not None:
         b = prompt.box
         corners = ((b.x0, b.y0), (b.x1, b.y0), (b.x1, b.y1), (b.x0, b.y1))
         shapes = (Outline("box", corners, source="rectangle"),)
-    return Said(prompt.points, shapes, held=None if prompt.mask is None else Held(prompt.mask))
+    return PromptMarks(prompt.points, shapes, held=None if prompt.mask is None else PinnedMask(prompt.mask))
 
 
 def _is_inside(point: PointPrompt, size: tuple[int, int]) -> bool:

@@ -11,7 +11,8 @@ from napari_sam2.objects import Color
 from napari_sam2.plugin.layers.geometry import Geometry, way_between
 from napari_sam2.plugin.layers.image_layer import placed_like
 from napari_sam2.plugin.layers.mark_features import MarkFeatures
-from napari_sam2.plugin.layers.prompt_marks import Mark, Outline, PromptKey, ShapeKind
+from napari_sam2.plugin.layers.prompt_marks import Mark, Outline, ShapeKind
+from napari_sam2.prompts import PromptKey
 
 _KINDS: dict[str, ShapeKind] = {"rectangle": "box", "line": "line"}
 # Positive shapes are veils of their object's colour, negative ones are dark with a thick rim.

@@ -7,7 +7,7 @@ from qtpy.QtCore import QObject
 from qtpy.QtGui import QUndoCommand, QUndoStack  # type: ignore[attr-defined]
 
 from napari_sam2.plugin.controller.controller import Controller
-from napari_sam2.plugin.state import HistoryState, Step
+from napari_sam2.plugin.state import HistoryState, UndoStep
 
 
 class UndoStack(QUndoStack):
@@ -28,7 +28,7 @@ class UndoStack(QUndoStack):
     def __init__(self, controller: Controller, parent: QObject) -> None:
         super().__init__(parent)
         self._controller = controller
-        self._steps: tuple[Step, ...] = ()
+        self._steps: tuple[UndoStep, ...] = ()
         # Their owner is the stack; without this some bindings forget what the commands do.
         self._commands: list[StepCommand] = []
         self._following = False
@@ -63,7 +63,7 @@ class UndoStack(QUndoStack):
         finally:
             self._following = False
 
-    def _replace(self, steps: tuple[Step, ...]) -> None:
+    def _replace(self, steps: tuple[UndoStep, ...]) -> None:
         same = 0
         while same < min(len(steps), len(self._steps)) and steps[same] == self._steps[same]:
             same += 1
@@ -86,7 +86,7 @@ class UndoStack(QUndoStack):
 class StepCommand(QUndoCommand):  # type: ignore[misc]
     """One step of undo; the project does the work."""
 
-    def __init__(self, stack: UndoStack, step: Step) -> None:
+    def __init__(self, stack: UndoStack, step: UndoStep) -> None:
         label = step.label
         # What stands in a list, and what stands behind "Undo:".
         super().__init__(f"{label}\n{label[:1].lower()}{label[1:]}")

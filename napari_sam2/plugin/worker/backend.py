@@ -11,18 +11,16 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam2.formats.tracking_results import Results
+from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.masks import FrameMasks
 from napari_sam2.objects import ObjectInfo
-from napari_sam2.plugin.state import Gesture, HistoryState
-from napari_sam2.prompts import Prompt
+from napari_sam2.plugin.state import HistoryState, UndoGroup
+from napari_sam2.prompts import Prompt, PromptKey
 from napari_sam2.session import Alternatives
-
-PromptKey = tuple[int, int]  # (frame, object id)
 
 
 @dataclass(frozen=True)
-class Interrupted:
+class InterruptedRun:
     """A propagation that was stopped or killed: its last frame, and what is left of the way."""
 
     done: int | None
@@ -32,7 +30,7 @@ class Interrupted:
     objects: tuple[int, ...] | None
 
 
-class Workbench(Protocol):
+class SessionBackend(Protocol):
     """A session that saves as it goes and can undo. Used by one thread; results are on disk before they return."""
 
     @property
@@ -61,7 +59,7 @@ class Workbench(Protocol):
         ...
 
     @property
-    def interrupted(self) -> Interrupted | None:
+    def interrupted(self) -> InterruptedRun | None:
         """A propagation that did not reach its end; None when there is none."""
         ...
 
@@ -90,7 +88,7 @@ class Workbench(Protocol):
         """What can be undone and redone; a propagation that is going on is the last step."""
         ...
 
-    def step(self, gesture: Gesture) -> AbstractContextManager[None]:
+    def step(self, gesture: UndoGroup) -> AbstractContextManager[None]:
         """Make everything inside one step of undo, together with what was done of the same gesture just before.
 
         An error takes back what was done inside.
@@ -128,7 +126,7 @@ class Workbench(Protocol):
         stop: int | None,
         reverse: bool,
         objects: Iterable[int] | None,
-        gesture: Gesture,
+        gesture: UndoGroup,
         joins: bool,
     ) -> Iterator[FrameMasks]:
         """Carry objects through time, as one step of undo; closing the generator keeps what is done.
@@ -169,7 +167,7 @@ class Workbench(Protocol):
         """Do the last undone step again; returns its label."""
         ...
 
-    def results(self) -> Results:
+    def results(self) -> TrackingResults:
         """Return what the exports read."""
         ...
 

@@ -16,8 +16,8 @@ from napari_sam2.frames.stack import FrameStack
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.model.weights.checkpoints import load_model
 from napari_sam2.plugin.state import ModelChoice
-from napari_sam2.plugin.worker.project_backend import ProjectBench, TemporaryFolder
-from napari_sam2.plugin.worker.session_spec import BenchPlan
+from napari_sam2.plugin.worker.project_backend import ProjectBackend, TemporaryFolder
+from napari_sam2.plugin.worker.session_spec import SessionSpec
 from napari_sam2.session import SessionOptions
 from napari_sam2.storage.errors import ProjectError, ProjectLockedError, ProjectMismatchError
 from napari_sam2.storage.frames_fingerprint import fingerprint
@@ -28,13 +28,13 @@ from napari_sam2.storage.sessions import describe_model, open_session
 DEFAULT_FOLDER = "napari-sam2"
 
 
-class BenchOpener:
+class BackendOpener:
     """Opens workbenches, and keeps the network that it loaded last."""
 
     def __init__(self) -> None:
         self._loaded: tuple[ModelChoice, Sam2] | None = None
 
-    def __call__(self, plan: BenchPlan, progress: Callable[[int, int], None]) -> ProjectBench:
+    def __call__(self, plan: SessionSpec, progress: Callable[[int, int], None]) -> ProjectBackend:
         """Load the network (unless it is the one of last time) and open the project of these frames.
 
         Parameters
@@ -60,7 +60,7 @@ class BenchOpener:
 class ProjectSearch:
     """Finds the project of some frames, or makes it."""
 
-    def __init__(self, plan: BenchPlan, model: Sam2) -> None:
+    def __init__(self, plan: SessionSpec, model: Sam2) -> None:
         self._plan = plan
         self._model = model
         self._message = ""
@@ -68,7 +68,7 @@ class ProjectSearch:
         self._folder = Path(chosen).expanduser() if chosen else Path.home() / DEFAULT_FOLDER
         self._key = f"{_content_key(plan.frames)}-{_slug(Path(plan.choice.name).stem)}"
 
-    def found(self) -> ProjectBench | None:
+    def found(self) -> ProjectBackend | None:
         """Go on with the named project, or the newest one of the same content that this network made."""
         for path in self._candidates():
             try:
@@ -79,7 +79,7 @@ class ProjectSearch:
                 self._note(error)
         return None
 
-    def made(self) -> ProjectBench:
+    def made(self) -> ProjectBackend:
         """Make a new project; in a temporary folder when the right one cannot be written."""
         plan = self._plan
         name = f"{_slug(plan.name)}-{self._key}"
@@ -119,7 +119,7 @@ class ProjectSearch:
         else:
             self._message = f"A new project was begun, because the old one cannot be used: {error}"
 
-    def _opened(self, path: Path) -> ProjectBench:
+    def _opened(self, path: Path) -> ProjectBackend:
         project = Project.open(path, "a")
         try:
             frames = self._plan.frames
@@ -152,13 +152,13 @@ class ProjectSearch:
         frames: FrameStack,
         resumed: bool,
         folder: TemporaryFolder | None,
-    ) -> ProjectBench:
+    ) -> ProjectBackend:
         try:
             session = open_session(project, self._model, frames, self._options(), verify=resumed)
         except BaseException:
             project.close()
             raise
-        return ProjectBench(self._plan, session, frames, resumed, self._message, folder)
+        return ProjectBackend(self._plan, session, frames, resumed, self._message, folder)
 
     def _options(self) -> SessionOptions:
         plan = self._plan

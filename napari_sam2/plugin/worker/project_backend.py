@@ -13,27 +13,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam2.formats.tracking_results import Results
+from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.frames.stack import FrameStack
 from napari_sam2.masks import FrameMasks, compose_labels
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.objects import ObjectInfo
-from napari_sam2.plugin.state import Gesture, HistoryState, Step
-from napari_sam2.plugin.worker.backend import Interrupted, PromptKey
-from napari_sam2.plugin.worker.session_spec import BenchPlan
-from napari_sam2.prompts import Prompt
+from napari_sam2.plugin.state import HistoryState, UndoGroup, UndoStep
+from napari_sam2.plugin.worker.backend import InterruptedRun
+from napari_sam2.plugin.worker.session_spec import SessionSpec
+from napari_sam2.prompts import Prompt, PromptKey
 from napari_sam2.session import Alternatives
 from napari_sam2.storage.discard import discard
 from napari_sam2.storage.project import Project
 from napari_sam2.storage.recorded_session import RecordedSession
 
 
-class ProjectBench:
+class ProjectBackend:
     """A recorded session as the worker uses it; see :class:`Workbench` for the methods."""
 
     def __init__(
         self,
-        plan: BenchPlan,
+        plan: SessionSpec,
         session: RecordedSession,
         frames: FrameStack,
         resumed: bool,
@@ -70,12 +70,12 @@ class ProjectBench:
         return self._folder is not None
 
     @property
-    def interrupted(self) -> Interrupted | None:
+    def interrupted(self) -> InterruptedRun | None:
         """A propagation that did not reach its end; None when there is none."""
         run = self._session.pending
         if run is None:
             return None
-        return Interrupted(run.done, run.next_frame, run.stop, run.reverse, run.objects)
+        return InterruptedRun(run.done, run.next_frame, run.stop, run.reverse, run.objects)
 
     @property
     def runs_on(self) -> tuple[str, str]:
@@ -97,16 +97,16 @@ class ProjectBench:
     def history(self) -> HistoryState:
         """What can be undone and redone."""
         history = self._session.history
-        return HistoryState(tuple(Step(*step) for step in history.steps), history.applied)
+        return HistoryState(tuple(UndoStep(*step) for step in history.steps), history.applied)
 
     @contextmanager
-    def step(self, gesture: Gesture) -> Iterator[None]:
+    def step(self, gesture: UndoGroup) -> Iterator[None]:
         """Make everything inside one step of undo, together with what was done of the same gesture just before."""
         with self._session.step(gesture.label, self._joins(gesture)):
             yield
         self._done = (gesture.number, self._top)
 
-    def _joins(self, gesture: Gesture) -> bool:
+    def _joins(self, gesture: UndoGroup) -> bool:
         return gesture.number != 0 and self._done == (gesture.number, self._top)
 
     @property
@@ -152,7 +152,7 @@ class ProjectBench:
         stop: int | None,
         reverse: bool,
         objects: Iterable[int] | None,
-        gesture: Gesture,
+        gesture: UndoGroup,
         joins: bool,
     ) -> Iterator[FrameMasks]:
         """Carry objects through time, as one step of undo; yields all masks of each visited frame."""
@@ -192,10 +192,10 @@ class ProjectBench:
         """Do the last undone step again; returns its label."""
         return self._session.redo()
 
-    def results(self) -> Results:
+    def results(self) -> TrackingResults:
         """Return what the exports read."""
         project, frames = self._session.project, self._frames
-        return Results(
+        return TrackingResults(
             project.size,
             project.frame_count,
             project.masks,

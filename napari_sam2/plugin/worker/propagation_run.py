@@ -7,13 +7,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
 from napari_sam2.masks import FrameMasks
-from napari_sam2.plugin.worker.backend import Workbench
-from napari_sam2.plugin.worker.requests import Leg, Propagate
+from napari_sam2.plugin.worker.backend import SessionBackend
+from napari_sam2.plugin.worker.requests import FrameRange, Propagate
 
 _ON = ", and tracking on"
 
 
-class March:
+class PropagationRun:
     """One propagation, step by step, in the worker's thread.
 
     Parameters
@@ -36,12 +36,12 @@ class March:
         When no object can be propagated, or a leg goes the wrong way.
     """
 
-    def __init__(self, request: Propagate, generation: int, bench: Workbench) -> None:
+    def __init__(self, request: Propagate, generation: int, bench: SessionBackend) -> None:
         self.request = request
         self.generation = generation
         self._bench = bench
         self._legs = deque(self._resolved(leg) for leg in request.legs)
-        self._finished: list[Leg] = []
+        self._finished: list[FrameRange] = []
         self._position: int | None = None
         self._steps: Iterator[FrameMasks] | None = None
         self._number = 0  # of its step of undo, as far as it is one of its own
@@ -86,7 +86,7 @@ class March:
         self.pause()
         for leg in self._finished:
             if _contains(leg, frame):
-                again = Leg(self._reach(leg, frame, object_id), leg.stop, leg.reverse)
+                again = FrameRange(self._reach(leg, frame, object_id), leg.stop, leg.reverse)
                 if again not in self._legs:
                     self._legs.append(again)
                     self._visited -= _frames(again)
@@ -94,7 +94,7 @@ class March:
             leg = self._legs[0]
             start = self._reach(leg, frame, object_id) if _contains(leg, frame) else self._position
             if _is_before(leg, start, self._position):
-                self._legs[0] = Leg(start, leg.stop, leg.reverse)
+                self._legs[0] = FrameRange(start, leg.stop, leg.reverse)
                 self._position = None
                 self._visited -= _frames(self._legs[0])
         self.total = len(self._visited | self._planned())
@@ -138,7 +138,7 @@ class March:
         wanted: Iterable[int] = prompted if self.request.objects is None else self.request.objects
         return [i for i in wanted if i in prompted and i not in self.request.excluded]
 
-    def _resolved(self, leg: Leg) -> Leg:
+    def _resolved(self, leg: FrameRange) -> FrameRange:
         objects = self._objects()
         frames = [frame for frame, object_id in self._bench.prompts if object_id in objects]
         if not frames:
@@ -150,9 +150,9 @@ class March:
         if (stop > start) if leg.reverse else (stop < start):
             way = "backward" if leg.reverse else "forward"
             raise ValueError(f"cannot go {way} from frame {start} to frame {stop}: choose another range")
-        return Leg(start, stop, leg.reverse)
+        return FrameRange(start, stop, leg.reverse)
 
-    def _reach(self, leg: Leg, frame: int, object_id: int) -> int:
+    def _reach(self, leg: FrameRange, frame: int, object_id: int) -> int:
         """Return from where on a leg has to be visited again.
 
         A result answers the prompts on both its sides, so this begins at the object's prompt before; without
@@ -166,26 +166,26 @@ class March:
         return _start(leg) if _is_before(leg, nearest, _start(leg)) else nearest
 
 
-def _start(leg: Leg) -> int:
+def _start(leg: FrameRange) -> int:
     assert leg.start is not None
     return leg.start
 
 
-def _stop(leg: Leg) -> int:
+def _stop(leg: FrameRange) -> int:
     assert leg.stop is not None
     return leg.stop
 
 
-def _frames(leg: Leg) -> set[int]:
+def _frames(leg: FrameRange) -> set[int]:
     low, high = sorted((_start(leg), _stop(leg)))
     return set(range(low, high + 1))
 
 
-def _contains(leg: Leg, frame: int) -> bool:
+def _contains(leg: FrameRange, frame: int) -> bool:
     low, high = sorted((_start(leg), _stop(leg)))
     return low <= frame <= high
 
 
-def _is_before(leg: Leg, frame: int, other: int) -> bool:
+def _is_before(leg: FrameRange, frame: int, other: int) -> bool:
     """Whether the leg comes to ``frame`` before it comes to ``other``."""
     return frame > other if leg.reverse else frame < other

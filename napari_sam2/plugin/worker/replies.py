@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 from napari_sam2.masks import FrameMasks, compose_labels, mask_box
 from napari_sam2.objects import ObjectInfo
 from napari_sam2.plugin.state import FrameFact, HistoryState
-from napari_sam2.plugin.worker.backend import Interrupted, PromptKey, Workbench
-from napari_sam2.prompts import Prompt
+from napari_sam2.plugin.worker.backend import InterruptedRun, SessionBackend
+from napari_sam2.prompts import Prompt, PromptKey
 
 # -- answers ---------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, eq=False)
-class FrameAnswer:
+class FrameResult:
     """Results of one frame, ready to be shown.
 
     Parameters
@@ -38,23 +38,23 @@ class FrameAnswer:
     facts: tuple[FrameFact, ...]
 
     @classmethod
-    def of(cls, found: FrameMasks) -> FrameAnswer:
+    def of(cls, found: FrameMasks) -> FrameResult:
         """Compose and measure."""
         return cls(found.frame, compose_labels(found), facts_of(found))
 
 
 @dataclass(frozen=True, eq=False)
-class PromptAnswered:
+class PromptResult:
     """The answer to one prompt (None: it was taken back)."""
 
     key: PromptKey
     prompt: Prompt | None
-    shown: FrameAnswer
+    shown: FrameResult
     history: HistoryState
 
 
 @dataclass(frozen=True, eq=False)
-class Restated:
+class StateReset:
     """Everything the user said, after it changed as a whole: opening, undo, redo, removal of objects.
 
     Parameters
@@ -73,25 +73,25 @@ class Restated:
     prompts: Mapping[PromptKey, Prompt]
     objects: Mapping[int, ObjectInfo]
     history: HistoryState
-    shown: FrameAnswer
+    shown: FrameResult
 
 
 @dataclass(frozen=True, eq=False)
-class Opened:
+class SessionOpened:
     """The session is there; ``read(frame)`` gives its saved labels and may be called from any thread."""
 
     read: Callable[[int], NDArray[np.uint16]]
     path: Path | None
     resumed: bool
     temporary: bool
-    interrupted: Interrupted | None
+    interrupted: InterruptedRun | None
     message: str
     runs_on: tuple[str, str]
-    restated: Restated
+    state_reset: StateReset
 
 
 @dataclass(frozen=True)
-class Loading:
+class ModelLoading:
     """Bytes of a download; 0 in total when unknown."""
 
     done: int
@@ -99,7 +99,7 @@ class Loading:
 
 
 @dataclass(frozen=True, eq=False)
-class Surveyed:
+class FactsLoaded:
     """Facts about frames whose results are older than this window; ``first``: all earlier facts are void."""
 
     facts: tuple[FrameFact, ...]
@@ -108,16 +108,16 @@ class Surveyed:
 
 
 @dataclass(frozen=True, eq=False)
-class Stepped:
+class FrameTracked:
     """One frame of a propagation."""
 
-    shown: FrameAnswer
+    shown: FrameResult
     done: int
     total: int
 
 
 @dataclass(frozen=True)
-class Marched:
+class PropagationPhase:
     """A propagation started, paused, went on or ended: "running", "paused", "finished", "stopped", "failed"."""
 
     phase: str
@@ -127,14 +127,14 @@ class Marched:
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class CallResult:
     """What a :class:`Call` returned."""
 
     value: Any
 
 
 @dataclass(frozen=True)
-class Failed:
+class RequestFailed:
     """An exception of the worker's thread."""
 
     title: str
@@ -142,10 +142,10 @@ class Failed:
     details: str
 
 
-def restated(bench: Workbench, action: str, frame: int) -> Restated:
+def state_reset(bench: SessionBackend, action: str, frame: int) -> StateReset:
     """Say everything again."""
-    shown = FrameAnswer.of(bench.masks(frame))
-    return Restated(action, dict(bench.prompts), dict(bench.objects), bench.history, shown)
+    shown = FrameResult.of(bench.masks(frame))
+    return StateReset(action, dict(bench.prompts), dict(bench.objects), bench.history, shown)
 
 
 def facts_of(found: FrameMasks) -> tuple[FrameFact, ...]:

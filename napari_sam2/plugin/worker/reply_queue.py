@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 Letter = TypeVar("Letter")
 
 
-class Mailbox(Generic[Letter]):
+class ReplyQueue(Generic[Letter]):
     """A queue that any thread writes and one thread empties.
 
     Parameters

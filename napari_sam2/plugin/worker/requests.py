@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from napari_sam2.objects import ObjectInfo
-from napari_sam2.plugin.state import Direction, Gesture, HistoryState
-from napari_sam2.plugin.worker.backend import Workbench
+from napari_sam2.plugin.state import Direction, HistoryState, UndoGroup
+from napari_sam2.plugin.worker.backend import SessionBackend
 from napari_sam2.plugin.worker.replies import (
-    Answer,
-    FrameAnswer,
-    PromptAnswered,
-    Restated,
-    restated,
+    CallResult,
+    FrameResult,
+    PromptResult,
+    StateReset,
+    state_reset,
 )
 from napari_sam2.prompts import Prompt
 from napari_sam2.session import Alternatives
 
-_PROMPT, _TRACK = Gesture("Prompt"), Gesture("Track")
+_PROMPT, _TRACK = UndoGroup("Prompt"), UndoGroup("Track")
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +66,7 @@ class SetPrompt(Request):
     frame: int
     object_id: int
     prompt: Prompt | None
-    gesture: Gesture = _PROMPT
+    gesture: UndoGroup = _PROMPT
 
     @property
     def key(self) -> Hashable | None:
@@ -78,8 +78,8 @@ class SetPrompt(Request):
         """What is tried."""
         return f"Prompting object {self.object_id} on frame {self.frame}"
 
-    def perform(self, bench: Workbench) -> PromptAnswered:
-        """Answer it."""
+    def perform(self, bench: SessionBackend) -> PromptResult:
+        """Return the answer."""
         key = (self.frame, self.object_id)
         if self.prompt is None and key not in bench.prompts:  # superseded before it was asked
             found = bench.masks(self.frame)
@@ -87,7 +87,7 @@ class SetPrompt(Request):
             with bench.step(self.gesture):
                 prompt = self.prompt
                 found = bench.clear_prompt(*key) if prompt is None else bench.set_prompt(*key, prompt)
-        return PromptAnswered(key, self.prompt, FrameAnswer.of(found), bench.history)
+        return PromptResult(key, self.prompt, FrameResult.of(found), bench.history)
 
 
 @dataclass(frozen=True)
@@ -95,14 +95,14 @@ class PutObjects(Request):
     """Add objects, or change their names and colours, lock or unlock them."""
 
     infos: tuple[ObjectInfo, ...]
-    gesture: Gesture
+    gesture: UndoGroup
 
     @property
     def title(self) -> str:
         """What is tried."""
         return self.gesture.label
 
-    def perform(self, bench: Workbench) -> HistoryState:
+    def perform(self, bench: SessionBackend) -> HistoryState:
         """Do what is not so already."""
         known = bench.objects
         new = [info for info in self.infos if known.get(info.object_id) != info]
@@ -119,24 +119,24 @@ class RemoveObjects(Request):
 
     object_ids: tuple[int, ...]
     frame: int
-    gesture: Gesture
+    gesture: UndoGroup
 
     @property
     def title(self) -> str:
         """What is tried."""
         return self.gesture.label
 
-    def perform(self, bench: Workbench) -> Restated:
+    def perform(self, bench: SessionBackend) -> StateReset:
         """Do it; objects that the session has never heard of are passed over."""
         known = [i for i in self.object_ids if i in bench.objects]
         if known:
             with bench.step(self.gesture):
                 bench.remove_objects(known)
-        return restated(bench, "removed", self.frame)
+        return state_reset(bench, "removed", self.frame)
 
 
 @dataclass(frozen=True)
-class Travel(Request):
+class UndoRedo(Request):
     """Undo so many steps (negative), or redo them (positive)."""
 
     steps: int
@@ -147,7 +147,7 @@ class Travel(Request):
         """What is tried."""
         return "Undo" if self.steps < 0 else "Redo"
 
-    def perform(self, bench: Workbench) -> Restated:
+    def perform(self, bench: SessionBackend) -> StateReset:
         """Do as many as there are; ValueError when there is none."""
         history, label = bench.history, ""
         there = history.applied if self.steps < 0 else len(history.steps) - history.applied
@@ -155,11 +155,11 @@ class Travel(Request):
             raise ValueError(f"there is nothing to {self.title.lower()}")
         for _ in range(min(abs(self.steps), there)):
             label = bench.undo() if self.steps < 0 else bench.redo()
-        return restated(bench, label, self.frame)
+        return state_reset(bench, label, self.frame)
 
 
 @dataclass(frozen=True)
-class LookUp(Request):
+class GetAlternatives(Request):
     """Ask for the masks that the network offered for a prompt."""
 
     frame: int
@@ -170,8 +170,8 @@ class LookUp(Request):
         """What is tried."""
         return "Looking for alternative masks"
 
-    def perform(self, bench: Workbench) -> Alternatives:
-        """Answer it."""
+    def perform(self, bench: SessionBackend) -> Alternatives:
+        """Return the answer."""
         return bench.alternatives(self.frame, self.object_id)
 
 
@@ -180,23 +180,23 @@ class Call(Request):
     """Run a function with the session, in the worker's thread: exports, tracks, measurements."""
 
     name: str
-    function: Callable[[Workbench], Any]
+    function: Callable[[SessionBackend], Any]
 
     @property
     def title(self) -> str:
         """What is tried."""
         return self.name
 
-    def perform(self, bench: Workbench) -> Answer:
+    def perform(self, bench: SessionBackend) -> CallResult:
         """Run it."""
-        return Answer(self.function(bench))
+        return CallResult(self.function(bench))
 
 
 @dataclass(frozen=True)
 class Open(Request):
     """Open a session; the one before is closed first."""
 
-    opener: Callable[[Callable[[int, int], None]], Workbench]
+    opener: Callable[[Callable[[int, int], None]], SessionBackend]
     frame: int
 
     @property
@@ -211,7 +211,7 @@ class Open(Request):
 
 
 @dataclass(frozen=True)
-class Leg:
+class FrameRange:
     """A way to go: both ends included, None for the first prompt and for the end."""
 
     start: int | None
@@ -237,11 +237,11 @@ class Propagate(Request):
         What undo calls it.
     """
 
-    legs: tuple[Leg, ...]
+    legs: tuple[FrameRange, ...]
     objects: tuple[int, ...] | None
     excluded: tuple[int, ...]
     direction: Direction
-    gesture: Gesture = _TRACK
+    gesture: UndoGroup = _TRACK
 
     @property
     def key(self) -> Hashable | None:

@@ -9,11 +9,11 @@ from pathlib import Path
 from napari_sam2.calibration import Calibration
 from napari_sam2.frames.stack import FrameStack
 from napari_sam2.plugin.state import ModelChoice, Preferences
-from napari_sam2.plugin.worker.backend import Workbench
+from napari_sam2.plugin.worker.backend import SessionBackend
 
 
 @dataclass(frozen=True)
-class BenchPlan:
+class SessionSpec:
     """How to open a session.
 
     Parameters
@@ -49,4 +49,4 @@ class BenchPlan:
     keep_contrast: bool = True
 
 
-Opener = Callable[[BenchPlan, Callable[[int, int], None]], Workbench]
+Opener = Callable[[SessionSpec, Callable[[int, int], None]], SessionBackend]

@@ -14,22 +14,22 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from napari_sam2.plugin.state import FrameFact, HistoryState
-from napari_sam2.plugin.worker.backend import Workbench
-from napari_sam2.plugin.worker.propagation_run import March
+from napari_sam2.plugin.worker.backend import SessionBackend
+from napari_sam2.plugin.worker.propagation_run import PropagationRun
 from napari_sam2.plugin.worker.replies import (
-    Failed,
-    FrameAnswer,
-    Loading,
-    Marched,
-    Opened,
-    Stepped,
-    Surveyed,
+    FactsLoaded,
+    FrameResult,
+    FrameTracked,
+    ModelLoading,
+    PropagationPhase,
+    RequestFailed,
+    SessionOpened,
     facts_of,
-    restated,
+    state_reset,
 )
 from napari_sam2.plugin.worker.requests import (
     Call,
-    LookUp,
+    GetAlternatives,
     Open,
     Propagate,
     PutObjects,
@@ -37,7 +37,7 @@ from napari_sam2.plugin.worker.requests import (
     Reply,
     Request,
     SetPrompt,
-    Travel,
+    UndoRedo,
 )
 
 _QUIET_SECONDS = 0.15  # a scrubbing hand is faster than this; a resting one gets its frames encoded
@@ -80,8 +80,8 @@ class SessionWorker:
         self._post = post
         self._rested = rested
         self._queue = _Queue()
-        self._bench: Workbench | None = None
-        self._march: March | None = None
+        self._bench: SessionBackend | None = None
+        self._march: PropagationRun | None = None
         self._survey: Iterator[int] | None = None
         self._paused = False
         self._untidy = False
@@ -219,11 +219,11 @@ class SessionWorker:
             if self._march is not None:
                 self._end_march("stopped")
             self._tidy()
-            self._march = March(request, generation, bench)
+            self._march = PropagationRun(request, generation, bench)
             self._tell_march("running")
             return
-        if not isinstance(request, (LookUp, Call)):
-            self._pause_march(stop=isinstance(request, Travel))
+        if not isinstance(request, (GetAlternatives, Call)):
+            self._pause_march(stop=isinstance(request, UndoRedo))
         self._untidy = True
         answer = request.perform(bench)  # type: ignore[attr-defined]
         if self._march is not None and isinstance(request, SetPrompt):
@@ -237,13 +237,13 @@ class SessionWorker:
         def progress(done: int, total: int) -> None:
             if self._queue.cancelled >= generation:
                 raise OpeningCancelled("loading was cancelled: choose a model to go on")
-            self._post(Reply(request, generation, Loading(done, total)))
+            self._post(Reply(request, generation, ModelLoading(done, total)))
 
         progress(0, 0)
         bench = request.opener(progress)
         self._bench = bench
         frame = min(request.frame, bench.n_frames - 1)
-        answer = Opened(
+        answer = SessionOpened(
             bench.labels,
             bench.path,
             bench.resumed,
@@ -251,7 +251,7 @@ class SessionWorker:
             bench.interrupted,
             bench.message,
             bench.runs_on,
-            restated(bench, "opened", frame),
+            state_reset(bench, "opened", frame),
         )
         self._post(Reply(request, generation, answer))
 
@@ -283,7 +283,7 @@ class SessionWorker:
             return
         if march.is_fresh and self._bench is not None:
             self._post(Reply(march.request, march.generation, self._bench.history))
-        stepped = Stepped(FrameAnswer.of(found), march.done, march.total)
+        stepped = FrameTracked(FrameResult.of(found), march.done, march.total)
         self._post(Reply(march.request, march.generation, stepped))
 
     def _pause_march(self, stop: bool) -> None:
@@ -311,7 +311,9 @@ class SessionWorker:
         assert march is not None
         self._paused = phase == "paused"
         history = bench.history if bench is not None else HistoryState()
-        self._post(Reply(march.request, march.generation, Marched(phase, march.done, march.total, history)))
+        self._post(
+            Reply(march.request, march.generation, PropagationPhase(phase, march.done, march.total, history))
+        )
 
     # -- while there is nothing urgent -------------------------------------------------------------------
 
@@ -337,7 +339,7 @@ class SessionWorker:
         finished = len(frames) < _SURVEY_FRAMES
         if finished:
             self._survey = None
-        self._post(Reply(None, 0, Surveyed(tuple(facts), restart, finished)))
+        self._post(Reply(None, 0, FactsLoaded(tuple(facts), restart, finished)))
 
     def _idle(self) -> None:
         """Wait; when it stays quiet, encode the frames around the shown one."""
@@ -384,4 +386,6 @@ class SessionWorker:
     ) -> None:
         details = "".join(traceback.format_exception(error))
         message = str(error).strip() or type(error).__name__
-        self._post(Reply(request, generation, Failed(request.title if request else title, message, details)))
+        self._post(
+            Reply(request, generation, RequestFailed(request.title if request else title, message, details))
+        )

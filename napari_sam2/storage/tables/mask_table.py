@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_sam2.masks import Rle
+from napari_sam2.objects import checked_object_id
 from napari_sam2.storage.errors import ProjectDamagedError, file_errors
 from napari_sam2.storage.files.atomic_files import (
     METADATA,
@@ -23,7 +24,7 @@ from napari_sam2.storage.files.atomic_files import (
     write_json,
 )
 from napari_sam2.storage.files.chunk_codecs import ZSTD, decode_text, encode_text
-from napari_sam2.storage.schema import checked_object_id, number_from_json, number_to_json, whole_number
+from napari_sam2.storage.schema import number_from_json, number_to_json, whole_number
 
 ORIGINS = ("tracked", "draft", "painted", "imported")
 _CACHED_FRAMES = 32

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_sam2.objects import ObjectInfo
-from napari_sam2.prompts import Prompt
+from napari_sam2.prompts import Prompt, PromptKey
 from napari_sam2.storage.errors import ProjectDamagedError
 from napari_sam2.storage.files.atomic_files import (
     METADATA,
@@ -25,7 +25,6 @@ from napari_sam2.storage.files.atomic_files import (
 from napari_sam2.storage.files.chunk_codecs import ZSTD, decode_text, encode_text
 from napari_sam2.storage.files.group_attributes import WRITER, Documents
 from napari_sam2.storage.schema import (
-    PromptKey,
     objects_from_json,
     objects_to_json,
     prompts_from_json,

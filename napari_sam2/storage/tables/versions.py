@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from napari_sam2.storage.schema import checked_object_id, whole_number
+from napari_sam2.objects import checked_object_id
+from napari_sam2.storage.schema import whole_number
 
 Removal = tuple[int, int]  # (object id, serial)
 

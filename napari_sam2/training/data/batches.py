@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from napari_sam2.session.tensors import PIXEL_MEAN, PIXEL_STD
 from napari_sam2.training.data.augmentation import flipped, photometric
 from napari_sam2.training.data.clips import ClipSource, TrainingClip
-from napari_sam2.training.recipe import Stage, TrainOptions
+from napari_sam2.training.recipe import TrainingStage, TrainOptions
 
 __all__ = ["StepBatch", "StepPlan", "draw_batch", "plan_step", "step_batches"]
 
@@ -129,7 +129,11 @@ def plan_step(options: TrainOptions, step: int) -> StepPlan:
 
 
 def draw_batch(
-    sources: Sequence[tuple[ClipSource, float]], plan: StepPlan, stage: Stage, seed: int, augment: bool = True
+    sources: Sequence[tuple[ClipSource, float]],
+    plan: StepPlan,
+    stage: TrainingStage,
+    seed: int,
+    augment: bool = True,
 ) -> StepBatch:
     """Draw the clips of a step and choose the objects to follow.
 

@@ -7,7 +7,7 @@ from napari_sam2.automatic.sampling.grid_decoder import GridDecoder
 from napari_sam2.model.config import ModelConfig
 from napari_sam2.model.tensors import ImageFeatures, PromptTensors
 from napari_sam2.session.options import SessionOptions
-from napari_sam2.session.runner import Compute
+from napari_sam2.session.runner import ModelRunner
 from tests.golden.recipe import SMALL, recipe_model
 
 NARROW = ModelConfig(
@@ -31,7 +31,7 @@ def test_same_masks_and_qualities(config, count):
         torch.randn(1, dim // k, m * side, m * side, generator=generator) for k, m in ((8, 4), (4, 2), (1, 1))
     ]
     features = ImageFeatures(*planes)
-    compute = Compute(recipe_model(config), SessionOptions())
+    compute = ModelRunner(recipe_model(config), SessionOptions())
     embedding = compute.condition(features, None)
     points = torch.rand(count, 1, 2, generator=generator) * config.image_size
     labels = torch.ones(count, 1, dtype=torch.int32)
@@ -44,6 +44,6 @@ def test_same_masks_and_qualities(config, count):
 
 def test_only_in_float32_on_the_cpu():
     model = recipe_model(NARROW)
-    assert GridDecoder.fits(Compute(model, SessionOptions(precision="exact")))
-    assert not GridDecoder.fits(Compute(model, SessionOptions(precision="fast")))
+    assert GridDecoder.fits(ModelRunner(model, SessionOptions(precision="exact")))
+    assert not GridDecoder.fits(ModelRunner(model, SessionOptions(precision="fast")))
     assert not GridDecoder.fits(None)

@@ -18,7 +18,7 @@ import yaml
 
 import napari_sam2 as napari_sam2_package
 from napari_sam2.cli.commands import demo, gui, train
-from napari_sam2.cli.commands.train import LabelArray
+from napari_sam2.cli.commands.train import ProjectLabels
 from napari_sam2.cli.main import main
 from napari_sam2.cli.options import parser as arguments
 from napari_sam2.cli.options.parser import MODELS, make_parser
@@ -453,7 +453,7 @@ def test_train_knows_what_was_not_tracked_yet(napari_sam2, movie: Path, checkpoi
     prompts = ("--box", "0:1:10,10,40,40", "--box", "2:2:20,20,50,50")
     napari_sam2("track", movie, *prompts, "--model", checkpoint, "--json").ok()
     with Project.open("movie.sam2") as project:
-        labels = LabelArray(project, 1, project.frame_count)
+        labels = ProjectLabels(project, 1, project.frame_count)
         assert [labels.known(i) for i in range(3)] == [[1], [1, 2], [1, 2]]
         assert labels.shape == (project.frame_count - 1, *project.size)
 

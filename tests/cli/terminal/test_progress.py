@@ -7,8 +7,8 @@ import signal
 import pytest
 
 from napari_sam2.cli.terminal.console import Console
-from napari_sam2.cli.terminal.interrupt import graceful_stop
-from napari_sam2.cli.terminal.progress import Progress, duration, rate_text
+from napari_sam2.cli.terminal.interrupt import graceful_interrupt
+from napari_sam2.cli.terminal.progress import ProgressBar, duration, rate_text
 
 
 class Terminal(io.StringIO):
@@ -24,9 +24,9 @@ class Clock:
         return self.now
 
 
-def run(console: Console, seconds_per_frame: float, frames: int) -> Progress:
+def run(console: Console, seconds_per_frame: float, frames: int) -> ProgressBar:
     clock = Clock()
-    progress = Progress(console, "tracking", frames, clock=clock)
+    progress = ProgressBar(console, "tracking", frames, clock=clock)
     for frame in range(frames):
         clock.now += seconds_per_frame
         progress.step(frame)
@@ -91,7 +91,7 @@ def test_quiet_means_quiet() -> None:
 
 def test_time_left_follows_a_change_of_speed() -> None:
     clock = Clock()
-    progress = Progress(Console(quiet=True, err=io.StringIO(), out=io.StringIO()), "x", 1000, clock=clock)
+    progress = ProgressBar(Console(quiet=True, err=io.StringIO(), out=io.StringIO()), "x", 1000, clock=clock)
     for _ in range(100):
         clock.now += 10
         progress.step()
@@ -127,7 +127,7 @@ def test_rates() -> None:
 def test_first_signal_is_a_wish_the_second_ends(number: int) -> None:
     before = signal.getsignal(number)
     told: list[str] = []
-    with graceful_stop(lambda: told.append("once")) as wish:
+    with graceful_interrupt(lambda: told.append("once")) as wish:
         assert not wish
         signal.raise_signal(number)
         assert wish

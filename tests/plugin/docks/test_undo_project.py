@@ -13,7 +13,7 @@ from napari.components import ViewerModel
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.plugin.open_tracker import open_tracker
 from napari_sam2.plugin.state import ModelChoice
-from napari_sam2.plugin.worker.find_project import BenchOpener
+from napari_sam2.plugin.worker.find_project import BackendOpener
 from tests.storage.tiny_sessions import CONFIG
 
 CHOICE = ModelChoice("untrained", "cpu", "exact")
@@ -33,7 +33,7 @@ def movie():
 def begin(preferences):
     """Open the tracker on the same picture again and again; everything is closed at the end."""
     torch.manual_seed(3)
-    opener = BenchOpener()
+    opener = BackendOpener()
     opener._loaded = (CHOICE, Sam2(CONFIG).eval())
     opened = []
 

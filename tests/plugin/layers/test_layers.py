@@ -17,10 +17,10 @@ from napari_sam2.plugin.layers.navigation import frame_shown, plane_shown, show_
 from napari_sam2.plugin.layers.paint_layer import PaintLink
 from napari_sam2.plugin.layers.points_layer import PointsLink
 from napari_sam2.plugin.layers.prompt_marks import (
-    Held,
     Mark,
     Outline,
-    Said,
+    PinnedMask,
+    PromptMarks,
     collected,
     prompts_on_frame,
     said_by,
@@ -174,9 +174,9 @@ def test_prompts_on_frame_join_everything_said_about_each_object():
 
 
 def test_newest_box_counts_and_is_cut_at_the_rim():
-    said = Said(shapes=(square(1, 1, 5, 5, kind="box"), square(-9, 3, 99, 8, kind="box")))
+    said = PromptMarks(shapes=(square(1, 1, 5, 5, kind="box"), square(-9, 3, 99, 8, kind="box")))
     assert said.prompt((20, 30)).box == BoxPrompt(-0.5, 3, 29.5, 8)
-    assert not Said(shapes=(square(50, 50, 60, 60, kind="box"),)).prompt((20, 30))
+    assert not PromptMarks(shapes=(square(50, 50, 60, 60, kind="box"),)).prompt((20, 30))
 
 
 def test_ellipse_and_stroke_have_their_own_areas():
@@ -192,17 +192,17 @@ def test_ellipse_and_stroke_have_their_own_areas():
 def test_held_mask_contains_what_was_said_before_it():
     mask = np.zeros((20, 30), bool)
     mask[5:9, 5:9] = True
-    said = Said((PointPrompt(6, 6), PointPrompt(7, 7)), (square(0, 0, 3, 3),))
+    said = PromptMarks((PointPrompt(6, 6), PointPrompt(7, 7)), (square(0, 0, 3, 3),))
     held = said.containing(MaskPrompt.from_array(mask))
     assert held.prompt((20, 30)) == Prompt(mask=MaskPrompt.from_array(mask))
-    more = Said((*held.points, PointPrompt(20, 10)), held.shapes, None, held.held)
+    more = PromptMarks((*held.points, PointPrompt(20, 10)), held.shapes, None, held.held)
     assert more.prompt((20, 30)).points == (PointPrompt(20, 10),)
-    assert Said(held.points[:1], held.shapes, None, held.held).lost_contained
+    assert PromptMarks(held.points[:1], held.shapes, None, held.held).lost_contained
     assert not held.lost_contained
 
 
 def test_empty_held_mask_says_the_object_is_not_here():
-    prompt = Said(held=Held(MaskPrompt.from_array(np.zeros((4, 4))))).prompt((4, 4))
+    prompt = PromptMarks(held=PinnedMask(MaskPrompt.from_array(np.zeros((4, 4))))).prompt((4, 4))
     assert prompt.mask is not None
     assert not prompt.mask.array().any()
 
@@ -390,7 +390,7 @@ def test_marks_are_collected_in_order():
     found = collected(
         [Mark(0, 1, PointPrompt(1, 1)), Mark(0, 2, PointPrompt(5, 5)), Mark(0, 1, PointPrompt(2, 2))],
         {},
-        {(3, 4): Held(MaskPrompt.from_array(np.eye(4)))},
+        {(3, 4): PinnedMask(MaskPrompt.from_array(np.eye(4)))},
     )
     assert found[0, 1].points == (PointPrompt(1, 1), PointPrompt(2, 2))
     assert list(found) == [(0, 1), (0, 2), (3, 4)]

@@ -16,7 +16,7 @@ from qtpy.QtWidgets import QApplication
 from napari_sam2.masks import encode_rle
 from napari_sam2.plugin.open_tracker import open_tracker
 from napari_sam2.plugin.state import HistoryState, PropagationState
-from napari_sam2.plugin.worker.replies import FrameAnswer, Marched, Stepped
+from napari_sam2.plugin.worker.replies import FrameResult, FrameTracked, PropagationPhase
 from napari_sam2.plugin.worker.requests import Propagate, Reply
 from napari_sam2.storage.tables.mask_cache import DecodedMasks
 from tests.plugin.dock_world import WAIT
@@ -40,9 +40,9 @@ def post_steps(c, count):
     request = Propagate((), None, (), "forward")
     labels = np.zeros(SIZE, np.uint16)
     for frame in range(count):
-        shown = FrameAnswer(frame, labels, ())
-        c.mailbox.post(Reply(request, 10**6, Stepped(shown, frame + 1, count)))
-    c.mailbox.post(Reply(request, 10**6, Marched("finished", count, count, HistoryState())))
+        shown = FrameResult(frame, labels, ())
+        c.mailbox.post(Reply(request, 10**6, FrameTracked(shown, frame + 1, count)))
+    c.mailbox.post(Reply(request, 10**6, PropagationPhase("finished", count, count, HistoryState())))
 
 
 def test_a_flood_of_answers_leaves_turns_to_others(qtbot, c):

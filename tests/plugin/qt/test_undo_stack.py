@@ -12,7 +12,7 @@ from napari_sam2.plugin.docks.parts import controller_link as dock_session
 from napari_sam2.plugin.docks.tracker.tracker_dock import TrackerDock
 from napari_sam2.plugin.open_tracker import open_tracker
 from napari_sam2.plugin.qt.undo_stack import stack_of
-from napari_sam2.plugin.state import HistoryState, Step
+from napari_sam2.plugin.state import HistoryState, UndoStep
 from tests.plugin.dock_world import WAIT, add_dock, click, fail_on_leaks, press, press_button, shown
 
 pytestmark = pytest.mark.gui
@@ -158,7 +158,7 @@ def test_the_stack_follows_any_history(c, steps, applied):
     stack, asked = stack_of(c), []
     c.undo = c.redo = asked.append
     for now, count in (("abc", 2), (steps, applied), ("abc", 3)):
-        state = HistoryState(tuple(Step(ord(letter), letter.upper()) for letter in now), count)
+        state = HistoryState(tuple(UndoStep(ord(letter), letter.upper()) for letter in now), count)
         c.events.history.emit(state)
         assert texts(stack) == list(now.upper())
         assert stack.index() == count

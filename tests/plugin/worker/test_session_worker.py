@@ -10,19 +10,19 @@ import numpy as np
 import pytest
 
 from napari_sam2.masks import FrameMasks
-from napari_sam2.plugin.state import HistoryState, Step
-from napari_sam2.plugin.worker.propagation_run import March
+from napari_sam2.plugin.state import HistoryState, UndoStep
+from napari_sam2.plugin.worker.propagation_run import PropagationRun
 from napari_sam2.plugin.worker.replies import (
-    Answer,
-    Failed,
-    Loading,
-    Marched,
-    Opened,
-    PromptAnswered,
-    Stepped,
+    CallResult,
+    FrameTracked,
+    ModelLoading,
+    PromptResult,
+    PropagationPhase,
+    RequestFailed,
+    SessionOpened,
 )
-from napari_sam2.plugin.worker.reply_queue import Mailbox
-from napari_sam2.plugin.worker.requests import Call, Leg, Open, Propagate, SetPrompt
+from napari_sam2.plugin.worker.reply_queue import ReplyQueue
+from napari_sam2.plugin.worker.requests import Call, FrameRange, Open, Propagate, SetPrompt
 from napari_sam2.plugin.worker.session_worker import SessionWorker
 from napari_sam2.prompts import PointPrompt, Prompt
 
@@ -31,7 +31,7 @@ CLICK = Prompt((PointPrompt(5, 5),))
 
 @pytest.fixture
 def box():
-    return Mailbox()
+    return ReplyQueue()
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def answers(replies, kind):
 
 def test_mailbox_keeps_order_across_threads_and_wakes_its_owner():
     woken = []
-    box = Mailbox(lambda: woken.append(1))
+    box = ReplyQueue(lambda: woken.append(1))
     thread = threading.Thread(target=lambda: [box.post(i) for i in range(50)])
     thread.start()
     assert box.wait(5)
@@ -95,8 +95,8 @@ def test_mailbox_keeps_order_across_threads_and_wakes_its_owner():
 
 def test_opening_reports_progress_then_what_there_is(worker, fake):
     found = opened(worker, fake)
-    assert [type(r.answer) for r in found] == [Loading, Loading, Opened]
-    assert answers(found, Loading)[1] == Loading(1, 2)
+    assert [type(r.answer) for r in found] == [ModelLoading, ModelLoading, SessionOpened]
+    assert answers(found, ModelLoading)[1] == ModelLoading(1, 2)
 
 
 def test_a_newer_prompt_of_the_same_key_supersedes_only_that(worker, fake):
@@ -108,15 +108,15 @@ def test_a_newer_prompt_of_the_same_key_supersedes_only_that(worker, fake):
     newest = worker.submit(SetPrompt(0, 1, Prompt((PointPrompt(9, 9),))))
     release.set()
     found = collected(worker)
-    numbers = [r.generation for r in found if isinstance(r.answer, PromptAnswered)]
+    numbers = [r.generation for r in found if isinstance(r.answer, PromptResult)]
     assert first not in numbers
     assert newest in numbers
-    assert [a.key for a in answers(found, PromptAnswered)] == [(0, 2), (0, 1)]
+    assert [a.key for a in answers(found, PromptResult)] == [(0, 2), (0, 1)]
 
 
 def test_errors_come_back_with_their_title_and_the_thread_lives_on(worker, fake):
     worker.submit(SetPrompt(0, 1, CLICK))
-    failed = answers(collected(worker), Failed)[0]
+    failed = answers(collected(worker), RequestFailed)[0]
     assert "choose a model" in failed.message
     opened(worker, fake)
 
@@ -126,9 +126,9 @@ def test_errors_come_back_with_their_title_and_the_thread_lives_on(worker, fake)
     worker.submit(Call("Exporting", broken))
     worker.submit(Call("Counting", lambda bench: bench.n_frames))
     found = collected(worker)
-    assert answers(found, Failed)[0].title == "Exporting"
-    assert "KeyError" in answers(found, Failed)[0].details
-    assert answers(found, Answer)[0].value == 8
+    assert answers(found, RequestFailed)[0].title == "Exporting"
+    assert "KeyError" in answers(found, RequestFailed)[0].details
+    assert answers(found, CallResult)[0].value == 8
 
 
 def test_cancelled_opening_fails_with_a_hint_and_another_works(worker, fake):
@@ -144,8 +144,8 @@ def test_cancelled_opening_fails_with_a_hint_and_another_works(worker, fake):
     assert started.wait(10)
     worker.cancel_opening()
     release.set()
-    assert "cancelled" in answers(collected(worker), Failed)[0].message
-    assert answers(opened(worker, fake), Opened)
+    assert "cancelled" in answers(collected(worker), RequestFailed)[0].message
+    assert answers(opened(worker, fake), SessionOpened)
 
 
 def test_opening_again_closes_the_session_before(worker, fake):
@@ -176,7 +176,7 @@ def test_propagation_stops_between_two_frames_when_closing(box, fake):
     worker = SessionWorker(box.post)
     opened(worker, fake, 5000)
     worker.submit(SetPrompt(0, 1, CLICK))
-    worker.submit(Propagate((Leg(None, None, False),), None, (), "forward"))
+    worker.submit(Propagate((FrameRange(None, None, False),), None, (), "forward"))
     while not any(c[0] == "step" for c in fake.bench.calls):
         time.sleep(0.005)
     assert worker.close()
@@ -188,21 +188,21 @@ def test_propagation_stops_between_two_frames_when_closing(box, fake):
 def test_prompts_overtake_a_propagation(worker, fake):
     opened(worker, fake, 400)
     worker.submit(SetPrompt(0, 1, CLICK))
-    worker.submit(Propagate((Leg(None, None, False),), None, (), "forward"))
+    worker.submit(Propagate((FrameRange(None, None, False),), None, (), "forward"))
     box = worker._post.__self__
     found = []
-    while not answers(found, Stepped):
+    while not answers(found, FrameTracked):
         reply = box.take()
         if reply is not None:
             found.append(reply)
     worker.submit(SetPrompt(399, 2, CLICK))
     found += collected(worker, 60)
     kinds = [type(r.answer).__name__ for r in found]
-    last_prompt = max(i for i, k in enumerate(kinds) if k == "PromptAnswered")
-    assert kinds[last_prompt:].count("Stepped") > 10
-    phases = [a.phase for a in answers(found, Marched)]
+    last_prompt = max(i for i, k in enumerate(kinds) if k == "PromptResult")
+    assert kinds[last_prompt:].count("FrameTracked") > 10
+    phases = [a.phase for a in answers(found, PropagationPhase)]
     assert phases == ["running", "paused", "running", "finished"]
-    assert answers(found, Marched)[-1].done == 400
+    assert answers(found, PropagationPhase)[-1].done == 400
 
 
 # -- march -------------------------------------------------------------------------------------------------
@@ -230,12 +230,14 @@ class Track:
 
     @property
     def history(self):
-        steps = tuple(Step(n, label) for n, label in enumerate(self.labels))
+        steps = tuple(UndoStep(n, label) for n, label in enumerate(self.labels))
         return HistoryState(steps, len(steps))
 
 
 def march(bench, *legs, objects=None, excluded=()):
-    return March(Propagate(legs or (Leg(None, None, False),), objects, excluded, "forward"), 1, bench)
+    return PropagationRun(
+        Propagate(legs or (FrameRange(None, None, False),), objects, excluded, "forward"), 1, bench
+    )
 
 
 def run(marching, steps=None):
@@ -247,7 +249,7 @@ def run(marching, steps=None):
 
 def test_march_visits_every_frame_once_and_knows_how_many():
     bench = Track([(3, 1)], 10)
-    m = march(bench, Leg(None, None, False), Leg(None, None, True))
+    m = march(bench, FrameRange(None, None, False), FrameRange(None, None, True))
     assert m.total == 10
     run(m, 7)
     assert (m.done, m.total) == (7, 10)
@@ -303,7 +305,7 @@ def test_a_prompt_behind_the_front_is_visited_again_from_where_it_matters(prompt
 
 def test_a_prompt_on_a_finished_leg_brings_that_leg_back_at_the_end():
     bench = Track([(5, 1)], 10)
-    m = march(bench, Leg(None, None, False), Leg(None, None, True))
+    m = march(bench, FrameRange(None, None, False), FrameRange(None, None, True))
     run(m, 7)
     bench.prompts[8, 1] = CLICK
     m.prompted(8, 1)
@@ -314,7 +316,7 @@ def test_a_prompt_on_a_finished_leg_brings_that_leg_back_at_the_end():
 
 def test_all_legs_and_stretches_are_one_step_of_undo():
     bench = Track([(5, 1)], 10)
-    m = march(bench, Leg(None, None, False), Leg(None, None, True))
+    m = march(bench, FrameRange(None, None, False), FrameRange(None, None, True))
     run(m, 2)
     assert m.is_fresh is False
     m.pause()
@@ -349,7 +351,7 @@ def test_objects_can_be_chosen_and_excluded():
     with pytest.raises(ValueError, match="click on an object first"):
         march(bench, objects=(2,), excluded=(2,))
     with pytest.raises(ValueError, match="cannot go forward"):
-        march(bench, Leg(6, 2, False))
+        march(bench, FrameRange(6, 2, False))
     empty = Track([])
     with pytest.raises(ValueError, match="nothing to propagate"):
         march(empty)
@@ -368,7 +370,7 @@ def test_removing_every_object_ends_it():
 def test_whoever_is_told_last_finds_nothing_pending(fake):
     """Told by the answer alone, the window could look before the request is over and say "working" for ever."""
     seen = []
-    slow = Mailbox(lambda: time.sleep(0.02))
+    slow = ReplyQueue(lambda: time.sleep(0.02))
     worker = SessionWorker(slow.post, lambda: seen.append(worker.pending))
     try:
         opened(worker, fake)

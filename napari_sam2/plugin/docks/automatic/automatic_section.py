@@ -22,12 +22,12 @@ from qtpy.QtWidgets import (
 from napari_sam2.automatic import AutomaticOptions, Candidates
 from napari_sam2.automatic.options import MOST_CROP_LAYERS
 from napari_sam2.plugin.controller.controller import Controller
-from napari_sam2.plugin.docks.automatic.candidate_search import CandidateHunt
-from napari_sam2.plugin.docks.automatic.candidate_selection import AutomaticChoice
+from napari_sam2.plugin.docks.automatic.candidate_search import CandidateSearch
+from napari_sam2.plugin.docks.automatic.candidate_selection import CandidateSelection
 from napari_sam2.plugin.docks.automatic.options_form import OptionsForm
-from napari_sam2.plugin.docks.automatic.score_histogram import Histogram
-from napari_sam2.plugin.docks.parts.actions import Verbs
-from napari_sam2.plugin.docks.parts.theme import GAP, Look, muted_label, title_label, tool_button
+from napari_sam2.plugin.docks.automatic.score_histogram import ScoreHistogram
+from napari_sam2.plugin.docks.parts.actions import Actions
+from napari_sam2.plugin.docks.parts.theme import GAP, Theme, muted_label, title_label, tool_button
 from napari_sam2.plugin.layers.preview_layer import PreviewLayer, RegionLayer
 
 PRESETS = ("cells", "few large", "many small", "default", "reference", "sam1")
@@ -75,15 +75,15 @@ class AutomaticSection(QWidget):
         Tells what cannot be done.
     """
 
-    def __init__(self, viewer: Any, look: Look, verbs: Verbs) -> None:
+    def __init__(self, viewer: Any, look: Theme, verbs: Actions) -> None:
         super().__init__()
         self._viewer = viewer
         self._verbs = verbs
         self._controller: Controller | None = None
-        self._hunt: CandidateHunt | None = None
+        self._hunt: CandidateSearch | None = None
         self._preview: PreviewLayer | None = None
         self._region: RegionLayer | None = None
-        self.choice = AutomaticChoice(AutomaticOptions.preset(PRESETS[0]))
+        self.choice = CandidateSelection(AutomaticOptions.preset(PRESETS[0]))
         self.finished = False
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
@@ -138,7 +138,7 @@ class AutomaticSection(QWidget):
 
     # -- how it is made ----------------------------------------------------------------------------------
 
-    def _make(self, look: Look) -> None:
+    def _make(self, look: Theme) -> None:
         self._then_add = False
         self.preset = QComboBox()
         self.preset.addItems(PRESETS)
@@ -150,7 +150,7 @@ class AutomaticSection(QWidget):
         self.cancel = tool_button(look, "stop", "Stop", "Stop looking; what was found stays")
         self.cancel.clicked.connect(lambda: self.stop())
         self.bar = QProgressBar()
-        self.quality = Histogram(look, "Expected quality")
+        self.quality = ScoreHistogram(look, "Expected quality")
         self.quality.threshold_moved.connect(lambda value: self._change({"pred_iou_thresh": value}))
         self.count = QLabel()
         self.count.setWordWrap(True)
@@ -210,7 +210,7 @@ class AutomaticSection(QWidget):
         self._surround(controller)
         region = None if self._region is None else self._region.mask(controller.frame)
         options = self.choice.options
-        self._hunt = CandidateHunt(
+        self._hunt = CandidateSearch(
             controller, controller.frame, options, region, self._on_found, self._on_end
         )
         self.bar.setRange(0, 0)

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam2.automatic import AutomaticOptions, Candidates, Found, joined, propose
+from napari_sam2.automatic import AutomaticOptions, Candidates, FrameCandidates, joined, propose
 from napari_sam2.automatic.proposals import within_memory
 from napari_sam2.plugin.controller.controller import Controller
-from napari_sam2.plugin.worker.backend import Workbench
+from napari_sam2.plugin.worker.backend import SessionBackend
 
 
-class CandidateHunt:
+class CandidateSearch:
     """One search on one frame.
 
     The session's thread is asked for one batch after the other, so that a click meanwhile is answered after the
@@ -52,7 +52,7 @@ class CandidateHunt:
         self._region = region
         self._on_found = on_found
         self._on_end = on_end
-        self._steps: Iterator[Found] | None = None
+        self._steps: Iterator[FrameCandidates] | None = None
         self._held: list[Candidates] = []
         self._over = False
 
@@ -69,7 +69,7 @@ class CandidateHunt:
     def _ask(self) -> None:
         self._controller.ask("Finding masks", self._step).add_done_callback(self._took)
 
-    def _step(self, bench: Workbench) -> Found | None:
+    def _step(self, bench: SessionBackend) -> FrameCandidates | None:
         """Find one batch; in the session's thread."""
         if self._over:
             return None
@@ -84,7 +84,7 @@ class CandidateHunt:
         if error is not None:
             self._end(str(error))
             return
-        found: Found | None = done.result()
+        found: FrameCandidates | None = done.result()
         if found is None:
             self._end("")
             return

@@ -5,14 +5,20 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam2.automatic import AutomaticOptions, AutomaticResult, Candidates, LiveFilter, Surroundings
+from napari_sam2.automatic import (
+    AutomaticOptions,
+    AutomaticResult,
+    Candidates,
+    InteractiveFilter,
+    SpatialFilter,
+)
 from napari_sam2.objects import Color, ObjectInfo
 from napari_sam2.plugin.layers.preview_layer import DROPPED
 
 NEW_OVERLAP = 0.2  # of a newcomer, this part at most lies on known objects
 
 
-class AutomaticChoice:
+class CandidateSelection:
     """Candidates of one frame and the choice among them.
 
     Parameters
@@ -26,7 +32,7 @@ class AutomaticChoice:
         self.newcomers_only = False
         self.frame = -1
         self.result: AutomaticResult | None = None
-        self._filter: LiveFilter | None = None
+        self._filter: InteractiveFilter | None = None
         self._dropped: set[int] = set()  # rows of candidates: they stay dropped while filters are moved
         self._existing: NDArray[np.bool_] | None = None
         self._region: NDArray[np.bool_] | None = None
@@ -40,7 +46,7 @@ class AutomaticChoice:
     def put(self, candidates: Candidates) -> None:
         """Take over all candidates that were found so far."""
         if self._filter is None:
-            self._filter = LiveFilter(candidates)
+            self._filter = InteractiveFilter(candidates)
         elif not self._filter.grow(candidates):
             self._dropped.clear()  # rows mean other masks now
         self.refresh()
@@ -69,7 +75,7 @@ class AutomaticChoice:
         existing = self._existing if options.max_overlap < 1 or options.min_distance else None
         surroundings = None
         if existing is not None or self._region is not None:
-            surroundings = Surroundings(self._region, existing)
+            surroundings = SpatialFilter(self._region, existing)
         self.result = found.result(options, surroundings)
 
     # -- what is chosen ----------------------------------------------------------------------------------

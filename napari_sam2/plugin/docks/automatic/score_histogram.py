@@ -8,12 +8,12 @@ from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal  # type: ignore[attr-
 from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPen
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from napari_sam2.plugin.docks.parts.theme import SURE, Look
+from napari_sam2.plugin.docks.parts.theme import SURE, Theme
 
 _BINS = 40
 
 
-class Histogram(QWidget):
+class ScoreHistogram(QWidget):
     """How many candidates have which score from 0 to 1; those that are kept stand out.
 
     Parameters
@@ -26,7 +26,7 @@ class Histogram(QWidget):
 
     threshold_moved = Signal(float)
 
-    def __init__(self, look: Look, title: str) -> None:
+    def __init__(self, look: Theme, title: str) -> None:
         super().__init__()
         self._look = look
         self._title = title

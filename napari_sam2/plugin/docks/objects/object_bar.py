@@ -6,10 +6,10 @@ from qtpy.QtGui import QColor, QIcon, QPixmap
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QSizePolicy, QWidget
 
 from napari_sam2.plugin.controller.controller import Controller
-from napari_sam2.plugin.docks.parts.actions import Verbs
-from napari_sam2.plugin.docks.parts.controller_link import Listening
+from napari_sam2.plugin.docks.parts.actions import Actions
+from napari_sam2.plugin.docks.parts.controller_link import SignalConnections
 from napari_sam2.plugin.docks.parts.shortcuts import tip
-from napari_sam2.plugin.docks.parts.theme import GAP, ICON, Look, tool_button
+from napari_sam2.plugin.docks.parts.theme import GAP, ICON, Theme, tool_button
 from napari_sam2.plugin.state import ObjectState
 
 _NONE = "the first click makes object 1"
@@ -26,10 +26,10 @@ class ObjectBar(QWidget):
         What the buttons do.
     """
 
-    def __init__(self, look: Look, verbs: Verbs) -> None:
+    def __init__(self, look: Theme, verbs: Actions) -> None:
         super().__init__()
         self._controller: Controller | None = None
-        self._listening = Listening()
+        self._listening = SignalConnections()
         self._shown: tuple[tuple[int, str, tuple[int, int, int]], ...] = ()
         self.combo = QComboBox()
         self.combo.setToolTip("The object that new prompts are about")

@@ -11,7 +11,7 @@ from qtpy.QtGui import QColor, QPainter, QPen
 from qtpy.QtWidgets import QStyledItemDelegate, QStyleOptionViewItem
 
 from napari_sam2.plugin.docks.objects.objects_model import STATE_ROLE, Column
-from napari_sam2.plugin.docks.parts.theme import DOUBT, Look, pixmap
+from napari_sam2.plugin.docks.parts.theme import DOUBT, Theme, pixmap
 from napari_sam2.plugin.state import ObjectState
 
 _CHIP = 12
@@ -26,7 +26,7 @@ class ObjectsDelegate(QStyledItemDelegate):
         Colours of the theme.
     """
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: Theme) -> None:
         super().__init__()
         self._look = look
 

@@ -10,7 +10,7 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, QTimer
 from qtpy.QtGui import QColor, QFont
 
 from napari_sam2.plugin.controller.controller import Controller
-from napari_sam2.plugin.docks.parts.controller_link import Listening
+from napari_sam2.plugin.docks.parts.controller_link import SignalConnections
 from napari_sam2.plugin.state import ObjectState
 
 STATE_ROLE = int(Qt.ItemDataRole.UserRole) + 1
@@ -43,7 +43,7 @@ class ObjectsModel(QAbstractTableModel):
         super().__init__()
         self._controller: Controller | None = None
         self._states: tuple[ObjectState, ...] = ()
-        self._listening = Listening()
+        self._listening = SignalConnections()
         # Rows that are seen: only they are looked at again while results come in.
         self.seen_rows: Callable[[], Iterable[int]] = lambda: range(0)
         self._soon = QTimer(self)

@@ -24,9 +24,9 @@ from qtpy.QtWidgets import (
 from napari_sam2.plugin.controller.controller import Controller
 from napari_sam2.plugin.docks.objects.objects_delegate import ObjectsDelegate
 from napari_sam2.plugin.docks.objects.objects_model import Column, ObjectsModel
-from napari_sam2.plugin.docks.parts.controller_link import Listening
+from napari_sam2.plugin.docks.parts.controller_link import SignalConnections
 from napari_sam2.plugin.docks.parts.shortcuts import tip
-from napari_sam2.plugin.docks.parts.theme import GAP, Look, muted_label, title_label, tool_button
+from napari_sam2.plugin.docks.parts.theme import GAP, Theme, muted_label, title_label, tool_button
 
 _EMPTY = "No objects yet. Choose a tool below and click on the first one; “New” starts another."
 
@@ -79,10 +79,10 @@ class ObjectsSection(QWidget):
         Icons and colours.
     """
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: Theme) -> None:
         super().__init__()
         self._controller: Controller | None = None
-        self._listening = Listening()
+        self._listening = SignalConnections()
         self._selecting = False
         self.model = ObjectsModel()
         self.view = ObjectsView()
@@ -112,7 +112,7 @@ class ObjectsSection(QWidget):
 
     # -- how it is made ----------------------------------------------------------------------------------
 
-    def _make_buttons(self, look: Look) -> None:
+    def _make_buttons(self, look: Theme) -> None:
         self.new = tool_button(look, "plus", "New", tip("new_object"))
         self.new.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
         self.go = tool_button(

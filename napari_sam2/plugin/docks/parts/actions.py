@@ -12,7 +12,7 @@ from napari_sam2.plugin.qt.undo_stack import stack_of
 from napari_sam2.plugin.state import Direction
 
 
-class Verbs:
+class Actions:
     """Verbs on the controller that a dock works with.
 
     Parameters

@@ -11,7 +11,7 @@ from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import QBoxLayout, QFrame, QLabel, QPushButton, QSizePolicy
 
 from napari_sam2.plugin.controller.controller import Controller
-from napari_sam2.plugin.docks.parts.controller_link import Listening
+from napari_sam2.plugin.docks.parts.controller_link import SignalConnections
 from napari_sam2.plugin.docks.parts.theme import GAP, MARGIN
 from napari_sam2.plugin.state import ProjectState, Status
 
@@ -35,7 +35,7 @@ class Banner(QFrame):
         self._open_sample = open_sample
         self._hint = hint
         self._controller: Controller | None = None
-        self._listening = Listening()
+        self._listening = SignalConnections()
         self._greets = False  # until something new is done
         self._greeted = False
         self._interrupted: int | None = None

@@ -6,7 +6,7 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDialog, QGridLayout, QHBoxLayout, QLabel, QLayout, QVBoxLayout, QWidget
 
 from napari_sam2.plugin.docks.parts.shortcuts import NAPARI_KEYS, SHORTCUTS
-from napari_sam2.plugin.docks.parts.theme import GAP, Look, muted_label, title_label
+from napari_sam2.plugin.docks.parts.theme import GAP, Theme, muted_label, title_label
 
 _NOTE = "The keys work while the canvas has the keyboard: click on it first. Esc closes this page."
 
@@ -22,7 +22,7 @@ class CheatSheet(QDialog):
         Colours of the theme.
     """
 
-    def __init__(self, parent: QWidget, look: Look) -> None:
+    def __init__(self, parent: QWidget, look: Theme) -> None:
         super().__init__(parent)
         self.setWindowTitle("SAM 2: keys")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
@@ -50,7 +50,7 @@ class CheatSheet(QDialog):
         box.setSizeConstraint(QLayout.SizeConstraint.SetFixedSize)
 
 
-def _add_group(grid: QGridLayout, name: str, rows: list[tuple[str, str]], look: Look) -> None:
+def _add_group(grid: QGridLayout, name: str, rows: list[tuple[str, str]], look: Theme) -> None:
     """Add a heading and its rows; all groups of a side share the column of the keys."""
     row = grid.rowCount()
     if row > 1:
@@ -62,7 +62,7 @@ def _add_group(grid: QGridLayout, name: str, rows: list[tuple[str, str]], look: 
         grid.addWidget(QLabel(what), place, 1)
 
 
-def _cap(key: str, look: Look) -> QLabel:
+def _cap(key: str, look: Theme) -> QLabel:
     palette = look.palette
     cap = QLabel(key)
     cap.setAlignment(Qt.AlignmentFlag.AlignCenter)

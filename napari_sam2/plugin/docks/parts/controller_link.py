@@ -10,7 +10,7 @@ from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_sam2.plugin.controller.controller import Controller
-from napari_sam2.plugin.docks.parts.theme import Look
+from napari_sam2.plugin.docks.parts.theme import Theme
 from napari_sam2.plugin.layers.geometry import Geometry
 from napari_sam2.plugin.open_tracker import find_controller, open_tracker
 
@@ -25,7 +25,7 @@ class Section(Protocol):
         ...
 
 
-class Listening:
+class SignalConnections:
     """Connections to a controller's signals that are taken back together."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Listening:
             self._made.append((signal, slot))
 
 
-class DockSession(QObject):
+class ControllerLink(QObject):
     """What a dock holds besides its sections: look, sections to be told, and the life of the controller.
 
     Parameters
@@ -58,14 +58,14 @@ class DockSession(QObject):
     def __init__(self, dock: QWidget, viewer: Any) -> None:
         super().__init__(dock)
         self.viewer = viewer
-        self.look = Look(viewer, dock)
+        self.look = Theme(viewer, dock)
         self.controller: Controller | None = None
         self._dock = dock
         self._window: QWidget | None = None
         self._sections: list[Section] = []
         self._closers: list[Callable[[], None]] = []
         self._used: list[Controller] = []
-        self._listening = Listening()
+        self._listening = SignalConnections()
         self._was_docked = False
         self._disposed = False
         dock.installEventFilter(self)

@@ -10,9 +10,9 @@ from qtpy.QtGui import QAction, QKeySequence, QUndoGroup  # type: ignore[attr-de
 from qtpy.QtWidgets import QHBoxLayout, QMenu, QToolButton, QUndoView, QVBoxLayout, QWidget, QWidgetAction
 
 from napari_sam2.plugin.controller.controller import Controller
-from napari_sam2.plugin.docks.parts.actions import Verbs
+from napari_sam2.plugin.docks.parts.actions import Actions
 from napari_sam2.plugin.docks.parts.shortcuts import tip
-from napari_sam2.plugin.docks.parts.theme import Look, muted_label, tool_button
+from napari_sam2.plugin.docks.parts.theme import Theme, muted_label, tool_button
 from napari_sam2.plugin.qt.undo_stack import stack_of
 
 _LIST_ROWS, _LIST_COLUMNS = 12, 40
@@ -31,7 +31,7 @@ class HistoryButtons(QWidget):
         Shows all keys.
     """
 
-    def __init__(self, look: Look, verbs: Verbs, show_help: Callable[[], None]) -> None:
+    def __init__(self, look: Theme, verbs: Actions, show_help: Callable[[], None]) -> None:
         super().__init__()
         self._group = QUndoGroup(self)
         self.undo = tool_button(look, "undo", tip=tip("undo"))

@@ -11,7 +11,7 @@ from qtpy.QtCore import Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import QComboBox, QHBoxLayout, QMenu, QToolButton, QVBoxLayout, QWidget
 
 from napari_sam2.plugin.controller.controller import Controller
-from napari_sam2.plugin.docks.parts.theme import GAP, Look, tool_button
+from napari_sam2.plugin.docks.parts.theme import GAP, Theme, tool_button
 from napari_sam2.plugin.layers.connections import Connections
 from napari_sam2.plugin.layers.image_layer import axis_labels_of, geometry_of, is_image
 
@@ -31,7 +31,7 @@ class ImageSection(QWidget):
 
     chosen = Signal(tuple)
 
-    def __init__(self, viewer: Any, look: Look) -> None:
+    def __init__(self, viewer: Any, look: Theme) -> None:
         super().__init__()
         self._viewer = viewer
         self._layers: list[Any] = []

@@ -21,8 +21,8 @@ from qtpy.QtWidgets import (
 
 from napari_sam2.model.weights.registry import RELEASED
 from napari_sam2.plugin.controller.controller import Controller
-from napari_sam2.plugin.docks.parts.controller_link import Listening
-from napari_sam2.plugin.docks.parts.theme import GAP, Look, tool_button
+from napari_sam2.plugin.docks.parts.controller_link import SignalConnections
+from napari_sam2.plugin.docks.parts.theme import GAP, Theme, tool_button
 from napari_sam2.plugin.state import ModelState
 
 _FILE = "\0file"
@@ -51,10 +51,10 @@ class ModelSection(QWidget):
         Icons.
     """
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: Theme) -> None:
         super().__init__()
         self._controller: Controller | None = None
-        self._listening = Listening()
+        self._listening = SignalConnections()
         self.ask_file: Callable[[], str] = self._ask_file
         self.combo = ModelCombo()
         self.combo.setToolTip(

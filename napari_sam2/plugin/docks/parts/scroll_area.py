@@ -12,7 +12,7 @@ from qtpy.QtWidgets import QFrame, QScrollArea, QSizePolicy, QVBoxLayout, QWidge
 from napari_sam2.plugin.docks.parts.theme import GAP, MARGIN
 
 
-class VerticalArea(QScrollArea):
+class VerticalScrollArea(QScrollArea):
     """Widgets one below the other; on a small screen or with large letters they scroll, and nothing is cut off.
 
     Parameters
@@ -61,7 +61,7 @@ class VerticalArea(QScrollArea):
         return QSize(self.minimumSizeHint().width(), height)
 
 
-def fill(dock: QWidget, area: VerticalArea) -> None:
+def fill(dock: QWidget, area: VerticalScrollArea) -> None:
     """Let the area be all that a dock shows."""
     outer = QVBoxLayout(dock)
     outer.setContentsMargins(0, 0, 0, 0)

@@ -103,7 +103,7 @@ def tip(name: str, text: str = "") -> str:
     return f"{text or shortcut.sentence}\nKey: {shortcut.shown}"
 
 
-class Keys:
+class KeyBindings:
     """Binds the keys of one viewer to what a dock can do; the dock that was used last has them.
 
     Parameters

@@ -67,7 +67,7 @@ class Palette:
         )
 
 
-class Look:
+class Theme:
     """The look of one dock, following the theme of its viewer and napari's size of letters.
 
     Parameters
@@ -120,7 +120,9 @@ class Look:
             repaint()
 
 
-def tool_button(look: Look, name: str, text: str = "", tip: str = "", checkable: bool = False) -> QToolButton:
+def tool_button(
+    look: Theme, name: str, text: str = "", tip: str = "", checkable: bool = False
+) -> QToolButton:
     """Return a flat button with an icon; with a text it takes the room there is."""
     button = TextButton()
     button.setObjectName(name)

@@ -11,15 +11,15 @@ from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QWidget
 
 from napari_sam2.plugin.docks.objects.object_bar import ObjectBar
-from napari_sam2.plugin.docks.parts.actions import Verbs
+from napari_sam2.plugin.docks.parts.actions import Actions
 from napari_sam2.plugin.docks.parts.banner import Banner
 from napari_sam2.plugin.docks.parts.cheat_sheet import CheatSheet
-from napari_sam2.plugin.docks.parts.controller_link import DockSession
+from napari_sam2.plugin.docks.parts.controller_link import ControllerLink
 from napari_sam2.plugin.docks.parts.first_sample import open_first_sample
 from napari_sam2.plugin.docks.parts.history_buttons import HistoryButtons
 from napari_sam2.plugin.docks.parts.image_section import ImageSection
-from napari_sam2.plugin.docks.parts.scroll_area import VerticalArea, fill
-from napari_sam2.plugin.docks.parts.shortcuts import Keys
+from napari_sam2.plugin.docks.parts.scroll_area import VerticalScrollArea, fill
+from napari_sam2.plugin.docks.parts.shortcuts import KeyBindings
 from napari_sam2.plugin.docks.parts.theme import muted_label
 from napari_sam2.plugin.docks.prompts.tools_section import ToolsSection
 from napari_sam2.plugin.layers.image_layer import itself
@@ -28,7 +28,7 @@ _HINT = "Say where the object is; “New” starts another one."
 
 
 def acts_of_prompts(
-    verbs: Verbs, tools: ToolsSection, show_help: Callable[[], object]
+    verbs: Actions, tools: ToolsSection, show_help: Callable[[], object]
 ) -> dict[str, Callable[[], object]]:
     """Return what the keys of every dock with tools do, by name of the shortcut."""
     return {
@@ -65,19 +65,21 @@ class PromptParts(QObject):
         viewer = itself(viewer)
         self._dock = dock
         self._viewer = viewer
-        self.session = session = DockSession(dock, viewer)
-        self.verbs = verbs = Verbs(lambda: session.controller)
+        self.session = session = ControllerLink(dock, viewer)
+        self.verbs = verbs = Actions(lambda: session.controller)
         look = session.look
         self.image = ImageSection(viewer, look)
         self.history = HistoryButtons(look, verbs, self.show_help)
         self.banner = Banner(partial(open_first_sample, viewer), _HINT)
         self.object = ObjectBar(look, verbs)
         self.tools = ToolsSection(viewer, look, verbs, names)
-        self._keys = Keys(viewer, acts_of_prompts(verbs, self.tools, self.show_help))
+        self._keys = KeyBindings(viewer, acts_of_prompts(verbs, self.tools, self.show_help))
         sections = (self.image, self.history, self.banner, self.object, self.tools)
         fill(
             dock,
-            VerticalArea([self.image, self.banner, self.object, self.tools, muted_label(hint), self.history]),
+            VerticalScrollArea(
+                [self.image, self.banner, self.object, self.tools, muted_label(hint), self.history]
+            ),
         )
         session.add(*sections)
         dock.addActions(self.history.keys)

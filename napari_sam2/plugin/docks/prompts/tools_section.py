@@ -18,10 +18,10 @@ from qtpy.QtWidgets import (
 
 from napari_sam2.plugin.controller.controller import Controller
 from napari_sam2.plugin.controller.prompt_layers import LayerKind
-from napari_sam2.plugin.docks.parts.actions import Verbs
-from napari_sam2.plugin.docks.parts.controller_link import Listening
+from napari_sam2.plugin.docks.parts.actions import Actions
+from napari_sam2.plugin.docks.parts.controller_link import SignalConnections
 from napari_sam2.plugin.docks.parts.shortcuts import tip
-from napari_sam2.plugin.docks.parts.theme import GAP, Look, title_label, tool_button
+from napari_sam2.plugin.docks.parts.theme import GAP, Theme, title_label, tool_button
 from napari_sam2.plugin.layers.connections import Connections
 
 
@@ -87,12 +87,12 @@ class ToolsSection(QWidget):
         Which tools; "select" is always there.
     """
 
-    def __init__(self, viewer: Any, look: Look, verbs: Verbs, names: Sequence[str] = tuple(TOOLS)) -> None:
+    def __init__(self, viewer: Any, look: Theme, verbs: Actions, names: Sequence[str] = tuple(TOOLS)) -> None:
         super().__init__()
         self._viewer = viewer
         self._verbs = verbs
         self._controller: Controller | None = None
-        self._listening = Listening()
+        self._listening = SignalConnections()
         self._tool: Tool | None = None
         self._outline = _OUTLINES["Lasso"]
         self._connections = Connections()
@@ -141,7 +141,7 @@ class ToolsSection(QWidget):
 
     # -- inside ------------------------------------------------------------------------------------------
 
-    def _button(self, look: Look, tool: Tool) -> QToolButton:
+    def _button(self, look: Theme, tool: Tool) -> QToolButton:
         button = tool_button(look, tool.name, tool.title, tip(tool.name, tool.says), checkable=True)
         button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
         button.setIconSize(QSize(20, 20))

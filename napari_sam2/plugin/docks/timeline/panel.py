@@ -6,9 +6,9 @@ from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QDockWidget, QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from napari_sam2.plugin.controller.controller import Controller
-from napari_sam2.plugin.docks.parts.actions import Verbs
+from napari_sam2.plugin.docks.parts.actions import Actions
 from napari_sam2.plugin.docks.parts.shortcuts import tip
-from napari_sam2.plugin.docks.parts.theme import GAP, Look, tool_button
+from napari_sam2.plugin.docks.parts.theme import GAP, Theme, tool_button
 from napari_sam2.plugin.docks.timeline.view import TimelineView, legend
 
 
@@ -23,7 +23,7 @@ class TimelinePanel(QWidget):
         What the buttons do.
     """
 
-    def __init__(self, look: Look, verbs: Verbs) -> None:
+    def __init__(self, look: Theme, verbs: Actions) -> None:
         super().__init__()
         self._is_single = False
         self._hidden: QWidget | None = None

@@ -10,8 +10,8 @@ from qtpy.QtGui import QColor, QHelpEvent, QImage, QMouseEvent, QPainter, QPen, 
 from qtpy.QtWidgets import QAbstractScrollArea, QFrame, QSizePolicy, QToolTip
 
 from napari_sam2.plugin.controller.controller import Controller
-from napari_sam2.plugin.docks.parts.controller_link import Listening
-from napari_sam2.plugin.docks.parts.theme import DOUBT, Look
+from napari_sam2.plugin.docks.parts.controller_link import SignalConnections
+from napari_sam2.plugin.docks.parts.theme import DOUBT, Theme
 from napari_sam2.plugin.docks.timeline.strips import frame_at, strip, tick_step, x_of
 from napari_sam2.plugin.state import ObjectState, PropagationState, Status
 
@@ -28,11 +28,11 @@ class TimelineView(QAbstractScrollArea):
         Colours of the theme.
     """
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: Theme) -> None:
         super().__init__()
         self._look = look
         self._controller: Controller | None = None
-        self._listening = Listening()
+        self._listening = SignalConnections()
         self._states: tuple[ObjectState, ...] = ()
         self._strips: dict[int, QImage] = {}
         self._peaks: tuple[int, ...] = ()

@@ -15,9 +15,9 @@ from qtpy.QtWidgets import QFileDialog, QHBoxLayout, QMenu, QSizePolicy, QToolBu
 from napari_sam2.formats.registry import FORMATS, ExportFormat
 from napari_sam2.plugin.controller.controller import Controller
 from napari_sam2.plugin.controller.exporter import ExportCancelled
-from napari_sam2.plugin.docks.parts.actions import Verbs
-from napari_sam2.plugin.docks.parts.controller_link import Listening
-from napari_sam2.plugin.docks.parts.theme import GAP, Look, title_label, tool_button
+from napari_sam2.plugin.docks.parts.actions import Actions
+from napari_sam2.plugin.docks.parts.controller_link import SignalConnections
+from napari_sam2.plugin.docks.parts.theme import GAP, Theme, title_label, tool_button
 from napari_sam2.plugin.state import ExportState, ProjectState
 
 
@@ -32,11 +32,11 @@ class ExportSection(QWidget):
         Tells what cannot be done.
     """
 
-    def __init__(self, look: Look, verbs: Verbs) -> None:
+    def __init__(self, look: Theme, verbs: Actions) -> None:
         super().__init__()
         self._verbs = verbs
         self._controller: Controller | None = None
-        self._listening = Listening()
+        self._listening = SignalConnections()
         self._path: Path | None = None
         self._told = False
         self.ask_path: Callable[[ExportFormat, Path], str] = self._ask_path

@@ -20,10 +20,10 @@ from qtpy.QtWidgets import (
 )
 
 from napari_sam2.plugin.controller.controller import Controller
-from napari_sam2.plugin.docks.parts.actions import Verbs
-from napari_sam2.plugin.docks.parts.controller_link import Listening
+from napari_sam2.plugin.docks.parts.actions import Actions
+from napari_sam2.plugin.docks.parts.controller_link import SignalConnections
 from napari_sam2.plugin.docks.parts.shortcuts import tip
-from napari_sam2.plugin.docks.parts.theme import GAP, Look, title_label, tool_button
+from napari_sam2.plugin.docks.parts.theme import GAP, Theme, title_label, tool_button
 from napari_sam2.plugin.state import Direction, PropagationState, Status
 
 _REACHES = ("to the end", "some frames", "a range")
@@ -42,11 +42,11 @@ class PropagationSection(QWidget):
         What the buttons do.
     """
 
-    def __init__(self, look: Look, verbs: Verbs) -> None:
+    def __init__(self, look: Theme, verbs: Actions) -> None:
         super().__init__()
         self._verbs = verbs
         self._controller: Controller | None = None
-        self._listening = Listening()
+        self._listening = SignalConnections()
         self._activity: Any = None
         # Each step of napari's bar runs the event loop: a few times a second, and not while an answer is taken over.
         self._beat = QTimer(self)

@@ -11,16 +11,16 @@ from qtpy.QtCore import QEvent, Qt, QTimer
 from qtpy.QtWidgets import QHBoxLayout, QMainWindow, QWidget
 
 from napari_sam2.plugin.docks.objects.objects_section import ObjectsSection
-from napari_sam2.plugin.docks.parts.actions import Verbs
+from napari_sam2.plugin.docks.parts.actions import Actions
 from napari_sam2.plugin.docks.parts.banner import Banner
 from napari_sam2.plugin.docks.parts.cheat_sheet import CheatSheet
-from napari_sam2.plugin.docks.parts.controller_link import DockSession
+from napari_sam2.plugin.docks.parts.controller_link import ControllerLink
 from napari_sam2.plugin.docks.parts.first_sample import open_first_sample
 from napari_sam2.plugin.docks.parts.history_buttons import HistoryButtons
 from napari_sam2.plugin.docks.parts.image_section import ImageSection
 from napari_sam2.plugin.docks.parts.model_section import ModelSection
-from napari_sam2.plugin.docks.parts.scroll_area import VerticalArea, fill
-from napari_sam2.plugin.docks.parts.shortcuts import Keys
+from napari_sam2.plugin.docks.parts.scroll_area import VerticalScrollArea, fill
+from napari_sam2.plugin.docks.parts.shortcuts import KeyBindings
 from napari_sam2.plugin.docks.parts.tabs import Tabs
 from napari_sam2.plugin.docks.parts.theme import GAP
 from napari_sam2.plugin.docks.prompts.prompt_docks import acts_of_prompts
@@ -46,8 +46,8 @@ class TrackerDock(QWidget):
         super().__init__()
         viewer = itself(viewer)
         self._viewer = viewer
-        self.session = session = DockSession(self, viewer)
-        self.verbs = verbs = Verbs(lambda: session.controller)
+        self.session = session = ControllerLink(self, viewer)
+        self.verbs = verbs = Actions(lambda: session.controller)
         look = session.look
         self.image = ImageSection(viewer, look)
         self.model = ModelSection(look)
@@ -65,7 +65,7 @@ class TrackerDock(QWidget):
         look.style(self.timeline)
         self._timeline_dock: Any = None
         self.sheet: CheatSheet | None = None
-        self._keys = Keys(viewer, self._acts())
+        self._keys = KeyBindings(viewer, self._acts())
         self._lay_out()
         self.addActions(self.history.keys)
         session.add(
@@ -117,7 +117,9 @@ class TrackerDock(QWidget):
         row.addWidget(self.image, 1)
         row.addWidget(self.history)
         rest = (self.tools, None, self.tracking, None, self.results)
-        fill(self, VerticalArea([head, self.model, self.banner, self.objects, None, *rest], self.objects))
+        fill(
+            self, VerticalScrollArea([head, self.model, self.banner, self.objects, None, *rest], self.objects)
+        )
 
     def _acts(self) -> dict[str, Any]:
         verbs, tools, track = self.verbs, self.tools, self.tracking.track
