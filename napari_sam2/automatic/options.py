@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from types import MappingProxyType
 from typing import Any, Literal, get_args
 
 Mode = Literal["fast", "exact"]
-PresetName = Literal["default", "reference", "sam1", "few large", "many small", "cells"]
 PointGrid = tuple[tuple[float, float], ...]
 
 # Changing one of these asks other questions of the network; all others only filter its answers.
@@ -27,6 +27,29 @@ NETWORK_FIELDS = (
 MOST_CROP_LAYERS = 5
 # How far below its first value the mask threshold can be moved without asking the network again (fast mode).
 THRESHOLD_MARGIN = 4.0
+
+# The only table of presets: the command line and the dock derive their choices from its names.
+PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
+    {
+        "default": {},
+        "reference": {"mode": "exact"},
+        "sam1": {"mode": "exact", "pred_iou_thresh": 0.88},
+        "few large": {
+            "points_per_side": 16,
+            "min_area": 400,
+            "box_nms_thresh": 0.5,
+            "min_mask_region_area": 100,
+        },
+        "many small": {"points_per_side": 48, "box_nms_thresh": 0.5},
+        "cells": {
+            "pred_iou_thresh": 0.4,
+            "stability_score_thresh": 0.7,
+            "box_nms_thresh": 0.2,
+            "min_area": 20,
+            "min_mask_region_area": 20,
+        },
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -173,23 +196,23 @@ class AutomaticOptions:
 
         Parameters
         ----------
-        name : {"default", "reference", "sam1", "few large", "many small", "cells"}
-            ``reference``: Meta's defaults and its exact numbers. ``sam1``: the same with the thresholds of the first
-            Segment Anything (predicted IoU 0.88). ``few large``: 16 x 16 points, no specks. ``many small``: 48 x 48
-            points. ``cells``: dense cells or nuclei; lower thresholds (the embedded small network is less sure of
-            itself than the released ones), overlaps suppressed early.
+        name : str
+            One of :data:`PRESETS`. ``reference``: Meta's defaults and its exact numbers. ``sam1``: the same with the
+            thresholds of the first Segment Anything (predicted IoU 0.88). ``few large``: 16 x 16 points, no specks.
+            ``many small``: 48 x 48 points. ``cells``: dense cells or nuclei; lower thresholds (the embedded small
+            network is less sure of itself than the released ones), overlaps suppressed early.
         **changes : Any
             Fields that differ from the preset.
         """
-        if name not in _PRESETS:
-            raise ValueError(f"unknown preset {name!r}: choose one of {', '.join(_PRESETS)}")
+        if name not in PRESETS:
+            raise ValueError(f"unknown preset {name!r}: choose one of {', '.join(PRESETS)}")
         known = {f.name for f in fields(cls)}
         unknown = sorted(set(changes) - known)
         if unknown:
             raise TypeError(
                 f"no option of automatic masks is called {unknown[0]!r}: use one of {', '.join(sorted(known))}"
             )
-        return cls(**(_PRESETS[name] | changes))
+        return cls(**{**PRESETS[name], **changes})
 
     def changed(self, **changes: Any) -> AutomaticOptions:
         """Return these options with some of them changed, checked again."""
@@ -232,20 +255,6 @@ _WHOLE_NUMBERS = {
     "max_area": 0,
     "min_mask_region_area": 0,
     "candidate_memory_mb": 1,
-}
-_PRESETS: dict[str, dict[str, Any]] = {
-    "default": {},
-    "reference": {"mode": "exact"},
-    "sam1": {"mode": "exact", "pred_iou_thresh": 0.88},
-    "few large": {"points_per_side": 16, "min_area": 400, "box_nms_thresh": 0.5, "min_mask_region_area": 100},
-    "many small": {"points_per_side": 48, "box_nms_thresh": 0.5},
-    "cells": {
-        "pred_iou_thresh": 0.4,
-        "stability_score_thresh": 0.7,
-        "box_nms_thresh": 0.2,
-        "min_area": 20,
-        "min_mask_region_area": 20,
-    },
 }
 
 

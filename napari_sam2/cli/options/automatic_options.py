@@ -11,11 +11,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from napari_sam2.automatic.options import AutomaticOptions
+from napari_sam2.automatic.options import PRESETS, AutomaticOptions
 from napari_sam2.cli.errors import UsageError
 from napari_sam2.cli.options.dataclass_options import options_from
 
-PRESETS = ("default", "reference", "sam1", "few-large", "many-small", "cells")
 AUTO_EXAMPLES = """\
 examples:
   napari-sam2 auto nuclei.png --preset cells
@@ -67,7 +66,10 @@ def _add_option_flags(parser: Any) -> None:
     # Values stay text until options_of() reads them: its errors are one sentence, argparse's a page.
     group = parser.add_argument_group("search and filters (defaults are those of --preset default)")
     group.add_argument(
-        "--preset", choices=PRESETS, default="default", help="start from these options (%(default)s)"
+        "--preset",
+        choices=[preset_flag(name) for name in PRESETS],
+        default="default",
+        help="start from these options (%(default)s)",
     )
     group.add_argument("--region", type=Path, metavar="PATH", help="mask image: look only where it is not 0")
     group.add_argument(
@@ -92,6 +94,11 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+def preset_flag(name: str) -> str:
+    """Return a preset's name without spaces, as it is typed on the command line."""
+    return name.replace(" ", "-")
+
+
 def options_of(args: Namespace) -> AutomaticOptions:
     """Return what was asked for: preset, then flags, then ``--set``.
 
@@ -100,7 +107,7 @@ def options_of(args: Namespace) -> AutomaticOptions:
     UsageError
         A value that can't be read, is out of range, or contradicts another.
     """
-    values = asdict(AutomaticOptions.preset(args.preset.replace("-", " ")))
+    values = asdict(AutomaticOptions.preset(next(n for n in PRESETS if preset_flag(n) == args.preset)))
     typed = {f.name: getattr(args, f.name) for f in fields(AutomaticOptions)}
     types = {f.name: str(f.type) for f in fields(AutomaticOptions)}
     for name, text in typed.items():

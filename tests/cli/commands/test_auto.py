@@ -11,8 +11,9 @@ import pytest
 import tifffile
 
 from napari_sam2.automatic import AutomaticOptions
+from napari_sam2.automatic.options import PRESETS
 from napari_sam2.cli.errors import UsageError
-from napari_sam2.cli.options.automatic_options import PRESETS, flag, frame_numbers, options_of
+from napari_sam2.cli.options.automatic_options import flag, frame_numbers, options_of, preset_flag
 from napari_sam2.cli.options.parser import make_parser
 from napari_sam2.masks import Rle
 from napari_sam2.storage import Project
@@ -41,7 +42,12 @@ def test_every_option_has_a_flag_with_its_docstring_as_help() -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets(preset: str) -> None:
-    assert options_of(parsed("--preset", preset)) == AutomaticOptions.preset(preset.replace("-", " "))
+    assert options_of(parsed("--preset", preset_flag(preset))) == AutomaticOptions.preset(preset)
+
+
+def test_presets_are_typed_without_spaces() -> None:
+    assert options_of(parsed("--preset", "few-large")).min_area == 400
+    assert options_of(parsed("--preset", "many-small")).points_per_side == 48
 
 
 def test_flags_of_every_kind_and_their_order(tmp_path: Path) -> None:
