@@ -186,12 +186,8 @@ def draw_batch(
         images.append(clip.frames)
     mean = torch.tensor(PIXEL_MEAN).view(3, 1, 1)
     std = torch.tensor(PIXEL_STD).view(3, 1, 1)
-    return StepBatch(
-        plan=plan,
-        images=(torch.stack(images) - mean) / std,
-        owner=torch.tensor(owners),
-        truth=torch.cat(masks),
-    )
+    pixels = (torch.stack(images) - mean) / std
+    return StepBatch(plan=plan, images=pixels, owner=torch.tensor(owners), truth=torch.cat(masks))
 
 
 def _chosen_objects(labels: torch.Tensor, count: int, rng: np.random.Generator) -> list[int]:
