@@ -207,7 +207,14 @@ def test_any_write_may_fail_and_nothing_is_lost(tmp_path, make_record, make_mask
             real(target, data)
 
         with monkeypatch.context() as patch:
-            for module in ("files", "frame_table", "memories", "label_stack", "workspace", "state_files"):
+            for module in (
+                "files.atomic_files",
+                "tables.mask_table",
+                "tables.memory_table",
+                "tables.label_stack",
+                "workspace",
+                "tables.snapshots",
+            ):
                 patch.setattr(f"napari_sam2.storage.{module}.replace_file", failing)
             try:
                 with project.history.action("second"):

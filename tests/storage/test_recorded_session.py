@@ -329,7 +329,14 @@ def test_a_full_disk_stops_tracking_and_with_room_it_goes_on(
         other = prompted(open_session(project, model, frames, tiny.OPTIONS))
         other.commit()
         with monkeypatch.context() as patch:
-            for module in ("files", "frame_table", "memories", "label_stack", "workspace", "state_files"):
+            for module in (
+                "files.atomic_files",
+                "tables.mask_table",
+                "tables.memory_table",
+                "tables.label_stack",
+                "workspace",
+                "tables.snapshots",
+            ):
                 patch.setattr(f"napari_sam2.storage.{module}.replace_file", full)
             with pytest.raises(ProjectFullError, match="free some space"):
                 list(other.propagate())

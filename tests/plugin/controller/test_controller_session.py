@@ -247,8 +247,8 @@ KILLED = """
     from pathlib import Path
     from napari.components import ViewerModel
     from napari_sam2.synthetic.samples import sample_timelapse
-    from napari_sam2.widgets.opening import open_tracker
-    from napari_sam2.widgets.states import Preferences
+    from napari_sam2.plugin.open_tracker import open_tracker
+    from napari_sam2.plugin.state import Preferences
     folder, model = sys.argv[1:]
     sample, viewer = sample_timelapse(), ViewerModel()
     image = viewer.add_image(sample.image[:12], name="movie")

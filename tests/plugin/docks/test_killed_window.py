@@ -31,14 +31,14 @@ WINDOW = """
     import napari
     from qtpy.QtCore import QTimer
     from napari_sam2.synthetic.samples import sample_timelapse
-    from napari_sam2.widgets import dock_session
-    from napari_sam2.widgets.opening import open_tracker
-    from napari_sam2.widgets.states import ModelChoice, Preferences
-    from napari_sam2.widgets.tracker_dock import TrackerDock
+    from napari_sam2.plugin.docks.parts import controller_link
+    from napari_sam2.plugin.open_tracker import open_tracker
+    from napari_sam2.plugin.state import ModelChoice, Preferences
+    from napari_sam2.plugin.docks.tracker.tracker_dock import TrackerDock
 
     folder, model, frames = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
     settings = Preferences(ModelChoice(model, "cpu"), autosave_folder=folder, encode_ahead=0)
-    dock_session.open_tracker = lambda viewer, images: open_tracker(viewer, images, preferences=settings)
+    controller_link.open_tracker = lambda viewer, images: open_tracker(viewer, images, preferences=settings)
     sample, viewer = sample_timelapse(), napari.Viewer()
     viewer.add_image(sample.image[:frames], name="movie", scale=sample.scale)
     viewer.dims.set_point(0, 0)
