@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_sam2.plugin.controller.controller import Controller
-from napari_sam2.plugin.layers.image_layer import itself
+from napari_sam2.plugin.layers.image_layer import unwrapped
 from napari_sam2.plugin.layers.metadata import PROJECT_KEY
 from napari_sam2.plugin.preferences import load_preferences
 from napari_sam2.plugin.state import ModelChoice, Preferences
@@ -78,8 +78,8 @@ def open_tracker(
     TypeError, ValueError
         This is no Image layer, or the layers do not fit together.
     """
-    viewer = itself(viewer)
-    images = tuple(itself(i) for i in (layer if isinstance(layer, Sequence) else (layer,)))
+    viewer = unwrapped(viewer)
+    images = tuple(unwrapped(i) for i in (layer if isinstance(layer, Sequence) else (layer,)))
     found = find_controller(viewer, images)
     if found is not None:
         _change(found, model, device, travel_axis)
@@ -106,7 +106,7 @@ def find_controller(viewer: Any, images: Sequence[Any]) -> Controller | None:
     """Return the controller that is open on images in a viewer; None when there is none."""
     if not images:
         return None
-    viewer, images = itself(viewer), [itself(image) for image in images]
+    viewer, images = unwrapped(viewer), [unwrapped(image) for image in images]
     holder = getattr(images[0], "metadata", {}).get(_KEY)
     for controller in getattr(holder, "controllers", ()):
         same = len(controller.images) == len(images) and all(
@@ -128,7 +128,7 @@ def _change(controller: Controller, model: str | None, device: str | None, trave
     choice = controller.preferences.model
     if (model or choice.name, device or choice.device) != (choice.name, choice.device):
         controller.load_model(model or choice.name, device or choice.device, choice.precision)
-    if travel_axis is not None and travel_axis != controller.geometry.travel_axis:
+    if travel_axis is not None and travel_axis != controller.geometry.frame_axis:
         controller.set_travel_axis(travel_axis)
 
 

@@ -100,8 +100,8 @@ class _Labels:
     def plane(self, frame: int) -> NDArray[Any]:
         index: list[Any] = [0] * self._geometry.ndim
         index[-2:] = [slice(None), slice(None)]
-        if self._geometry.travel_axis is not None:
-            index[self._geometry.travel_axis] = frame
+        if self._geometry.frame_axis is not None:
+            index[self._geometry.frame_axis] = frame
         return np.asarray(self._data[tuple(index)])
 
     def objects(self) -> tuple[ObjectInfo, ...]:

@@ -212,7 +212,7 @@ class Controller:
 
     def follow_plane(self) -> None:
         """Work at the position on the other axes (z …) that the viewer shows now: another project."""
-        self._rebase(geometry_of(self.images, self.viewer.dims.point, self.geometry.travel_axis))
+        self._rebase(geometry_of(self.images, self.viewer.dims.point, self.geometry.frame_axis))
 
     def refresh_contrast(self) -> None:
         """Let the model see what the viewer shows now: contrast, gamma, colours. Results so far stay saved."""
@@ -387,7 +387,7 @@ class Controller:
         """Open again: other frames are another project."""
         same_axes = self.image.ndim == self.geometry.ndim
         try:
-            axis = self.geometry.travel_axis if same_axes else None
+            axis = self.geometry.frame_axis if same_axes else None
             geometry = geometry_of(self.images, self.viewer.dims.point, axis)
         except (ValueError, TypeError) as error:
             self._desk.report("The image changed", str(error))

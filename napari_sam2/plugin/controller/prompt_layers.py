@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from napari_sam2.objects import Color
 from napari_sam2.plugin.controller.context import ControllerContext
-from napari_sam2.plugin.layers.image_layer import itself
+from napari_sam2.plugin.layers.image_layer import unwrapped
 from napari_sam2.plugin.layers.metadata import note_project, projects_of
 from napari_sam2.plugin.layers.paint_layer import PaintLink
 from napari_sam2.plugin.layers.points_layer import PointsLink
@@ -129,9 +129,9 @@ class PromptLayers:
         """Take away all marks of some frames and objects, and add others; layers are made where they are missing."""
         self._left_marks = [m for m in self._left_marks if m.key not in replaced]
         self._left_painted = {k: m for k, m in self._left_painted.items() if k not in replaced}
-        if any(isinstance(m.what, PointPrompt) for m in marks):
+        if any(isinstance(m.element, PointPrompt) for m in marks):
             self.ensure("points")
-        if any(not isinstance(m.what, PointPrompt) for m in marks):
+        if any(not isinstance(m.element, PointPrompt) for m in marks):
             self.ensure("shapes")
         if painted:
             self.ensure("labels")
@@ -214,13 +214,13 @@ class PromptLayers:
             link.write(set(), self._left_painted)
             self._left_painted = {}
             return
-        mine = [m for m in self._left_marks if isinstance(m.what, PointPrompt) == (kind == "points")]
+        mine = [m for m in self._left_marks if isinstance(m.element, PointPrompt) == (kind == "points")]
         self._left_marks = [m for m in self._left_marks if m not in mine]
         link.write(set(), mine)
 
 
 def _kind_of(layer: Any) -> LayerKind:
-    names = {c.__name__ for c in type(itself(layer)).__mro__}
+    names = {c.__name__ for c in type(unwrapped(layer)).__mro__}
     if "Points" in names:
         return "points"
     if "Shapes" in names:

@@ -13,7 +13,14 @@ from napari_sam2.plugin.controller.context import ControllerContext
 from napari_sam2.plugin.controller.objects import Objects
 from napari_sam2.plugin.controller.prompt_layers import LayerKind, PromptLayers
 from napari_sam2.plugin.controller.undo_labels import summary, what_was_done
-from napari_sam2.plugin.layers.prompt_marks import Mark, Outline, PinnedMask, PromptMarks, collected, said_by
+from napari_sam2.plugin.layers.prompt_marks import (
+    Mark,
+    Outline,
+    PinnedMask,
+    PromptMarks,
+    group_marks,
+    marks_of,
+)
 from napari_sam2.plugin.worker.requests import GetAlternatives, SetPrompt
 from napari_sam2.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt, PromptKey
 from napari_sam2.session import Alternatives
@@ -139,11 +146,11 @@ class Prompts:
         object_id: int | None = None,
     ) -> None:
         """Put a box, in pixels of the frame, onto the Shapes layer, in place of an older one of the same object."""
-        corners = said_by(Prompt(box=BoxPrompt(x0, y0, x1, y1))).shapes[0]
+        corners = marks_of(Prompt(box=BoxPrompt(x0, y0, x1, y1))).shapes[0]
         key = self._key(frame, object_id)
         said = self._said.get(key, PromptMarks())
         others = tuple(s for s in said.shapes if not (s.kind == "box" and s.positive))
-        self._put({key: PromptMarks(said.points, (*others, corners), said.painted, said.held)})
+        self._put({key: PromptMarks(said.points, (*others, corners), said.painted, said.pinned)})
 
     def add_region(
         self,
@@ -168,13 +175,13 @@ class Prompts:
         for object_id, mask in masks.items():
             prompt = MaskPrompt.from_array(mask)
             Prompt(mask=prompt).check(self._desk.geometry.size)
-            said[frame, int(object_id)] = PromptMarks(held=PinnedMask(prompt))
+            said[frame, int(object_id)] = PromptMarks(pinned=PinnedMask(prompt))
         self._put(said)
 
     def hold(self, frame: int, object_id: int, mask: NDArray[Any]) -> None:
         """Say that the object is this mask (H, W) on a frame; earlier marks stay visible but are contained in it."""
         key = (frame, object_id)
-        self._held[key] = self._said.get(key, PromptMarks()).containing(MaskPrompt.from_array(mask)).held  # type: ignore[assignment]
+        self._held[key] = self._said.get(key, PromptMarks()).containing(MaskPrompt.from_array(mask)).pinned  # type: ignore[assignment]
         self.refresh()
 
     def clear(self, frame: int | None = None, object_id: int | None = None) -> None:
@@ -226,7 +233,7 @@ class Prompts:
         change: dict[PromptKey, PromptMarks] = {}
         for key, prompt in prompts.items():
             if self._wanted.get(key) != prompt and (overwrite or key not in self._wanted):
-                change[key] = self._memory.get((key, prompt)) or said_by(prompt)
+                change[key] = self._memory.get((key, prompt)) or marks_of(prompt)
         if overwrite:
             change |= {key: PromptMarks() for key in self._wanted if key not in prompts and key not in later}
         self._put(change)
@@ -254,7 +261,7 @@ class Prompts:
         if now == offered.best:
             self._held.pop(key, None)
         else:
-            self._held[key] = base.containing(MaskPrompt.from_array(offered.masks[now])).held  # type: ignore[assignment]
+            self._held[key] = base.containing(MaskPrompt.from_array(offered.masks[now])).pinned  # type: ignore[assignment]
         choice = self._choice
         with self._desk.gesturing(f"Other mask of {self._objects.title(key[1])}, frame {key[0]}"):
             self.refresh()
@@ -339,8 +346,8 @@ class Prompts:
 
     def _read(self) -> dict[PromptKey, PromptMarks]:
         marks, painted = self._layers.read()
-        said = collected(marks, painted, self._held)
-        for key in [k for k, s in said.items() if s.lost_contained]:
+        said = group_marks(marks, painted, self._held)
+        for key in [k for k, s in said.items() if s.lost_contents]:
             del self._held[key]
             said[key] = PromptMarks(said[key].points, said[key].shapes, said[key].painted)
         for key, now in said.items():
@@ -364,8 +371,8 @@ class Prompts:
                 self._syncing = False
             for key, said in change.items():
                 self._held.pop(key, None)
-                if said.held is not None:
-                    self._held[key] = said.held
+                if said.pinned is not None:
+                    self._held[key] = said.pinned
         self.refresh()
 
     def _add(self, what: PointPrompt | Outline, frame: int | None, object_id: int | None) -> None:

@@ -17,7 +17,7 @@ from napari_sam2.formats.tracks import tracks_array
 from napari_sam2.plugin.controller.context import ControllerContext
 from napari_sam2.plugin.controller.exporter import ExportCancelled, Exporter
 from napari_sam2.plugin.controller.objects import Objects
-from napari_sam2.plugin.layers.image_layer import placed_like
+from napari_sam2.plugin.layers.image_layer import placement_of
 from napari_sam2.plugin.layers.results_layer import ResultsLink, results_layer_of
 
 Labels = NDArray[np.uint16]
@@ -238,4 +238,4 @@ class ResultsLayer:
             raise ValueError("there are no tracks yet: click on an object and propagate it first")
         places = np.concatenate([desk.geometry.to_data(int(t), [(x, y)]) for _, t, y, x in rows])
         data = np.concatenate([rows[:, :1], places], axis=1)
-        return desk.viewer.add_tracks(data, name=name, **placed_like(desk.image))
+        return desk.viewer.add_tracks(data, name=name, **placement_of(desk.image))

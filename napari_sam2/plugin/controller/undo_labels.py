@@ -14,10 +14,10 @@ _KINDS = {"box": "Box", "region": "Region", "line": "Stroke"}
 
 def what_was_done(before: PromptMarks, after: PromptMarks) -> str:
     """Return one or two words for the way from what was said about an object on a frame to what is said now."""
-    if not (after.points or after.shapes or after.painted or after.held):
+    if not (after.points or after.shapes or after.painted or after.pinned):
         return "Clear"
     same = before.points == after.points and before.shapes == after.shapes
-    if before.held != after.held and after.held is not None and same:
+    if before.pinned != after.pinned and after.pinned is not None and same:
         return "Mask"
     if before.painted != after.painted:
         return "Paint"

@@ -21,7 +21,7 @@ class FrameArray:
     ----------
     shape : tuple of int
         As the layer shows it; the last two axes are y and x, all others but the travelled one have length 1.
-    travel_axis : int or None
+    frame_axis : int or None
         Which axis counts frames.
     read : callable
         ``read(frame)`` gives uint16 (H, W).
@@ -34,13 +34,13 @@ class FrameArray:
     def __init__(
         self,
         shape: tuple[int, ...],
-        travel_axis: int | None,
+        frame_axis: int | None,
         read: Callable[[int], Frame],
         write: Callable[[int, Frame], None] | None = None,
     ) -> None:
         self.shape = shape
         self.ndim = len(shape)
-        self._axis = travel_axis
+        self._axis = frame_axis
         self._read = read
         self._write = write
         self._kept: OrderedDict[int, Frame] = OrderedDict()

@@ -33,11 +33,11 @@ def frames_of(images: Sequence[Any], geometry: Geometry) -> FrameStack:
         )
         for i, image in enumerate(images)
     )
-    travel = geometry.travel_axis
+    travel = geometry.frame_axis
     options = FrameStackOptions(
         axis=None if travel is None else travel + lead,
         plane=(geometry.ndim - 2 + lead, geometry.ndim - 1 + lead),
-        fixed=tuple((axis + lead, position) for axis, position in geometry.held),
+        fixed=tuple((axis + lead, position) for axis, position in geometry.fixed_axes),
         channel_axis=geometry.ndim if rgb else (0 if lead else None),
         rgb=rgb,
         channels=channels,
@@ -110,7 +110,7 @@ def calibration_of(image: Any, geometry: Geometry) -> Calibration:
     units = [_unit(u) for u in getattr(image, "units", ()) or ()]
     units = units if len(units) == geometry.ndim else [None] * geometry.ndim
     scale = [abs(float(s)) or 1.0 for s in image.scale]
-    travel = geometry.travel_axis
+    travel = geometry.frame_axis
     labels = axis_labels_of(image)
     label = labels[travel].strip().lower()[:1] if travel is not None and travel < len(labels) else ""
     if not label.isalpha() or label in "yx" or (travel is not None and labels[travel].lower() in _TIME_NAMES):

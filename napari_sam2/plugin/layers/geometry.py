@@ -81,7 +81,7 @@ class Geometry:
     ----------
     shape : tuple of int
         Of the layer at full resolution, without the axis of RGB samples; the last two axes are y and x.
-    travel_axis : int or None
+    frame_axis : int or None
         The axis that is travelled (time, z …); None for a single image.
     fixed : tuple of int
         Position on every axis; counts only for axes that are neither travelled nor shown.
@@ -92,7 +92,7 @@ class Geometry:
     """
 
     shape: tuple[int, ...]
-    travel_axis: int | None
+    frame_axis: int | None
     fixed: tuple[int, ...]
     size: tuple[int, int] = (0, 0)
     reduction: Reduction = Reduction()
@@ -100,9 +100,9 @@ class Geometry:
     def __post_init__(self) -> None:
         if len(self.shape) < 2 or min(self.shape) < 1:
             raise ValueError(f"frames need at least two axes with pixels, this image has shape {self.shape}")
-        if self.travel_axis is not None and not 0 <= self.travel_axis < len(self.shape) - 2:
+        if self.frame_axis is not None and not 0 <= self.frame_axis < len(self.shape) - 2:
             raise ValueError(
-                f"axis {self.travel_axis} cannot be travelled in an image with {len(self.shape)} axes: "
+                f"axis {self.frame_axis} cannot be travelled in an image with {len(self.shape)} axes: "
                 "choose one before the last two, which are y and x"
             )
         if len(self.fixed) != len(self.shape):
@@ -120,18 +120,18 @@ class Geometry:
     @property
     def n_frames(self) -> int:
         """Number of frames."""
-        return 1 if self.travel_axis is None else self.shape[self.travel_axis]
+        return 1 if self.frame_axis is None else self.shape[self.frame_axis]
 
     @property
-    def held(self) -> tuple[tuple[int, int], ...]:
+    def fixed_axes(self) -> tuple[tuple[int, int], ...]:
         """(axis, position) of the axes that are neither travelled nor shown."""
-        return tuple((a, self.fixed[a]) for a in range(self.ndim - 2) if a != self.travel_axis)
+        return tuple((a, self.fixed[a]) for a in range(self.ndim - 2) if a != self.frame_axis)
 
     @property
     def result_shape(self) -> tuple[int, ...]:
-        """Shape of a layer of results: held axes have length 1, the last two are those of a frame."""
-        held = {axis for axis, _ in self.held}
-        return (*(1 if axis in held else n for axis, n in enumerate(self.shape[:-2])), *self.size)
+        """Shape of a layer of results: fixed axes have length 1, the last two are those of a frame."""
+        fixed = {axis for axis, _ in self.fixed_axes}
+        return (*(1 if axis in fixed else n for axis, n in enumerate(self.shape[:-2])), *self.size)
 
     @property
     def reduced(self) -> bool:
@@ -147,7 +147,7 @@ class Geometry:
     def result_place(self) -> tuple[FloatArray, FloatArray]:
         """Steps and corner (ndim,) of a layer of results, in data coordinates of the image."""
         steps, corner = np.ones(self.ndim), np.zeros(self.ndim)
-        for axis, position in self.held:
+        for axis, position in self.fixed_axes:
             corner[axis] = position
         steps[-2:], corner[-2:] = self.reduction.steps, self.reduction.offsets
         return steps, corner
@@ -157,11 +157,11 @@ class Geometry:
         points = np.asarray(coordinates, float).reshape(-1, self.ndim)
         here = np.isfinite(points).all(axis=1)
         whole = np.where(here[:, None], np.round(points), -1).astype(np.int64)
-        for axis, position in self.held:
+        for axis, position in self.fixed_axes:
             here &= whole[:, axis] == position
-        if self.travel_axis is None:
+        if self.frame_axis is None:
             return np.where(here, 0, -1)
-        frames = whole[:, self.travel_axis]
+        frames = whole[:, self.frame_axis]
         return np.where(here & (frames >= 0) & (frames < self.n_frames), frames, -1)
 
     def to_xy(self, coordinates: ArrayLike) -> FloatArray:
@@ -174,14 +174,14 @@ class Geometry:
         """Return data coordinates (N, ndim) of points (N, 2) given as (x, y) on a frame."""
         points = np.asarray(xy, float).reshape(-1, 2)
         out = np.tile(np.asarray(self.fixed, float), (len(points), 1))
-        if self.travel_axis is not None:
-            out[:, self.travel_axis] = frame
+        if self.frame_axis is not None:
+            out[:, self.frame_axis] = frame
         steps, corner = self.result_place
         out[:, -2:] = points[:, ::-1] * steps[-2:] + corner[-2:]
         return out
 
 
-def default_travel_axis(shape: Sequence[int], axis_labels: Sequence[str] = ()) -> int | None:
+def default_frame_axis(shape: Sequence[int], axis_labels: Sequence[str] = ()) -> int | None:
     """Return the axis that users most likely want to travel: time by name, else the first with a length."""
     leading = len(shape) - 2
     for axis in range(leading):
@@ -194,7 +194,7 @@ def default_travel_axis(shape: Sequence[int], axis_labels: Sequence[str] = ()) -
 
 
 @dataclass(frozen=True, eq=False)
-class AxisPath:
+class LayerTransform:
     """The affine way from the data coordinates of one layer to those of another, through the world."""
 
     matrix: FloatArray
@@ -207,11 +207,11 @@ class AxisPath:
         return carried
 
 
-def way_between(source: Any, target: Any) -> AxisPath:
+def transform_between(source: Any, target: Any) -> LayerTransform:
     """Find the way between two napari layers from public methods alone, by probing with unit vectors."""
     origin = _carried(source, target, np.zeros(source.ndim))
     columns = [_carried(source, target, unit) - origin for unit in np.eye(source.ndim)]
-    return AxisPath(np.stack(columns, axis=1), origin)
+    return LayerTransform(np.stack(columns, axis=1), origin)
 
 
 def _carried(source: Any, target: Any, point: FloatArray) -> FloatArray:

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2.frames.stack import full_resolution
-from napari_sam2.plugin.layers.geometry import Geometry, default_travel_axis, reduction_of
+from napari_sam2.plugin.layers.geometry import Geometry, default_frame_axis, reduction_of
 
 
-def itself(thing: Any) -> Any:
+def unwrapped(thing: Any) -> Any:
     """Return the viewer or layer behind the proxy that napari hands to docks of plugins.
 
     Each access through a proxy makes new proxies, so that two of the same layer are not the same object.
@@ -25,7 +25,7 @@ def itself(thing: Any) -> Any:
 
 def is_image(layer: Any) -> bool:
     """Whether a layer is an Image layer (a Labels layer is not)."""
-    return any(c.__name__ == "Image" for c in type(itself(layer)).__mro__)
+    return any(c.__name__ == "Image" for c in type(unwrapped(layer)).__mro__)
 
 
 def shape_of(image: Any) -> tuple[int, ...]:
@@ -39,7 +39,7 @@ def axis_labels_of(layer: Any) -> tuple[str, ...]:
     return tuple(str(name) for name in getattr(layer, "axis_labels", ()) or ())
 
 
-def geometry_of(images: Sequence[Any], point: Sequence[float], travel_axis: int | None = None) -> Geometry:
+def geometry_of(images: Sequence[Any], point: Sequence[float], frame_axis: int | None = None) -> Geometry:
     """Find out how image layers are seen as frames.
 
     Parameters
@@ -48,7 +48,7 @@ def geometry_of(images: Sequence[Any], point: Sequence[float], travel_axis: int 
         Channels of one picture: same shape, same place in the world.
     point : sequence of float
         Where the viewer is, in world coordinates; other axes than the travelled one are held there.
-    travel_axis : int, optional
+    frame_axis : int, optional
         Which axis of the layer is travelled; None chooses time, else the first one.
 
     Raises
@@ -73,20 +73,20 @@ def geometry_of(images: Sequence[Any], point: Sequence[float], travel_axis: int 
             )
         if not np.allclose(_corner(image), _corner(first)):
             raise ValueError(f"{first.name!r} and {image.name!r} lie in different places: align them first")
-    if travel_axis is None:
-        travel_axis = default_travel_axis(shape, axis_labels_of(first))
-    elif travel_axis < 0:
-        travel_axis += len(shape)
+    if frame_axis is None:
+        frame_axis = default_frame_axis(shape, axis_labels_of(first))
+    elif frame_axis < 0:
+        frame_axis += len(shape)
     here = np.round(np.asarray(first.world_to_data(np.asarray(point, float)), float))
     fixed = np.clip(np.nan_to_num(here), 0, np.asarray(shape) - 1).astype(int)
-    moving = {travel_axis, len(shape) - 2, len(shape) - 1}
+    moving = {frame_axis, len(shape) - 2, len(shape) - 1}
     held = tuple(0 if axis in moving else int(i) for axis, i in enumerate(fixed))
     reduction = reduction_of(_level_sizes(first))
     size = tuple(len(range(n)[reduction.cut()]) for n in _level_sizes(first)[reduction.level])
-    return Geometry(shape, travel_axis, held, (size[0], size[1]), reduction)
+    return Geometry(shape, frame_axis, held, (size[0], size[1]), reduction)
 
 
-def placed_like(layer: Any) -> dict[str, Any]:
+def placement_of(layer: Any) -> dict[str, Any]:
     """Return the arguments that put a new layer of as many axes where ``layer`` is."""
     names = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
     return {name: getattr(layer, name) for name in names if getattr(layer, name, None) is not None}

@@ -10,11 +10,11 @@ from napari.utils.colormaps import DirectLabelColormap
 
 from napari_sam2.objects import Color
 from napari_sam2.plugin.layers.connections import Connections
-from napari_sam2.plugin.layers.geometry import Geometry, way_between
-from napari_sam2.plugin.layers.image_layer import placed_like
+from napari_sam2.plugin.layers.geometry import Geometry, transform_between
+from napari_sam2.plugin.layers.image_layer import placement_of
 
 
-class PaintWatch:
+class PaintEvents:
     """Tells when a stroke, a fill or its undo is complete.
 
     napari says ``paint`` after the last touch of a stroke, but before it writes what a fill or a call changes;
@@ -63,9 +63,9 @@ def label_colors(colors: Mapping[int, Color], hidden: Iterable[int]) -> DirectLa
     return DirectLabelColormap(color_dict=table)
 
 
-def placed_on_plane(image: Any, geometry: Geometry) -> dict[str, Any]:
+def results_placement(image: Any, geometry: Geometry) -> dict[str, Any]:
     """Return the arguments that put a layer of results where its plane of the image is."""
-    place = placed_like(image)
+    place = placement_of(image)
     steps, corner = geometry.result_place
     shift = np.asarray(image.data_to_world(corner), float) - image.data_to_world(np.zeros(geometry.ndim))
     # The world's shift is seen through the affine transform, which comes after the translation.
@@ -75,10 +75,10 @@ def placed_on_plane(image: Any, geometry: Geometry) -> dict[str, Any]:
     return place
 
 
-def _is_placed(layer: Any, image: Any, geometry: Geometry) -> bool:
+def is_placed(layer: Any, image: Any, geometry: Geometry) -> bool:
     """Whether a layer of the shape of the results lies where they do."""
     if layer.ndim != geometry.ndim:
         return False
     steps, corner = geometry.result_place
-    way = way_between(layer, image)
+    way = transform_between(layer, image)
     return np.allclose(way.matrix, np.diag(steps), atol=1e-6) and np.allclose(way.offset, corner, atol=0.01)

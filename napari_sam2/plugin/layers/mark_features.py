@@ -127,7 +127,7 @@ class MarkFeatures:
             self._layer.selected_data = set()
             self._layer.features = {
                 OBJECT_COLUMN: np.concatenate([ids, np.array([m.object_id for m in new], int)]),
-                SIGN_COLUMN: np.concatenate([signs, np.array([m.what.positive for m in new], bool)]),
+                SIGN_COLUMN: np.concatenate([signs, np.array([m.element.positive for m in new], bool)]),
             }
         self._count = len(self._layer.data)
         self.set_defaults(*self._defaults)

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from napari_sam2.objects import Color
 from napari_sam2.plugin.layers.connections import Connections
 from napari_sam2.plugin.layers.frame_array import FrameArray
-from napari_sam2.plugin.layers.geometry import Geometry, way_between
-from napari_sam2.plugin.layers.label_style import PaintWatch, label_colors, placed_on_plane
+from napari_sam2.plugin.layers.geometry import Geometry, transform_between
+from napari_sam2.plugin.layers.label_style import PaintEvents, label_colors, results_placement
 from napari_sam2.prompts import MaskPrompt, PromptKey
 
 _SCANNED_BYTES = 2**28  # a Labels layer of the user's own is read whole only up to this size
@@ -65,7 +65,7 @@ class PaintLink:
         self._writing = False
         self._connections = Connections()
         self._connections.add(layer.events, "data", self._on_replaced)
-        self._watch = PaintWatch(layer, self._on_painted)
+        self._watch = PaintEvents(layer, self._on_painted)
         if sparse is None and layer.data.size * layer.data.dtype.itemsize <= _SCANNED_BYTES:
             for frame in range(geometry.n_frames):
                 self._read(frame)
@@ -90,9 +90,9 @@ class PaintLink:
             dirty.add(frame)
 
         array = FrameArray(
-            geometry.result_shape, geometry.travel_axis, lambda frame: painted.get(frame, blank), write
+            geometry.result_shape, geometry.frame_axis, lambda frame: painted.get(frame, blank), write
         )
-        layer = viewer.add_labels(array, name=name, opacity=0.6, **placed_on_plane(image, geometry))
+        layer = viewer.add_labels(array, name=name, opacity=0.6, **results_placement(image, geometry))
         link = cls(layer, image, geometry, on_change, shown, array)
         link._dirty = dirty
         return link
@@ -135,8 +135,8 @@ class PaintLink:
     def _put(self, frame: int, labels: Labels) -> None:
         where: list[Any] = list(self._geometry.fixed)
         where[-2:] = [slice(None), slice(None)]
-        if self._geometry.travel_axis is not None:
-            where[self._geometry.travel_axis] = frame
+        if self._geometry.frame_axis is not None:
+            where[self._geometry.frame_axis] = frame
         if self._array is self.layer.data:
             where = [
                 0 if n == 1 and not isinstance(w, slice) else w for w, n in zip(where, self._array.shape)
@@ -190,10 +190,10 @@ def _check_place(layer: Any, image: Any, geometry: Geometry) -> None:
             "paint on a layer of that shape"
         )
     steps, corner = geometry.result_place
-    way = way_between(layer, image)
+    way = transform_between(layer, image)
     if not np.allclose(way.matrix, np.diag(steps), atol=1e-6):
         raise ValueError(f"{layer.name!r} has another scale than the image: give it the scale of the image")
-    for axis, position in geometry.held:
+    for axis, position in geometry.fixed_axes:
         corner[axis] = position if shape[axis] == 1 else 0
     if not np.allclose(way.offset, corner, atol=0.01):
         raise ValueError(
@@ -207,9 +207,9 @@ def _adapted(layer: Any, geometry: Geometry) -> FrameArray:
     def read(frame: int) -> Labels:
         index: list[Any] = [p if n > 1 else 0 for p, n in zip(geometry.fixed, layer.data.shape)]
         index[-2:] = [slice(None), slice(None)]
-        if geometry.travel_axis is not None:
-            index[geometry.travel_axis] = frame
+        if geometry.frame_axis is not None:
+            index[geometry.frame_axis] = frame
         labels = np.asarray(layer.data[tuple(index)])
         return np.where((labels > 0) & (labels <= 65535), labels, 0).astype(np.uint16)
 
-    return FrameArray(geometry.result_shape, geometry.travel_axis, read)
+    return FrameArray(geometry.result_shape, geometry.frame_axis, read)

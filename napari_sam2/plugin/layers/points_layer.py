@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from napari_sam2.objects import Color
-from napari_sam2.plugin.layers.geometry import Geometry, way_between
-from napari_sam2.plugin.layers.image_layer import placed_like
+from napari_sam2.plugin.layers.geometry import Geometry, transform_between
+from napari_sam2.plugin.layers.image_layer import placement_of
 from napari_sam2.plugin.layers.mark_features import MarkFeatures
 from napari_sam2.plugin.layers.prompt_marks import Mark
 from napari_sam2.prompts import PointPrompt, PromptKey
@@ -62,7 +62,7 @@ class PointsLink:
             border_color=_RIMS[1],
             border_width=0.15,
             **MarkFeatures.of_no_marks(),
-            **placed_like(image),
+            **placement_of(image),
         )
         return cls(layer, image, geometry, on_change)
 
@@ -71,7 +71,7 @@ class PointsLink:
         layer = self.layer
         if not len(layer.data):
             return []
-        places = way_between(layer, self._image)(layer.data)
+        places = transform_between(layer, self._image)(layer.data)
         frames = self._geometry.frames_of(places)
         xy = self._geometry.to_xy(places)
         ids, signs = self._features.ids, self._features.signs
@@ -83,12 +83,12 @@ class PointsLink:
     def write(self, replaced: set[PromptKey], marks: list[Mark]) -> None:
         """Take away the points of some frames and objects, and add marks (those that are points)."""
         layer = self.layer
-        new = [m for m in marks if isinstance(m.what, PointPrompt)]
+        new = [m for m in marks if isinstance(m.element, PointPrompt)]
         keep = np.array([key not in replaced for key in self._keys()], bool)
         if keep.all() and not new:
             return
-        back = way_between(self._image, layer)
-        added = [back(self._geometry.to_data(m.frame, [(m.what.x, m.what.y)]))[0] for m in new]  # type: ignore[union-attr]
+        back = transform_between(self._image, layer)
+        added = [back(self._geometry.to_data(m.frame, [(m.element.x, m.element.y)]))[0] for m in new]  # type: ignore[union-attr]
         data = np.concatenate([np.asarray(layer.data)[keep], np.array(added).reshape(-1, layer.ndim)])
         self._features.replace(np.flatnonzero(keep).tolist(), lambda: setattr(layer, "data", data), new)
         self.restyle(self._colors)
@@ -110,7 +110,7 @@ class PointsLink:
         layer = self.layer
         if not len(layer.data):
             return []
-        frames = self._geometry.frames_of(way_between(layer, self._image)(layer.data))
+        frames = self._geometry.frames_of(transform_between(layer, self._image)(layer.data))
         return [(int(f), int(i)) for f, i in zip(frames, self._features.ids)]
 
     def _changed(self) -> None:

@@ -12,7 +12,7 @@ from napari_sam2.objects import Color
 from napari_sam2.plugin.layers.connections import Connections
 from napari_sam2.plugin.layers.frame_array import FrameArray
 from napari_sam2.plugin.layers.geometry import Geometry
-from napari_sam2.plugin.layers.label_style import label_colors, placed_on_plane
+from napari_sam2.plugin.layers.label_style import label_colors, results_placement
 from napari_sam2.plugin.layers.prompt_marks import Outline
 from napari_sam2.plugin.layers.shapes_layer import ShapesLink
 
@@ -45,10 +45,10 @@ class PreviewLayer:
         self._frame = -1
         self._blank = np.zeros(geometry.size, np.uint16)
         self._labels = self._blank
-        self._array = FrameArray(geometry.result_shape, geometry.travel_axis, self._read)
+        self._array = FrameArray(geometry.result_shape, geometry.frame_axis, self._read)
         name = f"SAM 2 candidates – {image.name}"
         self.layer = viewer.add_labels(
-            self._array, name=name, opacity=0.6, **placed_on_plane(image, geometry)
+            self._array, name=name, opacity=0.6, **results_placement(image, geometry)
         )
         self.layer.editable = False
         self.layer.mouse_drag_callbacks.append(self._pressed)
@@ -116,11 +116,11 @@ class RegionLayer:
 
     def mask(self, frame: int) -> NDArray[np.bool_] | None:
         """Return what is drawn on a frame, bool (H, W); None when nothing is."""
-        marks = [m for m in self._link.read() if m.frame == frame and isinstance(m.what, Outline)]
+        marks = [m for m in self._link.read() if m.frame == frame and isinstance(m.element, Outline)]
         out = np.zeros(self._geometry.size, bool)
         for mark in marks:
-            assert isinstance(mark.what, Outline)
-            out |= mark.what.region(self._geometry.size)
+            assert isinstance(mark.element, Outline)
+            out |= mark.element.region(self._geometry.size)
         return out if marks else None
 
     def close(self) -> None:

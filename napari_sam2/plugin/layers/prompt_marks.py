@@ -103,20 +103,20 @@ class PromptMarks:
         In the order of the layer.
     painted : MaskPrompt, optional
         From a Labels layer.
-    held : Held, optional
+    pinned : PinnedMask, optional
         A mask that is on no layer.
     """
 
     points: tuple[PointPrompt, ...] = ()
     shapes: tuple[Outline, ...] = ()
     painted: MaskPrompt | None = None
-    held: PinnedMask | None = None
+    pinned: PinnedMask | None = None
 
     def prompt(self, size: tuple[int, int]) -> Prompt:
         """Return the prompt that all of it makes; empty when nothing is left of it on the frame.
 
         Points outside the frame say nothing. Of several boxes the newest counts. Positive regions and painted
-        and held pixels are united, then negative regions are erased.
+        and pinned pixels are united, then negative regions are erased.
         """
         fresh = self.fresh
         points = tuple(p for p in fresh.points if _is_inside(p, size))
@@ -124,27 +124,27 @@ class PromptMarks:
 
     @property
     def fresh(self) -> PromptMarks:
-        """Only what the held mask does not contain already."""
-        held = self.held
-        if held is None:
+        """Only what the pinned mask does not contain already."""
+        pinned = self.pinned
+        if pinned is None:
             return self
-        painted = None if held.painted else self.painted
-        return PromptMarks(self.points[held.points :], self.shapes[held.shapes :], painted, held)
+        painted = None if pinned.painted else self.painted
+        return PromptMarks(self.points[pinned.points :], self.shapes[pinned.shapes :], painted, pinned)
 
     @property
-    def lost_contained(self) -> bool:
-        """Whether something that the held mask contains was deleted, so that the mask no longer stands."""
-        held = self.held
-        return held is not None and (
-            len(self.points) < held.points
-            or len(self.shapes) < held.shapes
-            or (held.painted and self.painted is None)
+    def lost_contents(self) -> bool:
+        """Whether something that the pinned mask contains was deleted, so that the mask no longer stands."""
+        pinned = self.pinned
+        return pinned is not None and (
+            len(self.points) < pinned.points
+            or len(self.shapes) < pinned.shapes
+            or (pinned.painted and self.painted is None)
         )
 
     def containing(self, mask: MaskPrompt) -> PromptMarks:
-        """Return the same marks with a held mask that contains all of them."""
+        """Return the same marks with a pinned mask that contains all of them."""
         return replace(
-            self, held=PinnedMask(mask, len(self.points), len(self.shapes), self.painted is not None)
+            self, pinned=PinnedMask(mask, len(self.points), len(self.shapes), self.painted is not None)
         )
 
     @property
@@ -152,7 +152,7 @@ class PromptMarks:
         """Whether there is a negative region and nothing that it could be erased from."""
         negative = any(not s.positive for s in self.shapes)
         filled = any(s.positive and s.kind != "box" for s in self.shapes)
-        return negative and not filled and self.painted is None and self.held is None
+        return negative and not filled and self.painted is None and self.pinned is None
 
     def _box(self, size: tuple[int, int]) -> BoxPrompt | None:
         height, width = size
@@ -168,7 +168,7 @@ class PromptMarks:
         return found
 
     def _mask(self, size: tuple[int, int]) -> MaskPrompt | None:
-        masks = (self.painted, None if self.held is None else self.held.mask)
+        masks = (self.painted, None if self.pinned is None else self.pinned.mask)
         parts = [m.array() for m in masks if m is not None and m.size == size]
         parts += [s.region(size) for s in self.shapes if s.positive and s.kind != "box"]
         if not parts:
@@ -177,8 +177,8 @@ class PromptMarks:
         for shape in self.shapes:
             if not shape.positive:
                 whole &= ~shape.region(size)
-        # A region that lies beside the frame says nothing; a held mask that is empty says "not here".
-        if not whole.any() and self.held is None:
+        # A region that lies beside the frame says nothing; a pinned mask that is empty says "not here".
+        if not whole.any() and self.pinned is None:
             return None
         return MaskPrompt.from_array(whole)
 
@@ -189,7 +189,7 @@ class Mark:
 
     frame: int
     object_id: int
-    what: PointPrompt | Outline
+    element: PointPrompt | Outline
 
     @property
     def key(self) -> PromptKey:
@@ -197,10 +197,10 @@ class Mark:
         return self.frame, self.object_id
 
 
-def collected(
+def group_marks(
     marks: Iterable[Mark],
     painted: Mapping[PromptKey, MaskPrompt] | None = None,
-    held: Mapping[PromptKey, PinnedMask] | None = None,
+    pinned: Mapping[PromptKey, PinnedMask] | None = None,
 ) -> dict[PromptKey, PromptMarks]:
     """Sort marks by frame and object, in the order in which they appear."""
     points: dict[PromptKey, list[PointPrompt]] = {}
@@ -208,16 +208,16 @@ def collected(
     keys: dict[PromptKey, None] = {}
     for mark in marks:
         keys[mark.key] = None
-        if isinstance(mark.what, PointPrompt):
-            points.setdefault(mark.key, []).append(mark.what)
+        if isinstance(mark.element, PointPrompt):
+            points.setdefault(mark.key, []).append(mark.element)
         else:
-            shapes.setdefault(mark.key, []).append(mark.what)
-    painted, held = painted or {}, held or {}
-    for key in (*painted, *held):
+            shapes.setdefault(mark.key, []).append(mark.element)
+    painted, pinned = painted or {}, pinned or {}
+    for key in (*painted, *pinned):
         keys[key] = None
     return {
         key: PromptMarks(
-            tuple(points.get(key, ())), tuple(shapes.get(key, ())), painted.get(key), held.get(key)
+            tuple(points.get(key, ())), tuple(shapes.get(key, ())), painted.get(key), pinned.get(key)
         )
         for key in keys
     }
@@ -228,7 +228,7 @@ def prompts_on_frame(
     size: tuple[int, int],
     marks: Iterable[Mark],
     painted: Mapping[PromptKey, MaskPrompt] | None = None,
-    held: Mapping[PromptKey, PinnedMask] | None = None,
+    pinned: Mapping[PromptKey, PinnedMask] | None = None,
 ) -> dict[int, Prompt]:
     """Return what all layers together say about each object on one frame.
 
@@ -240,7 +240,7 @@ def prompts_on_frame(
         (height, width) of the frame.
     marks : iterable of Mark
         Points and shapes, of any frame.
-    painted, held : mapping of (frame, object id) to MaskPrompt and Held
+    painted, pinned : mapping of (frame, object id) to MaskPrompt and PinnedMask
         Painted masks, and masks that are on no layer.
 
     Returns
@@ -250,19 +250,19 @@ def prompts_on_frame(
     """
     here = [m for m in marks if m.frame == frame]
     painted = {k: m for k, m in (painted or {}).items() if k[0] == frame}
-    held = {k: m for k, m in (held or {}).items() if k[0] == frame}
-    prompts = {key[1]: said.prompt(size) for key, said in collected(here, painted, held).items()}
+    pinned = {k: m for k, m in (pinned or {}).items() if k[0] == frame}
+    prompts = {key[1]: said.prompt(size) for key, said in group_marks(here, painted, pinned).items()}
     return {object_id: prompt for object_id, prompt in prompts.items() if prompt}
 
 
-def said_by(prompt: Prompt) -> PromptMarks:
+def marks_of(prompt: Prompt) -> PromptMarks:
     """Return marks that make this prompt: for prompts that come from elsewhere than the layers."""
     shapes: tuple[Outline, ...] = ()
     if prompt.box is not None:
         b = prompt.box
         corners = ((b.x0, b.y0), (b.x1, b.y0), (b.x1, b.y1), (b.x0, b.y1))
         shapes = (Outline("box", corners, source="rectangle"),)
-    return PromptMarks(prompt.points, shapes, held=None if prompt.mask is None else PinnedMask(prompt.mask))
+    return PromptMarks(prompt.points, shapes, pinned=None if prompt.mask is None else PinnedMask(prompt.mask))
 
 
 def _is_inside(point: PointPrompt, size: tuple[int, int]) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 from napari_sam2.objects import Color
 from napari_sam2.plugin.layers.frame_array import FrameArray
 from napari_sam2.plugin.layers.geometry import Geometry
-from napari_sam2.plugin.layers.label_style import PaintWatch, _is_placed, label_colors, placed_on_plane
+from napari_sam2.plugin.layers.label_style import PaintEvents, is_placed, label_colors, results_placement
 from napari_sam2.plugin.layers.metadata import PROJECT_KEY
 from napari_sam2.plugin.layers.paint_layer import Labels
 
@@ -50,15 +50,17 @@ class ResultsLink:
         self._writing = False
         self.layer = layer
         if layer is None:
-            array = FrameArray(geometry.result_shape, geometry.travel_axis, read)
+            array = FrameArray(geometry.result_shape, geometry.frame_axis, read)
             active = viewer.layers.selection.active
-            self.layer = viewer.add_labels(array, name=name, opacity=0.5, **placed_on_plane(image, geometry))
+            self.layer = viewer.add_labels(
+                array, name=name, opacity=0.5, **results_placement(image, geometry)
+            )
             if active is not None:  # the tool in the user's hand stays there: the next click is a prompt, too
                 viewer.layers.selection.active = active
         self.array: FrameArray = self.layer.data
         self.array.serve(read, self._edited.__setitem__)
         self.layer.editable = True
-        self._watch = PaintWatch(self.layer, self._on_painted)
+        self._watch = PaintEvents(self.layer, self._on_painted)
 
     def belongs_to(self, project: Path | None) -> None:
         """Note in the layer which project it shows, so that saving it saves all that is known."""
@@ -115,6 +117,6 @@ def results_layer_of(viewer: Any, image: Any, geometry: Geometry, project: Path)
     """Return the layer in which an earlier session showed this project here; None when there is none."""
     for layer in viewer.layers:
         mine = layer.metadata.get(PROJECT_KEY) == str(project) and isinstance(layer.data, FrameArray)
-        if mine and layer.data.shape == geometry.result_shape and _is_placed(layer, image, geometry):
+        if mine and layer.data.shape == geometry.result_shape and is_placed(layer, image, geometry):
             return layer
     return None

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from napari_sam2.objects import Color
-from napari_sam2.plugin.layers.geometry import Geometry, way_between
-from napari_sam2.plugin.layers.image_layer import placed_like
+from napari_sam2.plugin.layers.geometry import Geometry, transform_between
+from napari_sam2.plugin.layers.image_layer import placement_of
 from napari_sam2.plugin.layers.mark_features import MarkFeatures
 from napari_sam2.plugin.layers.prompt_marks import Mark, Outline, ShapeKind
 from napari_sam2.prompts import PromptKey
@@ -44,7 +44,7 @@ class ShapesLink:
             name=name,
             edge_width=max(1.0, min(geometry.shape[-2:]) / 250),
             **MarkFeatures.of_no_marks(),
-            **placed_like(image),
+            **placement_of(image),
         )
         return cls(layer, image, geometry, on_change)
 
@@ -53,7 +53,7 @@ class ShapesLink:
         layer = self.layer
         if not len(layer.data):
             return []
-        way = way_between(layer, self._image)
+        way = transform_between(layer, self._image)
         ids, signs = self._features.ids, self._features.signs
         marks = []
         for row, (vertices, source, width) in enumerate(
@@ -72,11 +72,11 @@ class ShapesLink:
     def write(self, replaced: set[PromptKey], marks: list[Mark]) -> None:
         """Take away the shapes of some frames and objects, and add marks (those that are shapes)."""
         layer = self.layer
-        new = [m for m in marks if isinstance(m.what, Outline)]
+        new = [m for m in marks if isinstance(m.element, Outline)]
         gone = {i for i, key in enumerate(self._keys()) if key in replaced}
         if not gone and not new:
             return
-        back = way_between(self._image, layer)
+        back = transform_between(self._image, layer)
 
         def change() -> None:
             if gone:
@@ -84,10 +84,10 @@ class ShapesLink:
                 layer.remove_selected()
             layer.selected_data = set()
             for mark in new:
-                assert isinstance(mark.what, Outline)
-                places = back(self._geometry.to_data(mark.frame, mark.what.vertices))
-                width = mark.what.width * self._geometry.pixel
-                layer.add([places], shape_type=mark.what.source, edge_width=width)
+                assert isinstance(mark.element, Outline)
+                places = back(self._geometry.to_data(mark.frame, mark.element.vertices))
+                width = mark.element.width * self._geometry.pixel
+                layer.add([places], shape_type=mark.element.source, edge_width=width)
 
         self._features.replace([i for i in range(len(layer.data)) if i not in gone], change, new)
         self.restyle(self._colors)
@@ -112,7 +112,7 @@ class ShapesLink:
 
     def _keys(self) -> list[PromptKey]:
         layer = self.layer
-        way = way_between(layer, self._image)
+        way = transform_between(layer, self._image)
         keys = []
         for vertices, object_id in zip(layer.data, self._features.ids):
             frames = set(self._geometry.frames_of(way(vertices)).tolist())

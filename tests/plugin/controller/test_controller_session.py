@@ -153,7 +153,7 @@ def test_unwritable_folder_is_told_and_work_goes_on(start, sample, tmp_path):
 def test_a_single_image(start, sample):
     viewer = ViewerModel()
     c = start(viewer=viewer, data=sample.image[0])
-    assert (c.n_frames, c.geometry.travel_axis) == (1, None)
+    assert (c.n_frames, c.geometry.frame_axis) == (1, None)
     object_id, sight = first_objects(sample, 1)[0]
     c.prompts.add_box(*sight.box, object_id=object_id)
     c.wait()

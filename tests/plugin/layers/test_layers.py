@@ -11,7 +11,7 @@ from napari.layers import Image, Labels, Points, Shapes
 
 from napari_sam2.plugin.layers.frame_array import FrameArray
 from napari_sam2.plugin.layers.frame_stack import frames_of
-from napari_sam2.plugin.layers.geometry import Geometry, default_travel_axis, way_between
+from napari_sam2.plugin.layers.geometry import Geometry, default_frame_axis, transform_between
 from napari_sam2.plugin.layers.image_layer import geometry_of
 from napari_sam2.plugin.layers.navigation import frame_shown, plane_shown, show_frame
 from napari_sam2.plugin.layers.paint_layer import PaintLink
@@ -21,9 +21,9 @@ from napari_sam2.plugin.layers.prompt_marks import (
     Outline,
     PinnedMask,
     PromptMarks,
-    collected,
+    group_marks,
+    marks_of,
     prompts_on_frame,
-    said_by,
 )
 from napari_sam2.plugin.layers.shapes_layer import ShapesLink
 from napari_sam2.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt
@@ -51,7 +51,7 @@ def nothing():
     ],
 )
 def test_default_axis_of_travel(shape, labels, axis):
-    assert default_travel_axis(shape, labels) == axis
+    assert default_frame_axis(shape, labels) == axis
 
 
 def test_points_of_other_planes_are_on_no_frame():
@@ -71,10 +71,10 @@ def test_axis_that_cannot_be_travelled_is_refused():
 def test_way_between_layers_is_napari_s_own_way():
     rotated = Image(MOVIE, scale=(2, 0.5, 0.3), translate=(1, 10, -4), rotate=30, shear=[0.1, 0, 0])
     points = Points([[1.0, 2, 3], [4, 5, 6]], scale=(1, 2, 2), translate=(0, 3, 3))
-    way = way_between(points, rotated)
+    way = transform_between(points, rotated)
     expected = [rotated.world_to_data(points.data_to_world(p)) for p in points.data]
     np.testing.assert_allclose(way(points.data), expected, atol=1e-9)
-    np.testing.assert_allclose(way_between(rotated, points)(way(points.data)), points.data, atol=1e-9)
+    np.testing.assert_allclose(transform_between(rotated, points)(way(points.data)), points.data, atol=1e-9)
 
 
 def test_viewer_moves_along_the_travelled_axis_only_and_in_world_units():
@@ -138,7 +138,7 @@ def test_rgb_multiscale_and_moving_z():
     moving = Image(volume, contrast_limits=(0, 255))
     held = geometry_of([moving], (0, 1, 0, 0))
     assert frames_of([moving], held).frame(2).max() == 200
-    depth = geometry_of([moving], (2, 0, 0, 0), travel_axis=1)
+    depth = geometry_of([moving], (2, 0, 0, 0), frame_axis=1)
     assert depth.n_frames == 4
     assert [frames_of([moving], depth).frame(z).max() for z in range(4)] == [0, 200, 0, 0]
 
@@ -195,14 +195,14 @@ def test_held_mask_contains_what_was_said_before_it():
     said = PromptMarks((PointPrompt(6, 6), PointPrompt(7, 7)), (square(0, 0, 3, 3),))
     held = said.containing(MaskPrompt.from_array(mask))
     assert held.prompt((20, 30)) == Prompt(mask=MaskPrompt.from_array(mask))
-    more = PromptMarks((*held.points, PointPrompt(20, 10)), held.shapes, None, held.held)
+    more = PromptMarks((*held.points, PointPrompt(20, 10)), held.shapes, None, held.pinned)
     assert more.prompt((20, 30)).points == (PointPrompt(20, 10),)
-    assert PromptMarks(held.points[:1], held.shapes, None, held.held).lost_contained
-    assert not held.lost_contained
+    assert PromptMarks(held.points[:1], held.shapes, None, held.pinned).lost_contents
+    assert not held.lost_contents
 
 
 def test_empty_held_mask_says_the_object_is_not_here():
-    prompt = PromptMarks(held=PinnedMask(MaskPrompt.from_array(np.zeros((4, 4))))).prompt((4, 4))
+    prompt = PromptMarks(pinned=PinnedMask(MaskPrompt.from_array(np.zeros((4, 4))))).prompt((4, 4))
     assert prompt.mask is not None
     assert not prompt.mask.array().any()
 
@@ -214,7 +214,7 @@ def test_a_prompt_from_elsewhere_comes_back_as_the_same_prompt():
         Prompt(box=BoxPrompt(1, 2, 8, 9)),
         Prompt((PointPrompt(1, 2),), BoxPrompt(1, 2, 8, 9), mask),
     ):
-        assert said_by(prompt).prompt((20, 30)) == prompt
+        assert marks_of(prompt).prompt((20, 30)) == prompt
 
 
 # -- layers ------------------------------------------------------------------------------------------------
@@ -255,11 +255,11 @@ def test_shapes_written_come_back_as_what_they_were():
     ]
     link.write(set(), marks)
     back = link.read()
-    assert [(m.key, m.what.kind, m.what.source, m.what.positive) for m in back] == [
-        (m.key, m.what.kind, m.what.source, m.what.positive) for m in marks
+    assert [(m.key, m.element.kind, m.element.source, m.element.positive) for m in back] == [
+        (m.key, m.element.kind, m.element.source, m.element.positive) for m in marks
     ]
     for old, new in zip(marks, back):
-        np.testing.assert_allclose(new.what.vertices, old.what.vertices, atol=1e-4)
+        np.testing.assert_allclose(new.element.vertices, old.element.vertices, atol=1e-4)
     link.write({(2, 1), (1, 3)}, [])
     assert [m.key for m in link.read()] == [(2, 4), (3, 4)]
     assert link.layer.features["object_id"].tolist() == [4, 4]
@@ -281,7 +281,7 @@ def test_features_that_a_user_wrote_are_read_with_care():
         np.zeros((5, 3)), features={"object_id": [1, 2.5, "x", -1, 3], "positive": [1, 1, 1, 1, "no"]}
     )
     marks = PointsLink(layer, image, FLAT, nothing).read()
-    assert [(m.object_id, m.what.positive) for m in marks] == [(1, True), (3, False)]
+    assert [(m.object_id, m.element.positive) for m in marks] == [(1, True), (3, False)]
 
 
 def test_layers_without_the_image_s_axes_are_refused():
@@ -387,7 +387,7 @@ def test_frame_array_keeps_a_bounded_number_of_frames():
 
 
 def test_marks_are_collected_in_order():
-    found = collected(
+    found = group_marks(
         [Mark(0, 1, PointPrompt(1, 1)), Mark(0, 2, PointPrompt(5, 5)), Mark(0, 1, PointPrompt(2, 2))],
         {},
         {(3, 4): PinnedMask(MaskPrompt.from_array(np.eye(4)))},

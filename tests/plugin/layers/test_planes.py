@@ -13,7 +13,7 @@ from napari.components import ViewerModel
 from napari_sam2.plugin.docks.parts import controller_link as dock_session
 from napari_sam2.plugin.docks.tracker.tracker_dock import TrackerDock
 from napari_sam2.plugin.layers.image_layer import geometry_of
-from napari_sam2.plugin.layers.label_style import placed_on_plane
+from napari_sam2.plugin.layers.label_style import results_placement
 from napari_sam2.plugin.open_tracker import open_tracker
 from tests.plugin.dock_world import WAIT, add_dock, click, fail_on_leaks, press_button, shown
 
@@ -38,8 +38,8 @@ def test_results_of_a_plane_lie_where_the_plane_is(name):
     viewer = ViewerModel()
     image = viewer.add_image(np.zeros(SHAPE, np.uint8), **PLACES[name])
     geometry = geometry_of([image], image.data_to_world((0, 2, 30, 40)))
-    assert geometry.held == ((1, 2),)
-    results = viewer.add_labels(np.zeros(geometry.result_shape, int), **placed_on_plane(image, geometry))
+    assert geometry.fixed_axes == ((1, 2),)
+    results = viewer.add_labels(np.zeros(geometry.result_shape, int), **results_placement(image, geometry))
     for t, y, x in ((0, 0, 0), (3, 10, 20), (4, 59, 79)):
         np.testing.assert_allclose(results.data_to_world((t, 0, y, x)), image.data_to_world((t, 2, y, x)))
 

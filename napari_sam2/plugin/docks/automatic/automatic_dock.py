@@ -17,7 +17,7 @@ from napari_sam2.plugin.docks.parts.image_section import ImageSection
 from napari_sam2.plugin.docks.parts.model_section import ModelSection
 from napari_sam2.plugin.docks.parts.scroll_area import VerticalScrollArea, fill
 from napari_sam2.plugin.docks.parts.tabs import Tabs
-from napari_sam2.plugin.layers.image_layer import itself
+from napari_sam2.plugin.layers.image_layer import unwrapped
 
 _HINT = "Press “Find masks”, move the filters, and drop or keep masks with a click."
 
@@ -33,7 +33,7 @@ class AutomaticDock(QWidget):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        viewer = itself(viewer)
+        viewer = unwrapped(viewer)
         self.session = session = ControllerLink(self, viewer)
         look = session.look
         self.image = ImageSection(viewer, look)

@@ -160,7 +160,7 @@ class ImageSection(QWidget):
         for axis in range(geometry.ndim - 2):
             name = labels[axis] if axis < len(labels) else str(axis)
             self.axis.addItem(f"along {name} ({geometry.shape[axis]})", axis)
-        self.axis.setCurrentIndex(geometry.travel_axis or 0)
+        self.axis.setCurrentIndex(geometry.frame_axis or 0)
 
     def _on_axis(self, index: int) -> None:
         if self._controller is not None:

@@ -22,7 +22,7 @@ from napari_sam2.plugin.docks.parts.scroll_area import VerticalScrollArea, fill
 from napari_sam2.plugin.docks.parts.shortcuts import KeyBindings
 from napari_sam2.plugin.docks.parts.theme import muted_label
 from napari_sam2.plugin.docks.prompts.tools_section import ToolsSection
-from napari_sam2.plugin.layers.image_layer import itself
+from napari_sam2.plugin.layers.image_layer import unwrapped
 
 _HINT = "Say where the object is; “New” starts another one."
 
@@ -62,7 +62,7 @@ class PromptParts(QObject):
 
     def __init__(self, dock: QWidget, viewer: Any, names: Sequence[str], hint: str) -> None:
         super().__init__(dock)
-        viewer = itself(viewer)
+        viewer = unwrapped(viewer)
         self._dock = dock
         self._viewer = viewer
         self.session = session = ControllerLink(dock, viewer)

@@ -28,7 +28,7 @@ from napari_sam2.plugin.docks.prompts.tools_section import ToolsSection
 from napari_sam2.plugin.docks.timeline.panel import TimelinePanel
 from napari_sam2.plugin.docks.tracker.export_section import ExportSection
 from napari_sam2.plugin.docks.tracker.propagation_section import PropagationSection
-from napari_sam2.plugin.layers.image_layer import itself
+from napari_sam2.plugin.layers.image_layer import unwrapped
 
 TIMELINE_NAME = "SAM2 timeline"
 
@@ -44,7 +44,7 @@ class TrackerDock(QWidget):
 
     def __init__(self, viewer: napari.viewer.Viewer) -> None:
         super().__init__()
-        viewer = itself(viewer)
+        viewer = unwrapped(viewer)
         self._viewer = viewer
         self.session = session = ControllerLink(self, viewer)
         self.verbs = verbs = Actions(lambda: session.controller)
