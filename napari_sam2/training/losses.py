@@ -1,4 +1,4 @@
-"""What a training step is scored on: mask cross-entropy, dice, IoU regression and object score."""
+"""Losses of a training step: mask cross-entropy, dice, IoU regression and object score."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a network is trained, as one frozen value: stages, losses, schedule, limits."""
+"""Recipe of a training run, one frozen value: stages, losses, schedule, limits."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ BOX_JITTER = 0.05
 
 @dataclass
 class ClipOutcome:
-    """What following a clip gave.
+    """Result of following the objects of a clip.
 
     Attributes
     ----------

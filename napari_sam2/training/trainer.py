@@ -59,7 +59,7 @@ def open_memory(model: Sam2) -> Sam2:
 
 
 def choose_learners(model: Sam2, only: tuple[str, ...]) -> None:
-    """Let parameters learn whose names begin with one of `only`, or all of them.
+    """Enable gradients for parameters whose names begin with one of `only`, or for all.
 
     Raises
     ------

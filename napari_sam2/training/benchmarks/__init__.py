@@ -1,1 +1,1 @@
-"""How well a network does, against baselines."""
+"""Benchmarks of a network on synthetic and real data, and baselines to beat."""

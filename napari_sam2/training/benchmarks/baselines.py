@@ -1,4 +1,4 @@
-"""What a network must beat: copying the first mask, warping it with optical flow, thresholding."""
+"""Baselines: copying the first mask, warping it with optical flow, thresholding."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What networks are measured on: synthetic data of fixed seeds, and folders of real data."""
+"""Data of the benchmarks: synthetic data of fixed seeds, and folders of real data."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Extent:
-    """How much is measured.
+    """Extent of a benchmark: numbers of images, videos, frames and objects.
 
     Parameters
     ----------
@@ -302,7 +302,7 @@ def _videos(model: Sam2, extent: Extent) -> Table:
 
 
 def _presence(model: Sam2, extent: Extent) -> Table:
-    """How often the object score is right about visibility, on videos full of occlusions and exits."""
+    """Measure how often the object score is right about visibility, on videos full of occlusions and exits."""
     right: list[bool] = []
     hidden: list[bool] = []
     clips = synthetic_videos(extent.videos, extent.frames, extent.side, eventful=True, first=extent.first)

@@ -1,1 +1,1 @@
-"""What a network is trained on."""
+"""Training data: clips, still images made into clips, augmentation, simulated prompts."""

@@ -1,4 +1,4 @@
-"""What one training step sees: clips of one size and the objects that are followed through them."""
+"""Batches of training: clips of one size and the objects that are followed through them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOST_MISSES = 100
 
 @dataclass(frozen=True)
 class StepPlan:
-    """What step number `step` does; a pure function of the options.
+    """Plan of one step: a pure function of the options and the step number.
 
     Attributes
     ----------

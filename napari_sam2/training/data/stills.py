@@ -301,7 +301,7 @@ def _paste(
 
 
 def _occlude(rng: np.random.Generator, view: torch.Tensor, seen: torch.Tensor) -> None:
-    """Let an unlabelled bar or disc sweep over the clip, in place."""
+    """Sweep an unlabelled bar or disc over the clip, in place."""
     frames, size = len(view), view.shape[-1]
     axis = torch.arange(size, dtype=torch.float32)
     heading = rng.uniform(0, 2 * np.pi)
