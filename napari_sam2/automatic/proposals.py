@@ -142,16 +142,16 @@ def _points_on(
 
 
 def _points_per_batch(session: ImageSession, options: AutomaticOptions) -> int:
-    per_point = (3 if options.multimask_output else 1) * session.compute.mask_side**2
+    per_point = (3 if options.multimask_output else 1) * session.runner.mask_side**2
     return max(1, min(options.points_per_batch, LOGITS_AT_ONCE // per_point))
 
 
 def _grid_decoder(session: ImageSession, options: AutomaticOptions) -> GridDecoder | None:
     """Return the faster way to decode single points, where there is one."""
-    if not (options.multimask_output and GridDecoder.fits(session.compute) and session.features is not None):
+    if not (options.multimask_output and GridDecoder.fits(session.runner) and session.features is not None):
         return None
-    embedding = session.compute.condition(session.features, None)
-    return GridDecoder(session.compute, session.features, embedding)
+    embedding = session.runner.condition_on_memory(session.features, None)
+    return GridDecoder(session.runner, session.features, embedding)
 
 
 def _batch(
@@ -189,7 +189,7 @@ def _asked(
 ) -> tuple[Tensor, Tensor]:
     """Decode points; returns logits (N, K, h, w) and predicted IoUs (N, K) (counterpart: ``_process_batch``)."""
     height, width = session.size
-    xy = torch.from_numpy(points) / torch.tensor([width, height], dtype=torch.float32) * session.compute.side
+    xy = torch.from_numpy(points) / torch.tensor([width, height], dtype=torch.float32) * session.runner.side
     xy = xy[:, None]  # (N, 1, 2)
     labels = torch.ones(len(xy), 1, dtype=torch.int32)
     if grid_decoder is not None:

@@ -71,7 +71,7 @@ def add_new_objects(
     known = session.masks(frame).masks.any(axis=0) if session.object_ids else np.zeros(session.size, bool)
     surroundings = SpatialFilter(region, known)
     image = session.frames.frame(frame)
-    result = generate_masks(session.compute.model, image, options, surroundings, progress)
+    result = generate_masks(session.runner.model, image, options, surroundings, progress)
     return add_objects(session, frame, result)
 
 

@@ -34,8 +34,8 @@ class Sam2(nn.Module):
 
     Notes
     -----
-    The verbs are :meth:`encode_image`, :meth:`condition`, :meth:`decode_masks`, :meth:`adopt_mask` and
-    :meth:`encode_memory`. All are batched over objects; features of one frame serve a batch of objects.
+    The verbs are :meth:`encode_image`, :meth:`condition_on_memory`, :meth:`decode_masks`, :meth:`use_mask_as_output`
+    and :meth:`encode_memory`. All are batched over objects; features of one frame serve a batch of objects.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -76,7 +76,7 @@ class Sam2(nn.Module):
         stride4, stride8, stride16 = self.image_encoder(images)
         return ImageFeatures(self.mask_decoder.conv_s0(stride4), self.mask_decoder.conv_s1(stride8), stride16)
 
-    def condition(self, features: ImageFeatures, readout: MemoryReadout | None) -> Tensor:
+    def condition_on_memory(self, features: ImageFeatures, readout: MemoryReadout | None) -> Tensor:
         """Let a frame look at its memories (reference: ``_prepare_memory_conditioned_features``).
 
         Parameters
@@ -116,7 +116,7 @@ class Sam2(nn.Module):
         Parameters
         ----------
         embedding : Tensor
-            (B or 1, C, S/16, S/16), from :meth:`condition`.
+            (B or 1, C, S/16, S/16), from :meth:`condition_on_memory`.
         features : ImageFeatures
             Of the same frame, batch B or 1.
         prompts : PromptTensors
@@ -135,7 +135,7 @@ class Sam2(nn.Module):
         pointers = self._pointers(decoded.tokens, decoded.object_score > 0)
         return MaskCandidates(decoded.logits, decoded.ious, decoded.object_score, pointers)
 
-    def adopt_mask(self, features: ImageFeatures, mask: Tensor) -> MaskResult:
+    def use_mask_as_output(self, features: ImageFeatures, mask: Tensor) -> MaskResult:
         """Take a given mask over as the answer (reference: ``_use_mask_as_output``).
 
         Parameters

@@ -52,14 +52,14 @@ class InferenceState(Mapping[str, Any]):
     def __getitem__(self, key: str) -> Any:
         session = self.session
         values: dict[str, Any] = {
-            "images": _Images(session.frames, session.compute.side, session.options.resize),
+            "images": _Images(session.frames, session.runner.side, session.options.resize),
             "num_frames": len(session.frames),
             "video_height": session.size[0],
             "video_width": session.size[1],
-            "device": session.compute.device,
+            "device": session.runner.device,
             "storage_device": torch.device("cpu")
             if session.options.offload_memories
-            else session.compute.device,
+            else session.runner.device,
             "obj_ids": self.obj_ids,
             "obj_id_to_idx": {obj_id: index for index, obj_id in enumerate(self._ids)},
             "obj_idx_to_id": dict(enumerate(self._ids)),

@@ -92,7 +92,7 @@ class SAM2ImagePredictor:
     def get_image_embedding(self) -> Tensor:
         """Return the embedding (B, C, H, W) of the image or images."""
         self._check_ready(self._is_batch)
-        return torch.cat([self._session.compute.condition(f, None).float() for f in self._features])
+        return torch.cat([self._session.runner.condition_on_memory(f, None).float() for f in self._features])
 
     def predict(
         self,

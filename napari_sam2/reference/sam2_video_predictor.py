@@ -231,7 +231,7 @@ class SAM2VideoPredictor:
             return
         stop = max(start - count, 0) if reverse else min(start + count, len(session.frames) - 1)
         for step in session.steps(start, stop, reverse):
-            yield self._output(inference_state, step.frame, step.outcomes)
+            yield self._output(inference_state, step.frame, step.outputs)
 
     def clear_all_prompts_in_frame(
         self, inference_state: InferenceState, frame_idx: int, obj_id: Hashable, need_output: bool = True
@@ -281,22 +281,22 @@ class SAM2VideoPredictor:
             inference_state.drop(obj_id)
 
     @torch.inference_mode()
-    def _output(self, state: InferenceState, frame: int, outcomes: Mapping[int, ObjectOutput]) -> FrameOutput:
+    def _output(self, state: InferenceState, frame: int, outputs: Mapping[int, ObjectOutput]) -> FrameOutput:
         session = state.session
         rows = [state.known_id(obj_id) for obj_id in state.obj_ids]
-        logits = torch.full((len(rows), *session.size), NO_OBJECT_LOGIT, device=session.compute.device)
+        logits = torch.full((len(rows), *session.size), NO_OBJECT_LOGIT, device=session.runner.device)
         for row, internal in enumerate(rows):
-            outcome = None if internal is None else outcomes.get(internal)
-            if outcome is not None:
-                logits[row] = session.frame_logits([outcome])[0]
+            output = None if internal is None else outputs.get(internal)
+            if output is not None:
+                logits[row] = session.frame_logits([output])[0]
         if session.options.non_overlap:
             logits = non_overlapping(logits)
         return frame, state.obj_ids, logits[:, None]
 
     def _newest(self, state: InferenceState, frame: int) -> FrameOutput:
         session = state.session
-        outcomes = {i: session.outcome(frame, i) for i in session.object_ids}
-        return self._output(state, frame, {i: o for i, o in outcomes.items() if o is not None})
+        outputs = {i: session.output(frame, i) for i in session.object_ids}
+        return self._output(state, frame, {i: o for i, o in outputs.items() if o is not None})
 
     def _set_prompt(self, state: InferenceState, frame: int, obj_id: Hashable, prompt: Prompt) -> FrameOutput:
         is_new = state.known_id(obj_id) is None

@@ -16,8 +16,8 @@ from napari_sam2.prompts import Prompt
 from napari_sam2.session.protocols import ObjectRecord
 from napari_sam2.session.tensors import rounded
 
-# A record with this basis answers nothing any more and is never recalled.
-FORGOTTEN = -1
+# A record with this prompt_hash answers nothing any more and is never recalled.
+STALE = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class ObjectOutput:
     conditioning: bool = False
     tracked: bool = True
     reverse: bool = False
-    basis: int = 0
+    prompt_hash: int = 0
 
     @classmethod
     def of_result(cls, result: MaskResult, store_dtype: str) -> ObjectOutput:
@@ -66,7 +66,7 @@ class ObjectOutput:
             record.conditioning,
             record.tracked,
             record.reverse,
-            record.basis,
+            record.prompt_hash,
         )
 
     def record(self, store_dtype: str) -> ObjectRecord:
@@ -80,7 +80,7 @@ class ObjectOutput:
             self.conditioning,
             self.tracked,
             self.reverse,
-            self.basis,
+            self.prompt_hash,
         )
 
     def changed(self, **changes: object) -> ObjectOutput:

@@ -59,11 +59,11 @@ class ImageSession:
 
     def __init__(self, model: Sam2, options: SessionOptions | None = None) -> None:
         self.options = options or SessionOptions(resize="bilinear")
-        self.compute = ModelRunner(model, self.options)
+        self.runner = ModelRunner(model, self.options)
         self.features: ImageFeatures | None = None
         self.size: tuple[int, int] = (0, 0)
         self._embedding: Tensor | None = None
-        on_cpu = self.compute.device.type == "cpu"
+        on_cpu = self.runner.device.type == "cpu"
         self._batch = self.options.objects_per_batch or (
             CPU_OBJECTS_PER_BATCH if on_cpu else DEVICE_PROMPTS_PER_BATCH
         )
@@ -71,11 +71,11 @@ class ImageSession:
     def set_image(self, image: NDArray[np.uint8]) -> None:
         """Encode an image: uint8 (H, W, 3) RGB, (H, W, 1) or (H, W) grey."""
         rgb = rgb_frame(image)
-        self.set_features(self.compute.encode_image(rgb), rgb.shape[:2])
+        self.set_features(self.runner.encode_image(rgb), rgb.shape[:2])
 
     def set_features(self, features: ImageFeatures, size: tuple[int, int]) -> None:
         """Take over features of an image of ``size`` (height, width) that were computed before."""
-        embedding = self.compute.condition(features, None)
+        embedding = self.runner.condition_on_memory(features, None)
         self.features, self.size, self._embedding = features, (int(size[0]), int(size[1])), embedding
 
     def reset(self) -> None:
@@ -146,16 +146,14 @@ class ImageSession:
 
         def work(low: int, high: int) -> list[MaskCandidates]:
             part = PromptTensors(
-                None if prompts.points is None else prompts.points[low:high].to(self.compute.device),
-                None if prompts.labels is None else prompts.labels[low:high].to(self.compute.device),
-                None
-                if prompts.mask_logits is None
-                else prompts.mask_logits[low:high].to(self.compute.device),
+                None if prompts.points is None else prompts.points[low:high].to(self.runner.device),
+                None if prompts.labels is None else prompts.labels[low:high].to(self.runner.device),
+                None if prompts.mask_logits is None else prompts.mask_logits[low:high].to(self.runner.device),
                 high - low,
             )
-            return rows(self.compute.decode(embedding, features, part, multimask))
+            return rows(self.runner.decode(embedding, features, part, multimask))
 
-        return joined(self.compute.in_batches(work, prompts.batch, self._batch))
+        return joined(self.runner.in_batches(work, prompts.batch, self._batch))
 
     def _ready(self) -> tuple[ImageFeatures, tuple[int, int]]:
         if self.features is None:
@@ -164,7 +162,7 @@ class ImageSession:
 
     def _previous(self, prompts: Sequence[Prompt], given: Tensor | None) -> list[Tensor | None]:
         """Return the logits (1, h, w) that each prompt starts from: those given, or those of its mask."""
-        side = self.compute.mask_side
+        side = self.runner.mask_side
         if given is None:
             return [None if p.mask is None else self._mask_logits(p) for p in prompts]
         logits = given.float().reshape(-1, 1, *given.shape[-2:])
@@ -177,7 +175,7 @@ class ImageSession:
     def _mask_logits(self, prompt: Prompt) -> Tensor:
         assert prompt.mask is not None
         mask = torch.from_numpy(prompt.mask.array()).float()[None, None]
-        side = self.compute.mask_side
+        side = self.runner.mask_side
         small = torch.nn.functional.interpolate(
             mask, size=(side, side), mode="bilinear", align_corners=False, antialias=True
         )
@@ -186,9 +184,7 @@ class ImageSession:
     def _decode_alike(
         self, prompts: Sequence[Prompt], alike: list[int], previous: list[Tensor | None], multimask: bool
     ) -> list[MaskCandidates]:
-        pairs = [
-            point_tensors(prompts[r].points, prompts[r].box, self.size, self.compute.side) for r in alike
-        ]
+        pairs = [point_tensors(prompts[r].points, prompts[r].box, self.size, self.runner.side) for r in alike]
         fed = [p for p in (previous[r] for r in alike) if p is not None]
         tensors = PromptTensors(
             torch.cat([xy for xy, _ in pairs]),

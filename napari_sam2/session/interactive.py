@@ -44,46 +44,46 @@ def answer(
     readout = None
     if reached and any(f != frame or not one_by_one for f in tracked.bank.conditioning):
         readout = tracked.readout(frame, reverse, own=not one_by_one)
-    scene = FrameContext(
-        session.compute, features, session.compute.condition(features, readout), session.size
+    context = FrameContext(
+        session.runner, features, session.runner.condition_on_memory(features, readout), session.size
     )
     if one_by_one:
-        decoded = _one_by_one(scene, prompt, draft, recalled=readout is not None)
+        decoded = _one_by_one(context, prompt, draft, recalled=readout is not None)
     else:
-        decoded = _all_at_once(scene, prompt, tracked.outcome(frame), options.fill_hole_area)
-    outcome = ObjectOutput.of_result(decoded.result, options.store_dtype).changed(
+        decoded = _all_at_once(context, prompt, tracked.output(frame), options.fill_hole_area)
+    output = ObjectOutput.of_result(decoded.result, options.store_dtype).changed(
         prompted=True,
         conditioning=not reached or options.corrections_condition,
         tracked=reached,
         reverse=reverse,
-        basis=prompt_hash(prompt),
+        prompt_hash=prompt_hash(prompt),
     )
-    return Draft(prompt, outcome, decoded)
+    return Draft(prompt, output, decoded)
 
 
-def offered(draft: Draft, size: tuple[int, int]) -> Alternatives:
+def alternatives_of(draft: Draft, size: tuple[int, int]) -> Alternatives:
     """Return all masks that the network offered for the last click of a draft."""
     decoded = draft.decoded
     if decoded is None or decoded.candidates is None:
-        logits, ious = draft.outcome.logits[None], np.array([draft.outcome.predicted_iou], np.float32)
+        logits, ious = draft.output.logits[None], np.array([draft.output.predicted_iou], np.float32)
     else:
         logits, ious = decoded.candidates.logits[0], decoded.candidates.ious[0].cpu().numpy()
     return Alternatives((frame_logits(logits, size) > 0).cpu().numpy(), ious, int(ious.argmax()))
 
 
-def _one_by_one(scene: FrameContext, prompt: Prompt, draft: Draft | None, recalled: bool) -> DecodedPrompt:
+def _one_by_one(context: FrameContext, prompt: Prompt, draft: Draft | None, recalled: bool) -> DecodedPrompt:
     if draft is not None and _extends(draft.prompt, prompt):
-        return decode_prompt(scene, prompt, _filled(scene, draft.outcome.logits), draft.prompt)
-    return decode_prompt(scene, prompt, _tracked_mask(scene) if recalled else None)
+        return decode_prompt(context, prompt, _filled(context, draft.output.logits), draft.prompt)
+    return decode_prompt(context, prompt, _tracked_mask(context) if recalled else None)
 
 
 def _all_at_once(
-    scene: FrameContext, prompt: Prompt, earlier: ObjectOutput | None, area: int
+    context: FrameContext, prompt: Prompt, earlier: ObjectOutput | None, area: int
 ) -> DecodedPrompt:
     if prompt.mask is not None:
-        return decode_prompt(scene, prompt)
+        return decode_prompt(context, prompt)
     previous = None if earlier is None else fill_holes(earlier.logits, area)[None, None]
-    return decode_points(scene, prompt.points, prompt.box, previous)
+    return decode_points(context, prompt.points, prompt.box, previous)
 
 
 def _extends(earlier: Prompt, later: Prompt) -> bool:
@@ -92,14 +92,14 @@ def _extends(earlier: Prompt, later: Prompt) -> bool:
     return same_start and len(later.points) > count and later.points[:count] == earlier.points
 
 
-def _tracked_mask(scene: FrameContext) -> Tensor | None:
+def _tracked_mask(context: FrameContext) -> Tensor | None:
     """Return the mask that tracking alone gives here, for the first click to correct; None where it sees none."""
-    candidates = scene.compute.decode(scene.embedding, scene.features, PromptTensors(batch=1), True)
+    candidates = context.runner.decode(context.embedding, context.features, PromptTensors(batch=1), True)
     result = candidates.best()
     if float(result.object_score[0]) <= 0:
         return None
-    return _filled(scene, rounded(result.logits[0, 0], scene.compute.options.store_dtype))
+    return _filled(context, rounded(result.logits[0, 0], context.runner.options.store_dtype))
 
 
-def _filled(scene: FrameContext, logits: Tensor) -> Tensor:
-    return fill_holes(logits, scene.compute.options.fill_hole_area)[None, None]
+def _filled(context: FrameContext, logits: Tensor) -> Tensor:
+    return fill_holes(logits, context.runner.options.fill_hole_area)[None, None]

@@ -27,14 +27,14 @@ class DecodedPrompt:
 class FrameContext:
     """One frame as one object sees it: features, their memory-conditioned embedding, and the frame's size."""
 
-    compute: ModelRunner
+    runner: ModelRunner
     features: ImageFeatures
     embedding: Tensor
     size: tuple[int, int]
 
 
 def decode_prompt(
-    scene: FrameContext, prompt: Prompt, base: Tensor | None = None, answered: Prompt | None = None
+    context: FrameContext, prompt: Prompt, base: Tensor | None = None, answered: Prompt | None = None
 ) -> DecodedPrompt:
     """Decode a prompt click by click, each time with the mask that the clicks before gave.
 
@@ -42,7 +42,7 @@ def decode_prompt(
 
     Parameters
     ----------
-    scene : Scene
+    context : FrameContext
         The frame.
     prompt : Prompt
         A mask is taken over, a box comes next, then the clicks in their order.
@@ -55,49 +55,51 @@ def decode_prompt(
     previous = base
     done = -1 if answered is None else len(answered.points)
     if prompt.mask is not None and answered is None:
-        decoded = DecodedPrompt(adopted(scene, prompt), None)
-        previous = _fed_back(scene, decoded)
+        decoded = DecodedPrompt(adopted(context, prompt), None)
+        previous = _fed_back(context, decoded)
     if prompt.box is not None and answered is None:
-        decoded = decode_points(scene, (), prompt.box, previous)
-        previous = _fed_back(scene, decoded)
+        decoded = decode_points(context, (), prompt.box, previous)
+        previous = _fed_back(context, decoded)
     for count in range(max(done, 0) + 1, len(prompt.points) + 1):
-        decoded = decode_points(scene, prompt.points[:count], prompt.box, previous)
-        previous = _fed_back(scene, decoded)
+        decoded = decode_points(context, prompt.points[:count], prompt.box, previous)
+        previous = _fed_back(context, decoded)
     if decoded is None:
         raise ValueError("this prompt is empty: give at least one point, a box or a mask")
     return decoded
 
 
-def adopted(scene: FrameContext, prompt: Prompt) -> MaskResult:
+def adopted(context: FrameContext, prompt: Prompt) -> MaskResult:
     """Take over the prompt's mask as the answer."""
     if prompt.mask is None:
         raise ValueError("this prompt has no mask to take over")
-    return scene.compute.adopt_mask(scene.features, mask_tensor(prompt.mask.array(), scene.compute.side))
+    return context.runner.use_mask_as_output(
+        context.features, mask_tensor(prompt.mask.array(), context.runner.side)
+    )
 
 
 def decode_points(
-    scene: FrameContext, points: tuple[PointPrompt, ...], box: BoxPrompt | None, previous: Tensor | None
+    context: FrameContext, points: tuple[PointPrompt, ...], box: BoxPrompt | None, previous: Tensor | None
 ) -> DecodedPrompt:
     """Decode clicks and a box at once, with logits (1, 1, h, w) of an earlier answer.
 
     A single click is ambiguous: three masks are decoded and the best is taken (reference: ``_use_multimask``).
     """
-    xy, labels = point_tensors(points, box, scene.size, scene.compute.side)
-    return decode_coordinates(scene, xy, labels, previous)
+    xy, labels = point_tensors(points, box, context.size, context.runner.side)
+    return decode_coordinates(context, xy, labels, previous)
 
 
 def decode_coordinates(
-    scene: FrameContext, xy: Tensor, labels: Tensor, previous: Tensor | None
+    context: FrameContext, xy: Tensor, labels: Tensor, previous: Tensor | None
 ) -> DecodedPrompt:
     """Decode points that are already in pixels of the network's input: (1, N, 2) and (1, N)."""
-    device = scene.compute.device
+    device = context.runner.device
     fed = None if previous is None else previous.to(device).clamp(-FED_BACK_LIMIT, FED_BACK_LIMIT)
     prompts = PromptTensors(xy.to(device), labels.to(device), fed)
     multimask = labels.shape[1] <= 1
-    candidates = scene.compute.decode(scene.embedding, scene.features, prompts, multimask)
+    candidates = context.runner.decode(context.embedding, context.features, prompts, multimask)
     return DecodedPrompt(candidates.best(), candidates)
 
 
-def _fed_back(scene: FrameContext, decoded: DecodedPrompt) -> Tensor:
-    options = scene.compute.options
+def _fed_back(context: FrameContext, decoded: DecodedPrompt) -> Tensor:
+    options = context.runner.options
     return fill_holes(rounded(decoded.result.logits, options.store_dtype), options.fill_hole_area)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam2.session.frame_output import FORGOTTEN, ObjectOutput
+from napari_sam2.session.frame_output import STALE, ObjectOutput
 from napari_sam2.session.tracked_object import TrackedObject
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class TrackedFrame:
     """The results on one frame of a propagation, by object."""
 
     frame: int
-    outcomes: dict[int, ObjectOutput]
+    outputs: dict[int, ObjectOutput]
     masks: dict[int, NDArray[np.bool_]]
 
 
@@ -42,9 +42,9 @@ def visit(session: VideoSession, objects: Sequence[TrackedObject], frames: range
         kept: dict[int, ObjectOutput] = {}
         waiting: list[TrackedObject] = []
         for tracked in session.still_tracked(objects):
-            outcome = _kept(session, tracked, frame, reverse)
-            if outcome is not None:
-                kept[tracked.object_id] = outcome
+            output = _kept(session, tracked, frame, reverse)
+            if output is not None:
+                kept[tracked.object_id] = output
             elif _is_looked_for(session, tracked, frame, reverse):
                 waiting.append(tracked)
         fresh, masks = _track(session, waiting, frame, reverse)
@@ -63,21 +63,21 @@ def _kept(session: VideoSession, tracked: TrackedObject, frame: int, reverse: bo
     """Return the stored result of a frame when it is not to be computed (again)."""
     options = session.options
     if tracked.bank.is_conditioning(frame):
-        outcome = tracked.stored(frame)
-        if outcome is not None and options.refine == "previous":
+        output = tracked.stored(frame)
+        if output is not None and options.refine == "previous":
             # The reference remembers that propagation has passed: the next click here recalls memories.
-            outcome = outcome.changed(tracked=True, reverse=reverse)
-            session.write(frame, {tracked.object_id: outcome})
+            output = output.changed(tracked=True, reverse=reverse)
+            session.write(frame, {tracked.object_id: output})
         if options.forget_around_prompts:
             forget_around(session, tracked, frame)
-        return outcome
+        return output
     looked_for = _is_looked_for(session, tracked, frame, reverse)
     if looked_for and not options.reuse_tracked:
         return None
-    outcome = tracked.stored(frame)
-    if outcome is None or (looked_for and not tracked.is_current(frame, outcome)):
+    output = tracked.stored(frame)
+    if output is None or (looked_for and not tracked.is_current(frame, output)):
         return None
-    return outcome
+    return output
 
 
 def _track(
@@ -94,9 +94,9 @@ def _track(
         readouts.append(readout)
     features = session.features.get(frame)
     fresh: dict[int, ObjectOutput] = {}
-    for tracked, result in zip(waiting, session.compute.track(features, readouts)):
-        outcome = ObjectOutput.of_result(result, session.options.store_dtype)
-        fresh[tracked.object_id] = outcome.changed(reverse=reverse, basis=tracked.basis(frame))
+    for tracked, result in zip(waiting, session.runner.track(features, readouts)):
+        output = ObjectOutput.of_result(result, session.options.store_dtype)
+        fresh[tracked.object_id] = output.changed(reverse=reverse, prompt_hash=tracked.current_hash(frame))
     memories = session.encode(frame, list(fresh.values()))
     masks = session.write(frame, fresh)
     for tracked, spatial in zip(waiting, memories):
@@ -109,16 +109,16 @@ def commit_frame(session: VideoSession, objects: Mapping[int, TrackedObject], fr
 
     Counterpart: ``propagate_in_video_preflight``.
     """
-    outcomes = {}
+    outputs = {}
     for object_id, tracked in objects.items():
         draft = tracked.drafts.get(frame)
         # The reference loses a correction of a conditioning frame that does not condition itself.
-        if draft is not None and (draft.outcome.conditioning or not tracked.bank.is_conditioning(frame)):
-            outcomes[object_id] = draft.outcome
-    memories = session.encode(frame, list(outcomes.values())) if outcomes else []
-    session.write(frame, outcomes)
-    for (object_id, outcome), spatial in zip(outcomes.items(), memories):
-        objects[object_id].commit(frame, outcome, spatial)
+        if draft is not None and (draft.output.conditioning or not tracked.bank.is_conditioning(frame)):
+            outputs[object_id] = draft.output
+    memories = session.encode(frame, list(outputs.values())) if outputs else []
+    session.write(frame, outputs)
+    for (object_id, output), spatial in zip(outputs.items(), memories):
+        objects[object_id].commit(frame, output, spatial)
     for tracked in objects.values():
         if tracked.drafts.pop(frame, None) is not None and session.options.forget_around_prompts:
             forget_around(session, tracked, frame)
@@ -126,9 +126,9 @@ def commit_frame(session: VideoSession, objects: Mapping[int, TrackedObject], fr
 
 def forget_around(session: VideoSession, tracked: TrackedObject, frame: int) -> None:
     """Make tracked results within the memory window of a prompted frame unfit for recall."""
-    reach = session.compute.model.config.num_maskmem * session.options.memory_stride
+    reach = session.runner.model.config.num_maskmem * session.options.memory_stride
     for other in range(max(0, frame - reach), min(len(session.frames), frame + reach + 1)):
-        outcome = None if tracked.bank.is_conditioning(other) else tracked.stored(other)
-        if outcome is not None and outcome.basis != FORGOTTEN:
-            session.write(other, {tracked.object_id: outcome.changed(basis=FORGOTTEN)})
+        output = None if tracked.bank.is_conditioning(other) else tracked.stored(other)
+        if output is not None and output.prompt_hash != STALE:
+            session.write(other, {tracked.object_id: output.changed(prompt_hash=STALE)})
             tracked.bank.forget(other)

@@ -50,9 +50,9 @@ class ObjectRecord:
         Propagation had reached this frame (before the prompt came, for a prompted frame).
     reverse : bool
         The direction in which propagation passed it last.
-    basis : int
+    prompt_hash : int
         Fingerprint (63 bits) of the prompts that this result answers: of the frame's own prompt when it
-        conditions, of the nearest prompts on both sides when it was tracked. A tracked record whose basis
+        conditions, of the nearest prompts on both sides when it was tracked. A tracked record whose prompt_hash
         is no longer current is stale: it is shown, but not remembered, until it is tracked again.
     """
 
@@ -64,7 +64,7 @@ class ObjectRecord:
     conditioning: bool
     tracked: bool = True
     reverse: bool = False
-    basis: int = 0
+    prompt_hash: int = 0
 
 
 FrameResults = Mapping[int, tuple[ObjectRecord, NDArray[np.bool_]]]

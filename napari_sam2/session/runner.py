@@ -50,7 +50,7 @@ class ModelRunner:
 
     Attributes
     ----------
-    relief : list of callable
+    oom_fallbacks : list of callable
         Called one after the other when the device is out of memory, even for one object; each moves
         something to main memory.
     """
@@ -63,7 +63,7 @@ class ModelRunner:
         self.options = options
         self.autocast = _autocast_dtype(model, options)
         self.memory_dtype = _memory_dtype(options, self.autocast)
-        self.relief: list[Callable[[], None]] = []
+        self.oom_fallbacks: list[Callable[[], None]] = []
         self._batch = options.objects_per_batch or (
             CPU_OBJECTS_PER_BATCH if self.device.type == "cpu" else 2**31
         )
@@ -73,9 +73,9 @@ class ModelRunner:
         image = image_tensor(frame, self.side, resize or self.options.resize).to(self.device)
         return self.run(self.model.encode_image, image)
 
-    def condition(self, features: ImageFeatures, readout: MemoryReadout | None) -> Tensor:
+    def condition_on_memory(self, features: ImageFeatures, readout: MemoryReadout | None) -> Tensor:
         """Let a frame look at what one object recalls (None: nothing)."""
-        return self.run(self.model.condition, features, readout)
+        return self.run(self.model.condition_on_memory, features, readout)
 
     def decode(
         self, embedding: Tensor, features: ImageFeatures, prompts: PromptTensors, multimask: bool
@@ -83,9 +83,9 @@ class ModelRunner:
         """Decode prompts, as float32."""
         return as_float32(self.run(self.model.decode_masks, embedding, features, prompts, multimask))
 
-    def adopt_mask(self, features: ImageFeatures, mask: Tensor) -> MaskResult:
+    def use_mask_as_output(self, features: ImageFeatures, mask: Tensor) -> MaskResult:
         """Take over a mask (1, 1, side, side) of zeros and ones."""
-        return as_float32(self.run(self.model.adopt_mask, features, mask.to(self.device)))
+        return as_float32(self.run(self.model.use_mask_as_output, features, mask.to(self.device)))
 
     def track(self, features: ImageFeatures, readouts: Sequence[MemoryReadout]) -> list[MaskResult]:
         """Find objects on a frame from what each of them recalls (batch 1 each).
@@ -104,7 +104,7 @@ class ModelRunner:
 
     def _track_batch(self, features: ImageFeatures, readouts: list[MemoryReadout]) -> list[MaskResult]:
         def track(low: int, high: int) -> list[MaskResult]:
-            embedding = self.condition(features, _joined(readouts[low:high], self.device))
+            embedding = self.condition_on_memory(features, _joined(readouts[low:high], self.device))
             # Multimask, as the reference does on every frame that it tracks without a prompt.
             candidates = self.decode(embedding, features, PromptTensors(batch=high - low), True)
             return rows(candidates.best())
@@ -169,7 +169,7 @@ class ModelRunner:
         OutOfDeviceMemory
             When nothing is left to offload.
         """
-        remaining = list(self.relief)
+        remaining = list(self.oom_fallbacks)
         while True:
             try:
                 with torch.inference_mode(), self._precision():

@@ -21,7 +21,7 @@ _TABLE = """
 CREATE TABLE IF NOT EXISTS records (
     object_id INTEGER, frame INTEGER, height INTEGER, width INTEGER, kind TEXT, logits BLOB, pointer BLOB,
     object_score REAL, predicted_iou REAL, prompted INTEGER, conditioning INTEGER, tracked INTEGER,
-    reverse INTEGER, basis INTEGER, PRIMARY KEY (object_id, frame)
+    reverse INTEGER, prompt_hash INTEGER, PRIMARY KEY (object_id, frame)
 ) WITHOUT ROWID
 """
 
@@ -122,7 +122,7 @@ def _row(object_id: int, frame: int, record: ObjectRecord) -> tuple[Any, ...]:
         int(record.conditioning),
         int(record.tracked),
         int(record.reverse),
-        int(record.basis),
+        int(record.prompt_hash),
     )
 
 
@@ -141,7 +141,7 @@ def _record(row: tuple[Any, ...]) -> ObjectRecord:
         conditioning,
         tracked,
         reverse,
-        basis,
+        prompt_hash,
     ) = row
     return ObjectRecord(
         np.frombuffer(zlib.decompress(logits), np.dtype(kind)).reshape(height, width),
@@ -152,5 +152,5 @@ def _record(row: tuple[Any, ...]) -> ObjectRecord:
         bool(conditioning),
         bool(tracked),
         bool(reverse),
-        basis,
+        prompt_hash,
     )

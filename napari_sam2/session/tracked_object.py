@@ -10,12 +10,12 @@ from torch import Tensor
 
 from napari_sam2.model.tensors import MemoryReadout
 from napari_sam2.prompts import Prompt
-from napari_sam2.session.frame_output import FORGOTTEN, ObjectOutput, prompt_hash
+from napari_sam2.session.frame_output import STALE, ObjectOutput, prompt_hash
 from napari_sam2.session.memory_bank import MemoryBank, Recall
 from napari_sam2.session.prompt_decoding import DecodedPrompt
 from napari_sam2.session.protocols import RecordStore
 
-# Makes the spatial memory of an outcome on a frame.
+# Makes the spatial memory of an output on a frame.
 Remember = Callable[[int, ObjectOutput], Tensor]
 
 
@@ -25,7 +25,7 @@ class FrameMemory:
 
     spatial: Tensor | None
     pointer: Tensor
-    basis: int
+    prompt_hash: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +33,7 @@ class Draft:
     """A result on a prompted frame that is not yet in memory."""
 
     prompt: Prompt
-    outcome: ObjectOutput
+    output: ObjectOutput
     decoded: DecodedPrompt | None
 
 
@@ -49,7 +49,7 @@ class TrackedObject:
     store : RecordStore
         Where results are kept.
     remember : callable
-        Makes the spatial memory of an outcome on a frame, from the frame's features.
+        Makes the spatial memory of an output on a frame, from the frame's features.
     remember_stale : bool
         Recall tracked results whose prompts have changed since.
 
@@ -85,16 +85,16 @@ class TrackedObject:
         record = self._store.get(self.object_id, frame)
         return None if record is None else ObjectOutput.of_record(record)
 
-    def outcome(self, frame: int) -> ObjectOutput | None:
+    def output(self, frame: int) -> ObjectOutput | None:
         """Return the newest result of a frame: a draft when there is one, else what is stored."""
         draft = self.drafts.get(frame)
-        return self.stored(frame) if draft is None else draft.outcome
+        return self.stored(frame) if draft is None else draft.output
 
-    def is_current(self, frame: int, outcome: ObjectOutput) -> bool:
+    def is_current(self, frame: int, output: ObjectOutput) -> bool:
         """Tell whether a stored result still answers the current prompts."""
-        return outcome.basis == self.basis(frame)
+        return output.prompt_hash == self.current_hash(frame)
 
-    def basis(self, frame: int) -> int:
+    def current_hash(self, frame: int) -> int:
         """Fingerprint of what a result on this frame answers; see :class:`FrameRecord`."""
         if self.bank.is_conditioning(frame):
             return self._committed.get(frame, 0)
@@ -108,7 +108,7 @@ class TrackedObject:
 
     # -- what conditions ---------------------------------------------------------------------------------
 
-    def adopt_conditioning(self, frame: int) -> None:
+    def restore_conditioning(self, frame: int) -> None:
         """Make a frame condition whose result is in the store already (a resumed session)."""
         self._committed[frame] = prompt_hash(self.prompts[frame])
         self.bank.mark(frame, True)
@@ -117,11 +117,11 @@ class TrackedObject:
         """Tell whether this very prompt conditions already."""
         return self.bank.is_conditioning(frame) and self._committed.get(frame) == prompt_hash(prompt)
 
-    def commit(self, frame: int, outcome: ObjectOutput, spatial: Tensor) -> None:
+    def commit(self, frame: int, output: ObjectOutput, spatial: Tensor) -> None:
         """Take the (stored) result of a prompted frame into memory."""
-        if outcome.conditioning:
-            self._committed[frame] = outcome.basis
-        self.bank.add(frame, FrameMemory(spatial, outcome.pointer, outcome.basis), outcome.conditioning)
+        if output.conditioning:
+            self._committed[frame] = output.prompt_hash
+        self.bank.add(frame, FrameMemory(spatial, output.pointer, output.prompt_hash), output.conditioning)
 
     def release(self, frame: int) -> None:
         """Make a frame condition no longer; its memory stays as that of a tracked frame."""
@@ -135,16 +135,16 @@ class TrackedObject:
 
     # -- memory ------------------------------------------------------------------------------------------
 
-    def add_tracked(self, frame: int, outcome: ObjectOutput, spatial: Tensor) -> None:
+    def add_tracked(self, frame: int, output: ObjectOutput, spatial: Tensor) -> None:
         """Remember a frame that was tracked, and let go of what is now out of reach."""
-        self.bank.add(frame, FrameMemory(spatial, outcome.pointer, outcome.basis))
-        self.bank.evict(frame, outcome.reverse)
+        self.bank.add(frame, FrameMemory(spatial, output.pointer, output.prompt_hash))
+        self.bank.evict(frame, output.reverse)
         reach = self.bank.policy.spatial_reach
         for other in self.bank.frames:
             memory = self.bank.get(other)
             out_of_reach = abs(other - frame) > reach and not self.bank.is_conditioning(other)
             if memory is not None and memory.spatial is not None and out_of_reach:
-                self.bank.add(other, FrameMemory(None, memory.pointer, memory.basis))
+                self.bank.add(other, FrameMemory(None, memory.pointer, memory.prompt_hash))
 
     def recall(self, frame: int, reverse: bool, own: bool) -> Recall:
         """Choose what is recalled for a frame; see :meth:`MemoryBank.read`."""
@@ -178,19 +178,19 @@ class TrackedObject:
         for frame in self.bank.frames:
             memory = self.bank.get(frame)
             if memory is not None and memory.spatial is not None:
-                moved = FrameMemory(memory.spatial.cpu(), memory.pointer.cpu(), memory.basis)
+                moved = FrameMemory(memory.spatial.cpu(), memory.pointer.cpu(), memory.prompt_hash)
                 self.bank.add(frame, moved, self.bank.is_conditioning(frame))
 
     def _usable(self, frame: int) -> bool:
         memory = self.bank.get(frame)
         if memory is not None:
-            basis = memory.basis
+            answered = memory.prompt_hash
         else:
             record = self._store.get(self.object_id, frame)
             if record is None or record.conditioning:
                 return False
-            basis = record.basis
-        return basis != FORGOTTEN and (self._remember_stale or basis == self.basis(frame))
+            answered = record.prompt_hash
+        return answered != STALE and (self._remember_stale or answered == self.current_hash(frame))
 
     def _pointer(self, frame: int) -> Tensor:
         return self._memory(frame).pointer
@@ -198,8 +198,8 @@ class TrackedObject:
     def _memory(self, frame: int) -> FrameMemory:
         memory = self.bank.get(frame)
         if memory is None:
-            outcome = self._stored_or_fail(frame)
-            memory = FrameMemory(None, outcome.pointer, outcome.basis)
+            output = self._stored_or_fail(frame)
+            memory = FrameMemory(None, output.pointer, output.prompt_hash)
             self.bank.add(frame, memory, self.bank.is_conditioning(frame))
         return memory
 
@@ -207,15 +207,15 @@ class TrackedObject:
         memory = self._memory(frame)
         if memory.spatial is None:
             spatial = self._remember(frame, self._stored_or_fail(frame))
-            memory = FrameMemory(spatial, memory.pointer, memory.basis)
+            memory = FrameMemory(spatial, memory.pointer, memory.prompt_hash)
             self.bank.add(frame, memory, self.bank.is_conditioning(frame))
         assert memory.spatial is not None
         return memory.spatial
 
     def _stored_or_fail(self, frame: int) -> ObjectOutput:
-        outcome = self.stored(frame)
-        if outcome is None:
+        output = self.stored(frame)
+        if output is None:
             raise LookupError(
                 f"the store lost the result of object {self.object_id} on frame {frame}: track it again"
             )
-        return outcome
+        return output

@@ -32,7 +32,7 @@ def checked_object_id(object_id: int) -> int:
     return index
 
 
-def travelled(
+def frame_range(
     prompted: Sequence[int], length: int, start: int | None, stop: int | None, reverse: bool
 ) -> range:
     """Return the frames that a propagation visits, in order.

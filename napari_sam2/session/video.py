@@ -15,7 +15,7 @@ from napari_sam2.prompts import Prompt
 from napari_sam2.session.array_frames import checked_frame
 from napari_sam2.session.feature_cache import FeatureCache
 from napari_sam2.session.frame_output import Alternatives, ObjectOutput, prompt_hash
-from napari_sam2.session.interactive import answer, offered
+from napari_sam2.session.interactive import alternatives_of, answer
 from napari_sam2.session.memory_bank import MemoryBank, MemoryPolicy, RecencyPolicy
 from napari_sam2.session.options import SessionOptions
 from napari_sam2.session.propagation import TrackedFrame, commit_frame, visit
@@ -25,7 +25,7 @@ from napari_sam2.session.sqlite_store import TemporaryStore
 from napari_sam2.session.tensors import fill_holes, frame_masks, non_overlapping
 from napari_sam2.session.tensors import frame_logits as enlarged
 from napari_sam2.session.tracked_object import TrackedObject
-from napari_sam2.session.validation import checked_frame_index, checked_object_id, travelled
+from napari_sam2.session.validation import checked_frame_index, checked_object_id, frame_range
 
 MEBIBYTE = 2**20
 
@@ -72,10 +72,10 @@ class VideoSession:
         self.options = options or SessionOptions()
         self.frames = frames
         self.size = (int(frames.size[0]), int(frames.size[1]))
-        self.compute = ModelRunner(model, self.options)
-        self.compute.relief += [self._offload_features, self._offload_memories]
+        self.runner = ModelRunner(model, self.options)
+        self.runner.oom_fallbacks += [self._offload_features, self._offload_memories]
         self.features = FeatureCache(
-            lambda frame: self.compute.encode_image(checked_frame(frames.frame(frame), frame, self.size)),
+            lambda frame: self.runner.encode_image(checked_frame(frames.frame(frame), frame, self.size)),
             self.options.feature_cache_mb * MEBIBYTE,
             self.options.feature_spill_mb * MEBIBYTE,
         )
@@ -133,7 +133,7 @@ class VideoSession:
         self._pending.pop((frame, object_id), None)
         tracked.prompts[frame] = prompt
         tracked.drafts[frame] = draft
-        return self._frame_masks(frame, {object_id: draft.outcome})
+        return self._frame_masks(frame, {object_id: draft.output})
 
     def clear_prompt(self, frame: int, object_id: int) -> None:
         """Take back all that was said about one object on one frame, with its result there.
@@ -181,13 +181,13 @@ class VideoSession:
         draft = tracked.drafts.get(frame)
         if draft is None or draft.decoded is None:
             draft = answer(self, tracked, frame, tracked.prompts[frame], redo=True)
-        return offered(draft, self.size)
+        return alternatives_of(draft, self.size)
 
     # -- time --------------------------------------------------------------------------------------------
 
     def commit(self) -> None:
         """Take all drafts into memory and into the store."""
-        self._settle()
+        self._answer_pending()
         frames = sorted({frame for tracked in self._objects.values() for frame in tracked.drafts})
         for frame in frames:
             commit_frame(self, self._objects, frame)
@@ -245,35 +245,35 @@ class VideoSession:
             if not tracked.bank.conditioning:
                 raise ValueError(f"object {tracked.object_id} has no prompt on any frame: set one first")
         prompted = [frame for tracked in wanted for frame in tracked.bank.conditioning]
-        return visit(self, wanted, travelled(prompted, len(self.frames), start, stop, reverse))
+        return visit(self, wanted, frame_range(prompted, len(self.frames), start, stop, reverse))
 
     # -- results -----------------------------------------------------------------------------------------
 
     def masks(self, frame: int) -> FrameMasks:
         """Return the newest masks of all objects on a frame (none where nothing was looked for yet)."""
         frame = self._checked_frame(frame)
-        self._settle()
-        outcomes = {i: tracked.outcome(frame) for i, tracked in self._objects.items()}
-        return self._frame_masks(frame, {i: o for i, o in outcomes.items() if o is not None})
+        self._answer_pending()
+        outputs = {i: tracked.output(frame) for i, tracked in self._objects.items()}
+        return self._frame_masks(frame, {i: o for i, o in outputs.items() if o is not None})
 
     def scores(self, frame: int) -> dict[int, tuple[float, float]]:
         """Return (object score, predicted IoU) of every object that has a result on a frame."""
         frame = self._checked_frame(frame)
-        self._settle()
-        outcomes = ((i, tracked.outcome(frame)) for i, tracked in self._objects.items())
-        return {i: (o.object_score, o.predicted_iou) for i, o in outcomes if o is not None}
+        self._answer_pending()
+        outputs = ((i, tracked.output(frame)) for i, tracked in self._objects.items())
+        return {i: (o.object_score, o.predicted_iou) for i, o in outputs if o is not None}
 
-    def outcome(self, frame: int, object_id: int) -> ObjectOutput | None:
+    def output(self, frame: int, object_id: int) -> ObjectOutput | None:
         """Return the newest low-resolution result of one object on one frame."""
-        return self._known(object_id).outcome(self._checked_frame(frame))
+        return self._known(object_id).output(self._checked_frame(frame))
 
     def conditioning_frames(self, object_id: int) -> list[int]:
         """Return the frames that condition an object, in order; drafts do so after :meth:`commit`."""
         return self._known(object_id).bank.conditioning
 
-    def frame_logits(self, outcomes: Sequence[ObjectOutput]) -> Tensor:
+    def frame_logits(self, outputs: Sequence[ObjectOutput]) -> Tensor:
         """Return frame-size logits (N, H, W) of results of one frame, holes filled."""
-        logits = torch.stack([o.logits.to(self.compute.device) for o in outcomes])
+        logits = torch.stack([o.logits.to(self.runner.device) for o in outputs])
         return enlarged(fill_holes(logits, self.options.fill_hole_area), self.size)
 
     def close(self) -> None:
@@ -288,54 +288,54 @@ class VideoSession:
         """Return those objects that have neither been removed nor lost their last prompt meanwhile."""
         return [t for t in objects if self._objects.get(t.object_id) is t and t.bank.conditioning]
 
-    def encode(self, frame: int, outcomes: Sequence[ObjectOutput]) -> list[Tensor]:
+    def encode(self, frame: int, outputs: Sequence[ObjectOutput]) -> list[Tensor]:
         """Make the spatial memories of results on one frame."""
         # The reference remembers prompted masks with their holes filled, tracked ones as they are.
         area = self.options.fill_hole_area
-        logits = [fill_holes(o.logits, area) if o.prompted else o.logits for o in outcomes]
-        hard = [o.prompted and self.options.binarize_prompted for o in outcomes]
-        scores = [o.object_score for o in outcomes]
-        return self.compute.encode_memories(self.features.get(frame), logits, scores, hard)
+        logits = [fill_holes(o.logits, area) if o.prompted else o.logits for o in outputs]
+        hard = [o.prompted and self.options.binarize_prompted for o in outputs]
+        scores = [o.object_score for o in outputs]
+        return self.runner.encode_memories(self.features.get(frame), logits, scores, hard)
 
-    def write(self, frame: int, outcomes: Mapping[int, ObjectOutput]) -> dict[int, NDArray[np.bool_]]:
+    def write(self, frame: int, outputs: Mapping[int, ObjectOutput]) -> dict[int, NDArray[np.bool_]]:
         """Store results of one frame, all or none; returns their frame-size masks."""
-        if not outcomes:
+        if not outputs:
             return {}
-        rows = dict(zip(outcomes, self._masks(list(outcomes.values()))))
+        rows = dict(zip(outputs, self._masks(list(outputs.values()))))
         dtype = self.options.store_dtype
-        self.store.put_frame(frame, {i: (o.record(dtype), rows[i]) for i, o in outcomes.items()})
+        self.store.put_frame(frame, {i: (o.record(dtype), rows[i]) for i, o in outputs.items()})
         return rows
 
     # -- inside ------------------------------------------------------------------------------------------
 
-    def _masks(self, outcomes: Sequence[ObjectOutput]) -> NDArray[np.bool_]:
-        logits = [o.logits.to(self.compute.device) for o in outcomes]
+    def _masks(self, outputs: Sequence[ObjectOutput]) -> NDArray[np.bool_]:
+        logits = [o.logits.to(self.runner.device) for o in outputs]
         return frame_masks(logits, self.size, self.options.fill_hole_area)
 
     def _shown(self, step: TrackedFrame) -> FrameMasks:
-        return self._frame_masks(step.frame, step.outcomes, step.masks)
+        return self._frame_masks(step.frame, step.outputs, step.masks)
 
     def _frame_masks(
         self,
         frame: int,
-        outcomes: Mapping[int, ObjectOutput],
+        outputs: Mapping[int, ObjectOutput],
         known: Mapping[int, NDArray[np.bool_]] | None = None,
     ) -> FrameMasks:
-        if not outcomes:
+        if not outputs:
             return FrameMasks.empty(frame, self.size)
         if self.options.non_overlap:
-            masks = (non_overlapping(self.frame_logits(list(outcomes.values()))) > 0).cpu().numpy()
-        elif known is not None and set(known) == set(outcomes):
-            masks = np.stack([known[i] for i in outcomes])
+            masks = (non_overlapping(self.frame_logits(list(outputs.values()))) > 0).cpu().numpy()
+        elif known is not None and set(known) == set(outputs):
+            masks = np.stack([known[i] for i in outputs])
         else:
-            masks = self._masks(list(outcomes.values()))
+            masks = self._masks(list(outputs.values()))
         return FrameMasks(
             frame,
-            tuple(outcomes),
+            tuple(outputs),
             masks,
-            np.array([o.object_score for o in outcomes.values()], np.float32),
-            np.array([o.predicted_iou for o in outcomes.values()], np.float32),
-            np.array([o.prompted for o in outcomes.values()], bool),
+            np.array([o.object_score for o in outputs.values()], np.float32),
+            np.array([o.predicted_iou for o in outputs.values()], np.float32),
+            np.array([o.prompted for o in outputs.values()], bool),
         )
 
     def _resume(self, prompts: Mapping[tuple[int, int], Prompt]) -> None:
@@ -345,12 +345,12 @@ class VideoSession:
             tracked = self._objects.setdefault(object_id, self._new_object(object_id))
             tracked.prompts[frame] = prompt
             record = self.store.get(object_id, frame)
-            if record is not None and record.conditioning and record.basis == prompt_hash(prompt):
-                tracked.adopt_conditioning(frame)
+            if record is not None and record.conditioning and record.prompt_hash == prompt_hash(prompt):
+                tracked.restore_conditioning(frame)
             else:
                 self._pending[(frame, object_id)] = None
 
-    def _settle(self) -> None:
+    def _answer_pending(self) -> None:
         """Answer the prompts of an earlier session that it had not committed."""
         for frame, object_id in list(self._pending):
             tracked = self._objects[object_id]
@@ -362,7 +362,7 @@ class VideoSession:
             object_id,
             MemoryBank(self.policy, len(self.frames)),
             self.store,
-            lambda frame, outcome: self.encode(frame, [outcome])[0],
+            lambda frame, output: self.encode(frame, [output])[0],
             self.options.remember_stale,
         )
 

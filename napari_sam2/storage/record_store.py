@@ -20,6 +20,9 @@ from napari_sam2.storage.workspace import BoolMask, Workspace
 
 _ARRAYS = ("logits", "pointer")
 _CHECKSUM = "checksum"
+# A field whose name in projects is older than the one in the code.
+_NAMES_WRITTEN = {"prompt_hash": "basis"}
+_NAMES_READ = {written: name for name, written in _NAMES_WRITTEN.items()}
 _BUDGET_CHECKED_EVERY = 64  # frames
 
 
@@ -100,8 +103,9 @@ class ProjectRecords:
                 workspace.report(str(error), frame)
                 return None
         # Later versions of the software may know more about a record than this one.
-        known = {f.name for f in fields(ObjectRecord)}.intersection(entry.record)
-        return ObjectRecord(logits, pointer, **{name: entry.record[name] for name in known})
+        facts = {_NAMES_READ.get(name, name): value for name, value in entry.record.items()}
+        known = {f.name for f in fields(ObjectRecord)}.intersection(facts)
+        return ObjectRecord(logits, pointer, **{name: facts[name] for name in known})
 
     def remove(self, object_id: int, frame: int) -> None:
         """Drop one record and its mask; nothing happens when there is none."""
@@ -196,7 +200,8 @@ class ProjectRecords:
 
 def _facts(record: ObjectRecord) -> dict[str, Any]:
     # numpy numbers are no JSON
-    plain = {f.name: getattr(record, f.name) for f in fields(record) if f.name not in _ARRAYS}
+    names = {f.name: _NAMES_WRITTEN.get(f.name, f.name) for f in fields(record) if f.name not in _ARRAYS}
+    plain = {written: getattr(record, name) for name, written in names.items()}
     facts = {k: v.item() if isinstance(v, np.generic) else v for k, v in plain.items()}
     return facts | {_CHECKSUM: memory_checksum(record.logits, record.pointer)}
 

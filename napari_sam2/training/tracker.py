@@ -183,8 +183,8 @@ def _first_frame(walk: _Walk, outcome: ClipOutcome) -> MaskResult:
     plan, truth, features = walk.batch.plan, walk.truth(0), walk.features_of(0)
     if plan.prompt == "mask":
         mask = worn_masks(truth, walk.generator)[:, None].float()
-        return walk.model.adopt_mask(features, mask)
-    embedding = walk.model.condition(features, None)
+        return walk.model.use_mask_as_output(features, mask)
+    embedding = walk.model.condition_on_memory(features, None)
     if plan.prompt == "box":
         points, labels = _box_points(jittered_boxes(truth, walk.generator, BOX_JITTER))
     else:
@@ -252,7 +252,7 @@ def _track(
     walk: _Walk, bank: list[_Remembered], frame: int, outcome: ClipOutcome, corrects: bool, skims: bool
 ) -> MaskResult:
     features = walk.features_of(frame)
-    embedding = walk.model.condition(features, _recall(walk, bank, frame))
+    embedding = walk.model.condition_on_memory(features, _recall(walk, bank, frame))
     nothing = PromptTensors(batch=len(walk.batch.owner))
     candidates = walk.model.decode_masks(embedding, features, nothing, multimask=True)
     iou = walk.agreement(candidates, frame) if skims else walk.score(candidates, frame)

@@ -124,7 +124,7 @@ class StillSession:
 
     def __init__(self, frames):
         self.frames, self.size = frames, SIZE
-        self.compute = SimpleNamespace(model=None)
+        self.runner = SimpleNamespace(model=None)
         self.prompts, self.carried, self.calls = {}, {}, []
 
     @property

@@ -28,7 +28,7 @@ class DiscSession(ImageSession):
     """
 
     def __init__(self):
-        self.compute = SimpleNamespace(
+        self.runner = SimpleNamespace(
             side=4 * GRID,
             mask_side=GRID,
             device=torch.device("cpu"),

@@ -126,11 +126,11 @@ def pick(readout, row):
 @pytest.mark.parametrize("memories, pointers", [(1, 1), (7, 16), (2, 0)])
 def test_objects_together_equal_objects_alone(model, features, memories, pointers):
     readout = readout_for(model, 3, memories, pointers)
-    together = model.condition(features, readout)
+    together = model.condition_on_memory(features, readout)
     prompts = PromptTensors(torch.rand(3, 2, 2) * 256, torch.tensor([[1, 0], [2, 3], [1, -1]]))
     masks = model.decode_masks(together, features, prompts, multimask=True)
     for row in range(3):
-        alone = model.condition(features, pick(readout, row))
+        alone = model.condition_on_memory(features, pick(readout, row))
         assert distance(alone[0], together[row]) < 1e-4
         own = PromptTensors(prompts.points[row : row + 1], prompts.labels[row : row + 1])
         mask = model.decode_masks(alone, features, own, multimask=True)
@@ -140,7 +140,9 @@ def test_objects_together_equal_objects_alone(model, features, memories, pointer
 
 def test_an_old_memory_is_not_a_conditioning_memory(model, features):
     readout = readout_for(model, 1, 1, 0)
-    outs = [model.condition(features, replace(readout, ages=torch.tensor([[age]]))) for age in (0, 1, 6)]
+    outs = [
+        model.condition_on_memory(features, replace(readout, ages=torch.tensor([[age]]))) for age in (0, 1, 6)
+    ]
     assert distance(outs[0], outs[1]) > 0.01
     assert distance(outs[1], outs[2]) > 0.01
 
@@ -150,7 +152,9 @@ def test_a_pointer_knows_its_distance_only_in_2_1(features):
         config = replace(SMALL, pointer_time_encoding=version == "2.1", spatial_no_object=version == "2.1")
         model = recipe_model(config)
         near, far = (
-            model.condition(features, replace(readout_for(model, 1, 1, 1), distances=torch.tensor([[d]])))
+            model.condition_on_memory(
+                features, replace(readout_for(model, 1, 1, 1), distances=torch.tensor([[d]]))
+            )
             for d in (1.0, 12.0)
         )
         assert (distance(near, far) > 1e-3) == (version == "2.1")
@@ -159,7 +163,7 @@ def test_a_pointer_knows_its_distance_only_in_2_1(features):
 def test_adopted_masks_are_taken_as_they_are(model, features):
     disc = torch.zeros(2, 1, 256, 256)
     disc[0, 0, 40:120, 60:150] = 1
-    result = model.adopt_mask(features, disc)
+    result = model.use_mask_as_output(features, disc)
     assert result.logits.shape == (2, 1, 64, 64)
     assert torch.equal(result.logits[0, 0, 12:28, 16:36] > 0, torch.ones(16, 20, dtype=torch.bool))
     assert result.object_score.tolist() == [10.0, -10.0]
@@ -175,7 +179,9 @@ def test_an_invisible_object_is_silenced_and_points_nowhere():
         torch.rand(40, 1, 2, generator=torch.Generator().manual_seed(1)) * 256,
         torch.ones(40, 1, dtype=torch.int64),
     )
-    candidates = model.decode_masks(model.condition(features, None), features, prompts, multimask=True)
+    candidates = model.decode_masks(
+        model.condition_on_memory(features, None), features, prompts, multimask=True
+    )
     best = candidates.best()
     absent = best.object_score <= 0
     assert absent.any()
@@ -191,10 +197,10 @@ def test_unstable_single_masks_are_replaced_by_the_best_of_three(features):
     points = torch.rand(30, 1, 2, generator=torch.Generator().manual_seed(2)) * 256
     prompts = PromptTensors(points, torch.ones(30, 1, dtype=torch.int64))
     out = [
-        m.decode_masks(m.condition(features, None), features, prompts, multimask=False)
+        m.decode_masks(m.condition_on_memory(features, None), features, prompts, multimask=False)
         for m in (model, always, never)
     ]
-    three = model.decode_masks(model.condition(features, None), features, prompts, multimask=True)
+    three = model.decode_masks(model.condition_on_memory(features, None), features, prompts, multimask=True)
     assert torch.equal(out[1].logits, out[2].logits)
     changed = (out[0].logits != out[2].logits).flatten(1).any(1)
     assert changed.any()
@@ -208,10 +214,12 @@ def test_other_image_sizes_work(size):
     model = recipe_model(replace(SMALL, image_size=size))
     features = model.encode_image(torch.zeros(1, 3, size, size))
     assert features.stride16.shape == (1, 256, size // 16, size // 16)
-    mask = model.adopt_mask(features, torch.ones(1, 1, size, size))
+    mask = model.use_mask_as_output(features, torch.ones(1, 1, size, size))
     memory = model.encode_memory(features, mask.logits, mask.object_score, binarize=True)
     readout = MemoryReadout(memory[:, None], torch.zeros(1, 1), mask.pointer[:, None], torch.zeros(1, 1), 15)
-    out = model.decode_masks(model.condition(features, readout), features, PromptTensors(), multimask=True)
+    out = model.decode_masks(
+        model.condition_on_memory(features, readout), features, PromptTensors(), multimask=True
+    )
     assert out.logits.shape == (1, 3, size // 4, size // 4)
 
 

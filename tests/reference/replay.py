@@ -74,7 +74,7 @@ def disc(cx, cy, radius, height=180, width=240):
 
 
 def replay(predictor, frames, operations):
-    """Yield (op, frame, object, outcome, video logits) for everything that the reference recorded."""
+    """Yield (op, frame, object, output, video logits) for everything that the reference recorded."""
     state = predictor.init_state(frames)
     for index, op in enumerate(operations):
         kind = op["op"]
@@ -110,9 +110,9 @@ def replay(predictor, frames, operations):
 def _rows(state, index, output):
     frame, obj_ids, logits = output
     for row, obj_id in enumerate(obj_ids):
-        outcome = state.session.outcome(frame, state.known_id(obj_id))
-        if outcome is not None:
-            yield index, frame, obj_id, outcome, logits[row, 0].numpy()
+        found = state.session.output(frame, state.known_id(obj_id))
+        if found is not None:
+            yield index, frame, obj_id, found, logits[row, 0].numpy()
 
 
 @dataclass
@@ -132,21 +132,21 @@ def largest_errors(predictor, frames, operations, golden, area=0):
     """Compare everything that was recorded, after checking that it comes in the same order."""
     errors = Errors()
     wrong, far_off = [], []
-    for row, (op, frame, obj, outcome, shown) in enumerate(replay(predictor, frames, operations)):
+    for row, (op, frame, obj, output, shown) in enumerate(replay(predictor, frames, operations)):
         expected = tuple(int(golden[key][row]) for key in ("rec_op", "rec_frame", "rec_obj"))
         assert (op, frame, obj) == expected, f"record {row}"
-        assert outcome.conditioning == bool(golden["rec_cond"][row]), f"record {row}: {expected}"
-        difference = np.abs(fill_holes(outcome.logits, area).numpy() - golden["low_res"][row])
+        assert output.conditioning == bool(golden["rec_cond"][row]), f"record {row}: {expected}"
+        difference = np.abs(fill_holes(output.logits, area).numpy() - golden["low_res"][row])
         errors.logits = max(errors.logits, float(difference.max()))
         if row == 0:
             errors.first = float(difference.max())
-        errors.score = max(errors.score, abs(outcome.object_score - golden["score"][row]))
-        pointer = np.abs(outcome.pointer.numpy() - golden["obj_ptr"][row])
+        errors.score = max(errors.score, abs(output.object_score - golden["score"][row]))
+        pointer = np.abs(output.pointer.numpy() - golden["obj_ptr"][row])
         errors.pointer = max(errors.pointer, float(pointer.max()))
         ious = golden["ious"][row]
         # A mask that was taken over has an IoU of 1 by definition; the goldens recorded the decoder's guess.
-        if np.isfinite(ious).any() and outcome.predicted_iou != 1.0:
-            errors.iou = max(errors.iou, abs(outcome.predicted_iou - np.nanmax(ious)))
+        if np.isfinite(ious).any() and output.predicted_iou != 1.0:
+            errors.iou = max(errors.iou, abs(output.predicted_iou - np.nanmax(ious)))
         bits = np.unpackbits(golden["video_mask_bits"][row])[: shown.size].reshape(shown.shape)
         wrong.append(np.mean((shown > 0) != bits))
         far_off.append(np.mean(difference > 0.15))

@@ -74,10 +74,10 @@ def test_a_video():
     outputs += list(predictor.propagate_in_video(state))
     for row, (frame, _, masks) in enumerate(outputs):
         assert frame == golden["rec_frame"][row]
-        outcome = state.session.outcome(frame, 1)
+        output = state.session.output(frame, 1)
         shown = masks[0, 0].numpy()
         bits = np.unpackbits(golden["video_mask_bits"][row])[: shown.size].reshape(shown.shape)
         assert np.mean((shown > 0) != bits) <= 0.001
-        np.testing.assert_allclose(outcome.logits.numpy(), golden["low_res"][row], atol=0.15)
-        np.testing.assert_allclose(outcome.pointer.numpy(), golden["obj_ptr"][row], atol=0.02)
-        assert outcome.object_score == pytest.approx(golden["score"][row], abs=0.01)
+        np.testing.assert_allclose(output.logits.numpy(), golden["low_res"][row], atol=0.15)
+        np.testing.assert_allclose(output.pointer.numpy(), golden["obj_ptr"][row], atol=0.02)
+        assert output.object_score == pytest.approx(golden["score"][row], abs=0.01)

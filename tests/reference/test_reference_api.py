@@ -376,8 +376,8 @@ def test_autocast_around_the_predictor_makes_it_fast(model):
     with torch.autocast("cpu", dtype=torch.bfloat16):
         fast = predictor.init_state(moving_discs(2)).session
     exact = predictor.init_state(moving_discs(2)).session
-    assert fast.compute.memory_dtype == torch.bfloat16
-    assert exact.compute.memory_dtype == torch.float32
+    assert fast.runner.memory_dtype == torch.bfloat16
+    assert exact.runner.memory_dtype == torch.float32
     assert predictor.init_state(moving_discs(2), offload_state_to_cpu=True)["storage_device"].type == "cpu"
 
 

@@ -76,10 +76,10 @@ def test_a_wide_difference_comes_from_rounding_alone(folder, monkeypatch):
         if frame != 6:
             return draft
         row = next(rows)
-        outcome = draft.outcome.changed(
+        output = draft.output.changed(
             logits=torch.from_numpy(golden["low_res"][row]), pointer=torch.from_numpy(golden["obj_ptr"][row])
         )
-        return replace(draft, outcome=outcome)
+        return replace(draft, output=output)
 
     monkeypatch.setattr(module, "answer", forced)
     errors = largest_errors(build_predictor(tag, folder), video(SHARED), scenario(kind, SHARED), golden)

@@ -70,8 +70,8 @@ def test_a_run_without_an_object_gives_the_others_the_same_logits(session, model
     without = prompted(model, frames, [p for p in PROMPTS if p[1] != 3])
     for object_id in (1, 2, 4):
         for frame in range(24):
-            ours = session.outcome(frame, object_id).logits
-            theirs = without.outcome(frame, object_id).logits
+            ours = session.output(frame, object_id).logits
+            theirs = without.output(frame, object_id).logits
             assert torch.allclose(ours, theirs, atol=1e-4), (object_id, frame)
 
 
@@ -86,7 +86,7 @@ def test_a_batch_is_the_objects_one_by_one(model, frames, count):
     alone = {p[1]: prompted(model, frames, [p], EXACT) for p in prompts}
     for object_id, session in alone.items():
         for frame in session.store.frames(object_id):
-            ours, theirs = together.outcome(frame, object_id), session.outcome(frame, object_id)
+            ours, theirs = together.output(frame, object_id), session.output(frame, object_id)
             assert torch.allclose(ours.logits, theirs.logits, atol=1e-4)
             assert torch.allclose(ours.pointer, theirs.pointer, atol=1e-4)
             assert ours.object_score == pytest.approx(theirs.object_score, abs=1e-4)
@@ -94,14 +94,14 @@ def test_a_batch_is_the_objects_one_by_one(model, frames, count):
 
 def test_objects_of_one_layout_share_forward_passes(model, frames, monkeypatch):
     batches = []
-    condition = type(model).condition
+    condition = type(model).condition_on_memory
 
     def counted(self, features, readout):
         if readout is not None:
             batches.append(readout.spatial.shape[0])
         return condition(self, features, readout)
 
-    monkeypatch.setattr(type(model), "condition", counted)
+    monkeypatch.setattr(type(model), "condition_on_memory", counted)
     session = VideoSession(model, frames, SessionOptions(objects_per_batch=16))
     for object_id in range(1, 6):
         session.set_prompt(0, object_id, click(8 * object_id, 20))

@@ -9,7 +9,7 @@ import pytest
 @pytest.mark.parametrize(
     "line",
     [
-        "from napari_sam2.session import FrameRecord, RecordStore, SessionOptions, TemporaryStore, ArrayFrames",
+        "from napari_sam2.session import ObjectRecord, RecordStore, SessionOptions, TemporaryStore, ArrayFrames",
         "from napari_sam2.session import MemoryBank, RecencyPolicy",
         "from napari_sam2.storage import History, Project, is_project",
         "from napari_sam2.model.config import ModelConfig",

@@ -24,13 +24,13 @@ def record(value=1.5, dtype=np.float16, **changes):
         conditioning=False,
         tracked=False,
         reverse=True,
-        basis=2**62 + 12345,
+        prompt_hash=2**62 + 12345,
     )
     return ObjectRecord(**(values | changes))
 
 
 def same(a, b):
-    plain = ("object_score", "predicted_iou", "prompted", "conditioning", "tracked", "reverse", "basis")
+    plain = ("object_score", "predicted_iou", "prompted", "conditioning", "tracked", "reverse", "prompt_hash")
     return (
         a.logits.dtype == b.logits.dtype
         and np.array_equal(a.logits, b.logits)
@@ -93,7 +93,7 @@ def test_removal_touches_one_object_only(store):
 @settings(max_examples=25, deadline=None)
 def test_any_ids_frames_and_flags(entries):
     with TemporaryStore() as store:
-        written = {k: record(v, basis=b, conditioning=c) for k, (v, b, c) in entries.items()}
+        written = {k: record(v, prompt_hash=b, conditioning=c) for k, (v, b, c) in entries.items()}
         for (object_id, frame), value in written.items():
             store.put(object_id, frame, value, MASK)
         for (object_id, frame), value in written.items():

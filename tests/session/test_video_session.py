@@ -29,7 +29,7 @@ def stored(session, object_id):
             record.pointer.tobytes(),
             record.object_score,
             record.conditioning,
-            record.basis,
+            record.prompt_hash,
         )
     return out
 
@@ -39,13 +39,13 @@ class Counted:
 
     def __init__(self, session, monkeypatch):
         self.tracked = 0
-        track = session.compute.track
+        track = session.runner.track
 
         def counted(features, readouts):
             self.tracked += len(readouts)
             return track(features, readouts)
 
-        monkeypatch.setattr(session.compute, "track", counted)
+        monkeypatch.setattr(session.runner, "track", counted)
 
 
 def test_a_click_gives_a_mask_at_once(session):

@@ -62,7 +62,7 @@ def record_of(seed: int) -> ObjectRecord:
     rng = np.random.default_rng(seed)
     logits = rng.normal(size=(4, 4)).astype(np.float16)
     pointer = rng.normal(size=3).astype(np.float32)
-    return ObjectRecord(logits, pointer, float(seed), 0.25, seed % 2 == 0, seed % 3 == 0, basis=seed)
+    return ObjectRecord(logits, pointer, float(seed), 0.25, seed % 2 == 0, seed % 3 == 0, prompt_hash=seed)
 
 
 def finished(frame: int, seeds: dict[int, int]) -> FrameMasks:
@@ -103,7 +103,7 @@ def snapshot(project: Project) -> dict:
             assert (record is not None) == (frame in project.store.frames(object_id))
             assert (object_id in masks.object_ids) == (frame in project.frames(object_id))
             if record is not None:
-                facts = (record.object_score, record.prompted, record.conditioning, record.basis)
+                facts = (record.object_score, record.prompted, record.conditioning, record.prompt_hash)
                 records[object_id] = (record.logits.tobytes(), record.pointer.tobytes(), *facts)
         shown = {i: masks.of(i).tobytes() for i in masks.object_ids}
         frames[frame] = (shown, records, project.origins(frame), project.labels[frame].tobytes())

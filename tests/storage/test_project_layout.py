@@ -121,7 +121,7 @@ def test_everything_comes_back(filled, make_mask, make_record) -> None:
     assert record.logits.dtype == expected.logits.dtype
     assert np.array_equal(record.logits, expected.logits)
     assert np.array_equal(record.pointer, expected.pointer)
-    assert (record.object_score, record.basis) == (expected.object_score, expected.basis)
+    assert (record.object_score, record.prompt_hash) == (expected.object_score, expected.prompt_hash)
     assert project.damage == []
     assert project.verify() == []
 

@@ -47,7 +47,7 @@ def facts(record: ObjectRecord | None) -> tuple | None:
     if record is None:
         return None
     arrays = (record.logits.tobytes(), str(record.logits.dtype), record.pointer.tobytes())
-    flags = (record.prompted, record.conditioning, record.tracked, record.reverse, record.basis)
+    flags = (record.prompted, record.conditioning, record.tracked, record.reverse, record.prompt_hash)
     return (*arrays, record.object_score, record.predicted_iou, *flags)
 
 

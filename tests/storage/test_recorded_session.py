@@ -86,7 +86,9 @@ def state(project: Project) -> list:
         for i in masks.object_ids:
             record = project.store.get(i, frame)
             kept = (
-                None if record is None else (record.logits.tobytes(), record.pointer.tobytes(), record.basis)
+                None
+                if record is None
+                else (record.logits.tobytes(), record.pointer.tobytes(), record.prompt_hash)
             )
             out.append((frame, i, masks.of(i).tobytes(), project.scores(frame)[i], kept))
         out.append(project.labels[frame].tobytes())

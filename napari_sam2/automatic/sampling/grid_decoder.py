@@ -58,7 +58,7 @@ class GridDecoder:
 
     Parameters
     ----------
-    compute : Compute
+    runner : ModelRunner
         Model and precision; only float32 on a CPU (:meth:`fits`).
     features : ImageFeatures
         Of the image.
@@ -66,18 +66,18 @@ class GridDecoder:
         (1, C, h, w), the conditioned embedding.
     """
 
-    def __init__(self, compute: ModelRunner, features: ImageFeatures, embedding: Tensor) -> None:
-        self._compute = compute
-        self._model = compute.model
+    def __init__(self, runner: ModelRunner, features: ImageFeatures, embedding: Tensor) -> None:
+        self._runner = runner
+        self._model = runner.model
         self._features = features
         self._side: int = embedding.shape[-1]
         self._embedding = embedding
-        compute.run(self._prepare)
+        runner.run(self._prepare)
 
     @staticmethod
-    def fits(compute: object) -> bool:
+    def fits(runner: object) -> bool:
         """Tell whether this way of computing is the right one for a device and precision."""
-        return isinstance(compute, ModelRunner) and compute.device.type == "cpu" and compute.autocast is None
+        return isinstance(runner, ModelRunner) and runner.device.type == "cpu" and runner.autocast is None
 
     def decode(self, points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Decode points (N, 1, 2) in pixels of the network's input with labels (N, 1).
@@ -93,7 +93,7 @@ class GridDecoder:
         at_once = max(2, VALUES_AT_ONCE // self._image.numel())
         for low in range(0, len(points), at_once):
             part = slice(low, low + at_once)
-            logits[part], ious[part] = self._compute.run(self._decode, points[part], labels[part])
+            logits[part], ious[part] = self._runner.run(self._decode, points[part], labels[part])
         return logits, ious
 
     def _prepare(self) -> None:

@@ -36,9 +36,9 @@ def set_crop(session: ImageSession, rgb: NDArray[np.uint8], crop: Crop) -> None:
     if crop.size[0] * crop.size[1] <= PIXELS_AT_ONCE:
         session.set_image(part)
         return
-    compute = session.compute
-    image = shrunk_tensor(part, compute.side).to(compute.device)
-    session.set_features(compute.run(compute.model.encode_image, image), crop.size)
+    runner = session.runner
+    image = shrunk_tensor(part, runner.side).to(runner.device)
+    session.set_features(runner.run(runner.model.encode_image, image), crop.size)
 
 
 def shrunk_tensor(rgb: NDArray[np.uint8], side: int) -> Tensor:

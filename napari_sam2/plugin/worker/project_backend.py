@@ -80,8 +80,8 @@ class ProjectBackend:
     @property
     def runs_on(self) -> tuple[str, str]:
         """Device and precision that are used."""
-        compute = self._session.session.compute
-        return str(compute.device), str(compute.autocast or "float32").removeprefix("torch.")
+        runner = self._session.session.runner
+        return str(runner.device), str(runner.autocast or "float32").removeprefix("torch.")
 
     @property
     def prompts(self) -> Mapping[PromptKey, Prompt]:
@@ -117,7 +117,7 @@ class ProjectBackend:
     @property
     def model(self) -> Sam2:
         """The network."""
-        return self._session.session.compute.model
+        return self._session.session.runner.model
 
     def picture(self, frame: int) -> NDArray[np.uint8]:
         """Return a frame as the model sees it, uint8 (H, W, 3)."""

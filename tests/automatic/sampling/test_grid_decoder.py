@@ -31,12 +31,12 @@ def test_same_masks_and_qualities(config, count):
         torch.randn(1, dim // k, m * side, m * side, generator=generator) for k, m in ((8, 4), (4, 2), (1, 1))
     ]
     features = ImageFeatures(*planes)
-    compute = ModelRunner(recipe_model(config), SessionOptions())
-    embedding = compute.condition(features, None)
+    runner = ModelRunner(recipe_model(config), SessionOptions())
+    embedding = runner.condition_on_memory(features, None)
     points = torch.rand(count, 1, 2, generator=generator) * config.image_size
     labels = torch.ones(count, 1, dtype=torch.int32)
-    expected = compute.decode(embedding, features, PromptTensors(points, labels), True)
-    logits, ious = GridDecoder(compute, features, embedding).decode(points, labels)
+    expected = runner.decode(embedding, features, PromptTensors(points, labels), True)
+    logits, ious = GridDecoder(runner, features, embedding).decode(points, labels)
     assert expected.logits.std() > 1
     torch.testing.assert_close(logits, expected.logits, atol=1e-3, rtol=0)
     torch.testing.assert_close(ious, expected.ious, atol=1e-5, rtol=0)

@@ -17,7 +17,7 @@ class Small:
     def __init__(self, model, monkeypatch, rows):
         self.rows = rows
         self.sizes = []
-        condition = type(model).condition
+        condition = type(model).condition_on_memory
 
         def limited(network, features, readout):
             batch = 1 if readout is None else readout.spatial.shape[0]
@@ -26,7 +26,7 @@ class Small:
                 raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
             return condition(network, features, readout)
 
-        monkeypatch.setattr(type(model), "condition", limited)
+        monkeypatch.setattr(type(model), "condition_on_memory", limited)
 
 
 def crowd(model, frames, **options):
@@ -56,7 +56,7 @@ def test_then_things_are_moved_to_main_memory_one_after_the_other(model, frames,
         moved.append(name)
         small.rows = rows
 
-    session.compute.relief[:] = [lambda: relieve("features", 0), lambda: relieve("memories", 1)]
+    session.runner.oom_fallbacks[:] = [lambda: relieve("features", 0), lambda: relieve("memories", 1)]
     assert len(run(session, stop=2)) == 3
     assert moved == ["features", "memories"]
 
@@ -77,8 +77,8 @@ def test_offloading_does_not_change_results(model, frames):
     results = {}
     for masks in generator:
         results[masks.frame] = masks
-        for relief in session.compute.relief:
-            relief()
+        for fallback in session.runner.oom_fallbacks:
+            fallback()
     for frame, masks in expected.items():
         assert np.array_equal(masks.masks, results[frame].masks)
 
@@ -89,7 +89,7 @@ def test_other_errors_are_not_taken_for_missing_memory(model, frames, monkeypatc
 
     session = crowd(model, frames)
     session.commit()
-    monkeypatch.setattr(type(model), "condition", broken)
+    monkeypatch.setattr(type(model), "condition_on_memory", broken)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         run(session)
     assert is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"))
@@ -102,13 +102,13 @@ def test_exact_and_fast(frames, half):
     exact = VideoSession(model, frames, SessionOptions(precision="exact"))
     model.compute_dtype = half
     fast = VideoSession(model, frames, SessionOptions(precision="fast"))
-    assert fast.compute.autocast == half
-    assert exact.compute.memory_dtype == torch.float32
-    assert fast.compute.memory_dtype == torch.bfloat16
+    assert fast.runner.autocast == half
+    assert exact.runner.memory_dtype == torch.float32
+    assert fast.runner.memory_dtype == torch.bfloat16
     for session in (exact, fast):
         session.set_prompt(0, 1, click(15, 12))
     a, b = run(exact), run(fast)
-    logits = [(exact.outcome(t, 1).logits, fast.outcome(t, 1).logits) for t in a]
+    logits = [(exact.output(t, 1).logits, fast.output(t, 1).logits) for t in a]
     assert any(not torch.equal(x, y) for x, y in logits)
     assert all((x - y).abs().mean() < 0.15 * x.std() for x, y in logits)
     assert np.mean([np.mean(a[t].of(1) == b[t].of(1)) for t in a]) > 0.95
@@ -126,10 +126,10 @@ def test_exact_stays_exact_inside_another_s_autocast(model, frames):
 def test_a_session_computes_as_the_model_was_loaded(frames):
     model = recipe_model(TINY)
     model.compute_dtype = torch.bfloat16
-    assert VideoSession(model, frames).compute.autocast == torch.bfloat16
-    assert VideoSession(model, frames, SessionOptions(precision="exact")).compute.autocast is None
+    assert VideoSession(model, frames).runner.autocast == torch.bfloat16
+    assert VideoSession(model, frames, SessionOptions(precision="exact")).runner.autocast is None
     model.compute_dtype = torch.float32
-    assert VideoSession(model, frames).compute.autocast is None
+    assert VideoSession(model, frames).runner.autocast is None
 
 
 @pytest.mark.parametrize(("chosen", "expected"), [("float32", torch.float32), ("bfloat16", torch.bfloat16)])
@@ -157,6 +157,6 @@ def test_on_a_gpu(frames, precision):
         session.set_prompt(2, 2, click(45, 30))
     a, b = run(cpu), run(gpu)
     tolerance = 0.02 if precision == "exact" else 1.0
-    assert (cpu.outcome(0, 1).logits - gpu.outcome(0, 1).logits).abs().max() < tolerance
+    assert (cpu.output(0, 1).logits - gpu.output(0, 1).logits).abs().max() < tolerance
     agree = np.mean([np.mean(a[t].masks == b[t].masks) for t in a])
     assert agree > (0.998 if precision == "exact" else 0.95)
