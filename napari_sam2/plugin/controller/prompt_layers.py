@@ -107,20 +107,16 @@ class PromptLayers:
         link = self._links.get(id(layer))
         if link is None:
             return False
-        if isinstance(link, PaintLink):
-            self._left_painted.update(link.painted)
-        else:
-            self._left_marks += link.read()
+        self._left_painted.update(link.painted)
+        self._left_marks += link.read()
         return self.detach(layer)
 
     def read(self) -> tuple[list[Mark], dict[PromptKey, MaskPrompt]]:
         """Return all marks and all painted masks."""
         marks, painted = list(self._left_marks), dict(self._left_painted)
         for link in self._links.values():
-            if isinstance(link, PaintLink):
-                painted.update(link.painted)
-            else:
-                marks += link.read()
+            painted.update(link.painted)
+            marks += link.read()
         return marks, painted
 
     def write(
@@ -137,10 +133,7 @@ class PromptLayers:
             self.ensure("labels")
         for ident, link in self._links.items():
             first = ident in self._firsts.values()
-            if isinstance(link, PaintLink):
-                link.write(replaced, painted if first else {})
-            else:
-                link.write(replaced, marks if first else [])
+            link.write(replaced, marks if first else [], painted if first else {})
 
     def belong_to(self, project: str) -> None:
         """Read the layers again that were used with a project earlier, and note that these are used with it."""
@@ -156,10 +149,7 @@ class PromptLayers:
         """Tell all layers which object and sign new marks get."""
         self._defaults = (object_id, positive)
         for link in self._links.values():
-            if isinstance(link, PaintLink):
-                link.set_defaults(object_id)
-            else:
-                link.set_defaults(object_id, positive)
+            link.set_defaults(object_id, positive)
 
     def restyle(self, colors: Mapping[int, Color]) -> None:
         """Show the objects' colours."""
@@ -211,12 +201,12 @@ class PromptLayers:
 
     def _bring_back(self, kind: LayerKind, link: Link) -> None:
         if isinstance(link, PaintLink):
-            link.write(set(), self._left_painted)
+            link.write(set(), [], self._left_painted)
             self._left_painted = {}
             return
         mine = [m for m in self._left_marks if isinstance(m.element, PointPrompt) == (kind == "points")]
         self._left_marks = [m for m in self._left_marks if m not in mine]
-        link.write(set(), mine)
+        link.write(set(), mine, {})
 
 
 def _kind_of(layer: Any) -> LayerKind:

@@ -17,7 +17,7 @@ from napari_sam2.formats.tracks import tracks_array
 from napari_sam2.plugin.controller.context import ControllerContext
 from napari_sam2.plugin.controller.exporter import ExportCancelled, Exporter
 from napari_sam2.plugin.controller.objects import Objects
-from napari_sam2.plugin.layers.image_layer import placement_of
+from napari_sam2.plugin.layers.placement import placement_of
 from napari_sam2.plugin.layers.results_layer import ResultsLink, results_layer_of
 
 Labels = NDArray[np.uint16]
@@ -124,7 +124,7 @@ class ResultsLayer:
         """Take labels from here (a project) from now on."""
         self._read, self._path = read, project
         if self._link is not None:
-            self._link.belongs_to(project)
+            self._link.set_project(project)
             self._link.forget()
         elif project is not None:
             desk = self._desk
@@ -182,7 +182,7 @@ class ResultsLayer:
         name = f"SAM 2 objects – {desk.image.name}"
         link = ResultsLink(desk.viewer, desk.image, desk.geometry, self._saved, self._on_edit, name, layer)
         self._link = link
-        link.belongs_to(self._path)
+        link.set_project(self._path)
         self._style = None
         self.restyle()
         return link

@@ -1,4 +1,4 @@
-"""Signal connections that end together."""
+"""Connections to events of napari and psygnal."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Connections:
-    """Connections to events that can be taken back together; events that a release does not have are passed over."""
+    """Connections that are closed together; events that a napari release does not have are skipped."""
 
     def __init__(self) -> None:
         self._made: list[tuple[Any, Callable[..., None]]] = []
@@ -19,11 +19,18 @@ class Connections:
             emitter.connect(callback)
             self._made.append((emitter, callback))
 
+    def replace(self, events: Any | None, **callbacks: Callable[..., None]) -> None:
+        """Close all connections, then connect to these events by name; None connects to nothing."""
+        self.close()
+        if events is not None:
+            for name, callback in callbacks.items():
+                self.add(events, name, callback)
+
     def close(self) -> None:
         """Disconnect everything."""
         made, self._made = self._made, []
         for emitter, callback in made:
             try:
                 emitter.disconnect(callback)
-            except (ValueError, RuntimeError):  # the layer was taken apart before
+            except (ValueError, RuntimeError):  # the layer was dismantled before
                 continue

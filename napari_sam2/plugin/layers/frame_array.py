@@ -1,4 +1,4 @@
-"""An array of label frames that napari can show and paint, without ever being whole in memory."""
+"""An array of label frames that napari can show and paint without loading all of them."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 Frame = NDArray[np.uint16]
-_KEPT_BYTES = 256 * 2**20
-_COPIED_BYTES = 4 * 2**30
+_CACHE_BYTES = 256 * 2**20
+_LARGEST_COPY = 4 * 2**30  # bytes
 
 
 class FrameArray:
-    """Labels of all frames, read and written frame by frame.
+    """Labels of all frames, read and written one by one; the latest are cached.
 
     Parameters
     ----------
     shape : tuple of int
-        As the layer shows it; the last two axes are y and x, all others but the travelled one have length 1.
+        Shape of the layer: the last two axes are y and x, all others but the frame axis have length 1.
     frame_axis : int or None
-        Which axis counts frames.
+        Axis that counts frames.
     read : callable
-        ``read(frame)`` gives uint16 (H, W).
+        ``read(frame)`` returns uint16 (H, W).
     write : callable, optional
-        ``write(frame, labels)`` is called after somebody painted.
+        ``write(frame, labels)`` is called after a change.
     """
 
     dtype = np.dtype(np.uint16)
@@ -43,8 +43,8 @@ class FrameArray:
         self._axis = frame_axis
         self._read = read
         self._write = write
-        self._kept: OrderedDict[int, Frame] = OrderedDict()
-        self._room = max(2, _KEPT_BYTES // max(1, 2 * shape[-1] * shape[-2]))
+        self._cache: OrderedDict[int, Frame] = OrderedDict()
+        self._capacity = max(2, _CACHE_BYTES // max(1, 2 * shape[-1] * shape[-2]))
 
     @property
     def size(self) -> int:
@@ -53,7 +53,7 @@ class FrameArray:
 
     @property
     def nbytes(self) -> int:
-        """Bytes that a whole copy would take."""
+        """Bytes of the whole array, were it in memory."""
         return self.size * self.dtype.itemsize
 
     def __len__(self) -> int:
@@ -61,29 +61,28 @@ class FrameArray:
 
     def frame(self, frame: int) -> Frame:
         """Return the labels of a frame (H, W); do not change them in place."""
-        kept = self._kept.get(frame)
-        if kept is None:
-            kept = self._read(frame)
-            self.put(frame, kept)
-        else:
-            self._kept.move_to_end(frame)
-        return kept
+        if frame not in self._cache:
+            self.put(frame, self._read(frame))
+        self._cache.move_to_end(frame)
+        return self._cache[frame]
 
     def put(self, frame: int, labels: Frame) -> None:
-        """Show these labels (H, W) on a frame from now on, without writing them anywhere."""
-        self._kept[frame] = labels
-        self._kept.move_to_end(frame)
-        while len(self._kept) > self._room:
-            self._kept.popitem(last=False)
+        """Replace the labels (H, W) of a frame without writing them anywhere."""
+        self._cache[frame] = labels
+        self._cache.move_to_end(frame)
+        while len(self._cache) > self._capacity:
+            self._cache.popitem(last=False)
 
-    def serve(self, read: Callable[[int], Frame], write: Callable[[int, Frame], None] | None = None) -> None:
-        """Take the labels from elsewhere from now on, and tell somebody else what is painted."""
+    def set_source(
+        self, read: Callable[[int], Frame], write: Callable[[int, Frame], None] | None = None
+    ) -> None:
+        """Replace the callables that read and write frames."""
         self._read, self._write = read, write
         self.forget()
 
     def __deepcopy__(self, memo: object) -> NDArray[np.uint16]:
-        """Return the labels as they are now: what napari duplicates is no longer ours."""
-        if self.nbytes > _COPIED_BYTES:
+        """Return a plain array: a layer that napari duplicates is independent of the tracker."""
+        if self.nbytes > _LARGEST_COPY:
             raise ValueError(
                 f"a copy of these labels would take {self.nbytes / 2**30:.1f} GiB of memory: "
                 "write them into a file instead (Export)"
@@ -91,17 +90,17 @@ class FrameArray:
         return np.array(self[...])
 
     def forget(self) -> None:
-        """Read every frame anew when it is looked at."""
-        self._kept.clear()
+        """Empty the cache, so that frames are read again."""
+        self._cache.clear()
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
-        frames, index = self._located(key)
-        part: NDArray[Any] = self._gathered(frames)[index]
+        frames, index = self._resolve(key)
+        part: NDArray[Any] = self._gather(frames)[index]
         return part
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        frames, index = self._located(key)
-        block = self._gathered(frames)
+        frames, index = self._resolve(key)
+        block = self._gather(frames)
         block[index] = value
         for row, frame in enumerate(frames):
             changed = block if self._axis is None else np.take(block, row, axis=self._axis)
@@ -113,8 +112,8 @@ class FrameArray:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         return np.asarray(self[...], dtype)
 
-    def _gathered(self, frames: list[int]) -> NDArray[Any]:
-        """Put some frames together, in the layout of the array with only these frames."""
+    def _gather(self, frames: list[int]) -> NDArray[Any]:
+        """Return some frames as an array with the axes of the whole."""
         shape = list(self.shape)
         if self._axis is None:
             return np.array(self.frame(0)).reshape(shape)
@@ -125,9 +124,9 @@ class FrameArray:
             view[row] = self.frame(frame).reshape(view.shape[1:])
         return block
 
-    def _located(self, key: Any) -> tuple[list[int], tuple[Any, ...]]:
-        """Find which frames an index touches, and the same index into these frames alone."""
-        index = _whole_index(key, self.ndim)
+    def _resolve(self, key: Any) -> tuple[list[int], tuple[Any, ...]]:
+        """Return the frames that an index touches, and the same index into those frames alone."""
+        index = _full_index(key, self.ndim)
         if self._axis is None:
             return [0], index
         length = self.shape[self._axis]
@@ -141,11 +140,11 @@ class FrameArray:
             raise IndexError(f"frame {wanted.max()} is out of range: there are {length} frames")
         unique, rows = np.unique(wanted % length, return_inverse=True)
         rows = rows.reshape(wanted.shape)
-        place = int(rows) if rows.ndim == 0 else rows
-        return [int(f) for f in unique], (*index[: self._axis], place, *index[self._axis + 1 :])
+        along = int(rows) if rows.ndim == 0 else rows
+        return [int(f) for f in unique], (*index[: self._axis], along, *index[self._axis + 1 :])
 
 
-def _whole_index(key: Any, ndim: int) -> tuple[Any, ...]:
+def _full_index(key: Any, ndim: int) -> tuple[Any, ...]:
     index = key if isinstance(key, tuple) else (key,)
     dots = [i for i, part in enumerate(index) if part is Ellipsis]
     if dots:

@@ -1,4 +1,4 @@
-"""An image layer of napari as a stack of frames for the model."""
+"""Image layers as a stack of frames for the model."""
 
 from __future__ import annotations
 
@@ -12,16 +12,14 @@ from napari_sam2.calibration import Calibration
 from napari_sam2.frames.colormaps import color_stops
 from napari_sam2.frames.options import ChannelOptions, FrameStackOptions
 from napari_sam2.frames.stack import FrameStack
-from napari_sam2.plugin.layers.geometry import Geometry, Reduction
+from napari_sam2.plugin.layers.geometry import TIME_NAMES, Geometry, Reduction
 from napari_sam2.plugin.layers.image_layer import axis_labels_of
-
-_TIME_NAMES = ("t", "time", "frame", "frames")
 
 
 def frames_of(images: Sequence[Any], geometry: Geometry) -> FrameStack:
-    """Make the frames that the model sees: what the user sees now, computed one by one when they are needed."""
+    """Return the frames that the model sees, with the contrast that the viewer shows now; each is read on demand."""
     first = images[0]
-    lead = 0 if len(images) == 1 else 1  # several layers are put behind one axis of channels
+    lead = 0 if len(images) == 1 else 1  # several layers get a leading channel axis
     limits = [tuple(float(v) for v in image.contrast_limits) for image in images]
     rgb = bool(first.rgb)
     channels = tuple(
@@ -33,25 +31,23 @@ def frames_of(images: Sequence[Any], geometry: Geometry) -> FrameStack:
         )
         for i, image in enumerate(images)
     )
-    travel = geometry.frame_axis
+    axis = geometry.frame_axis
     options = FrameStackOptions(
-        axis=None if travel is None else travel + lead,
+        axis=None if axis is None else axis + lead,
         plane=(geometry.ndim - 2 + lead, geometry.ndim - 1 + lead),
         fixed=tuple((axis + lead, position) for axis, position in geometry.fixed_axes),
         channel_axis=geometry.ndim if rgb else (0 if lead else None),
         rgb=rgb,
         channels=channels,
     )
-    planes = [_pixels(image, geometry.reduction) for image in images]
-    array = Channels(planes) if lead else planes[0]
-    return FrameStack(array, options)
+    arrays = [_array_of(image, geometry.reduction) for image in images]
+    return FrameStack(Channels(arrays) if lead else arrays[0], options)
 
 
 class Uncached:
-    """A dask array that any thread may read while napari reads it, too.
+    """A dask array that any thread may read at the same time as napari.
 
-    napari registers a cache with all dask computations, and dask does not guard it against two threads; here
-    every computation is told to use no cache.
+    napari registers a cache for all dask computations that is not thread-safe; computations here bypass it.
     """
 
     def __init__(self, array: Any) -> None:
@@ -64,7 +60,7 @@ class Uncached:
 
 
 class Strided:
-    """Every n-th row and column of an array that is read plane by plane, such as a zarr array."""
+    """Every n-th row and column of an array that is read image by image, such as a zarr array."""
 
     def __init__(self, array: Any, cut: slice, rgb: bool) -> None:
         self._array = array
@@ -88,7 +84,7 @@ class Strided:
 
 
 class Channels:
-    """Several arrays of one shape behind one axis of channels; nothing is copied."""
+    """Arrays of one shape behind a leading channel axis; nothing is copied."""
 
     def __init__(self, arrays: Sequence[Any]) -> None:
         self.arrays = list(arrays)
@@ -106,27 +102,27 @@ class Channels:
 
 
 def calibration_of(image: Any, geometry: Geometry) -> Calibration:
-    """Return scale and units of the frames, as far as the layer knows them."""
+    """Return scale and units of the frames, as far as the layer has them."""
     units = [_unit(u) for u in getattr(image, "units", ()) or ()]
     units = units if len(units) == geometry.ndim else [None] * geometry.ndim
     scale = [abs(float(s)) or 1.0 for s in image.scale]
-    travel = geometry.frame_axis
+    axis = geometry.frame_axis
     labels = axis_labels_of(image)
-    label = labels[travel].strip().lower()[:1] if travel is not None and travel < len(labels) else ""
-    if not label.isalpha() or label in "yx" or (travel is not None and labels[travel].lower() in _TIME_NAMES):
-        label = "t"
-    step = (1.0, None) if travel is None else (scale[travel], units[travel])
+    name = labels[axis].strip().lower() if axis is not None and axis < len(labels) else ""
+    is_letter = name[:1].isalpha() and name[:1] not in "yx"
+    label = name[0] if is_letter and name not in TIME_NAMES else "t"
+    step = (1.0, None) if axis is None else (scale[axis], units[axis])
     height, width = (s * n for s, n in zip(scale[-2:], geometry.reduction.steps))
     return Calibration(label, (step[0], height, width), (step[1], units[-2], units[-1]))
 
 
-def _pixels(image: Any, reduction: Reduction) -> Any:
-    """Return the array that frames are read from."""
+def _array_of(image: Any, reduction: Reduction) -> Any:
+    """Return the array of an image layer that frames are read from, subsampled."""
     data: Any = image.data[reduction.level] if image.multiscale else image.data
     lazy = hasattr(data, "__dask_graph__")
     if reduction.stride > 1:
         cut = reduction.cut()
-        if lazy or isinstance(data, np.ndarray):  # they are cut without being read
+        if lazy or isinstance(data, np.ndarray):  # slicing these reads nothing
             data = data[(..., cut, cut, slice(None)) if image.rgb else (..., cut, cut)]
         else:
             data = Strided(data, cut, image.rgb)

@@ -1,37 +1,35 @@
-"""Where frames lie in a layer: the only (t, y, x) <-> (x, y) flip, and the way from layer to layer."""
+"""How an image layer is divided into frames; the only conversion between (t, y, x) and (x, y)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 FloatArray = NDArray[np.float64]
-
-
-MOST_PIXELS = 24 * 2**20
+MOST_PIXELS = 24 * 2**20  # of a frame
+TIME_NAMES = ("t", "time", "frame", "frames")
 
 
 @dataclass(frozen=True)
 class Reduction:
-    """Which pixels of a huge image make a frame: those of a level of its pyramid, or every n-th one.
+    """Subsampling of a huge image: a frame is a level of its pyramid, or every n-th pixel of one.
 
-    The network looks at 1024 pixels each way and answers with a quarter of them, so that nothing is lost.
+    No detail is lost: the network sees 1024 × 1024 pixels and predicts 256 × 256.
 
     Parameters
     ----------
     level : int
-        Of a multiscale image.
+        Level of a multiscale image.
     stride : int
-        Every n-th row and column of the level is taken.
+        Step between the rows and columns of the level that are used.
     steps : tuple of float
-        Pixels at full resolution from one pixel of a frame to the next, along y and x.
+        Size (y, x) of a frame's pixel, in pixels at full resolution.
     offsets : tuple of float
-        Where the first pixel of a frame lies, in pixels at full resolution along y and x.
+        Position (y, x) of a frame's first pixel, in pixels at full resolution.
     """
 
     level: int = 0
@@ -40,25 +38,25 @@ class Reduction:
     offsets: tuple[float, float] = (0.0, 0.0)
 
     def cut(self) -> slice:
-        """Rows or columns of the level that are taken: each the middle of those it stands for."""
+        """Return the rows or columns of the level that are used: the middle of each group of ``stride``."""
         return slice(self.stride // 2, None, self.stride)
 
 
 def reduction_of(levels: Sequence[tuple[int, int]], most: int = MOST_PIXELS) -> Reduction:
-    """Find out which pixels make a frame of at most about ``most`` pixels.
+    """Return the subsampling that yields frames of about ``most`` pixels at most.
 
     Parameters
     ----------
     levels : sequence of (height, width)
-        At full resolution, and of the further levels of a pyramid.
+        Full resolution first, then the coarser levels of a pyramid.
     most : int
-        Pixels of a frame that there is memory and time for.
+        Largest number of pixels in a frame.
     """
     height, width = levels[0]
     needed = math.ceil(math.sqrt(height * width / most))
     if needed <= 1:
         return Reduction()
-    # A level that is much coarser than needed would cost detail; below it every n-th pixel is taken.
+    # A level much coarser than needed would lose detail: a finer one is strided instead.
     usable = [i for i, (h, w) in enumerate(levels) if max(height / h, width / w) <= 2 * needed]
     level = usable[-1]
     h, w = levels[level]
@@ -75,20 +73,25 @@ def reduction_of(levels: Sequence[tuple[int, int]], most: int = MOST_PIXELS) -> 
 
 @dataclass(frozen=True)
 class Geometry:
-    """How an image layer is seen as frames.
+    """Division of an image layer into frames.
 
     Parameters
     ----------
     shape : tuple of int
-        Of the layer at full resolution, without the axis of RGB samples; the last two axes are y and x.
+        Shape of the layer at full resolution, without the RGB axis; the last two axes are y and x.
     frame_axis : int or None
-        The axis that is travelled (time, z …); None for a single image.
+        Axis that counts frames (time, z …); None for a single image.
     fixed : tuple of int
-        Position on every axis; counts only for axes that are neither travelled nor shown.
+        Position on every axis; only used for axes other than the frame axis, y and x.
     size : tuple of int, optional
-        (height, width) of a frame; by default as the layer has them.
+        (height, width) of a frame; by default that of the layer.
     reduction : Reduction
-        Which of the layer's pixels make a frame.
+        Subsampling of the layer's pixels.
+
+    Raises
+    ------
+    ValueError
+        If shape, frame axis and positions do not fit together.
     """
 
     shape: tuple[int, ...]
@@ -102,7 +105,7 @@ class Geometry:
             raise ValueError(f"frames need at least two axes with pixels, this image has shape {self.shape}")
         if self.frame_axis is not None and not 0 <= self.frame_axis < len(self.shape) - 2:
             raise ValueError(
-                f"axis {self.frame_axis} cannot be travelled in an image with {len(self.shape)} axes: "
+                f"axis {self.frame_axis} cannot count frames in an image with {len(self.shape)} axes: "
                 "choose one before the last two, which are y and x"
             )
         if len(self.fixed) != len(self.shape):
@@ -124,28 +127,28 @@ class Geometry:
 
     @property
     def fixed_axes(self) -> tuple[tuple[int, int], ...]:
-        """(axis, position) of the axes that are neither travelled nor shown."""
+        """(axis, position) of all axes other than the frame axis, y and x."""
         return tuple((a, self.fixed[a]) for a in range(self.ndim - 2) if a != self.frame_axis)
 
     @property
     def result_shape(self) -> tuple[int, ...]:
-        """Shape of a layer of results: fixed axes have length 1, the last two are those of a frame."""
+        """Shape of a results layer: fixed axes have length 1, the last two are those of a frame."""
         fixed = {axis for axis, _ in self.fixed_axes}
         return (*(1 if axis in fixed else n for axis, n in enumerate(self.shape[:-2])), *self.size)
 
     @property
     def reduced(self) -> bool:
-        """Whether a frame has fewer pixels than the layer."""
+        """True if a frame has fewer pixels than the layer."""
         return self.reduction != Reduction()
 
     @property
     def pixel(self) -> float:
-        """Length of a frame's pixel in pixels at full resolution."""
+        """Side of a frame's pixel, in pixels at full resolution."""
         return math.sqrt(self.reduction.steps[0] * self.reduction.steps[1])
 
     @property
-    def result_place(self) -> tuple[FloatArray, FloatArray]:
-        """Steps and corner (ndim,) of a layer of results, in data coordinates of the image."""
+    def result_grid(self) -> tuple[FloatArray, FloatArray]:
+        """Pixel size and first pixel, each (ndim,), of a results layer in data coordinates of the image."""
         steps, corner = np.ones(self.ndim), np.zeros(self.ndim)
         for axis, position in self.fixed_axes:
             corner[axis] = position
@@ -153,7 +156,7 @@ class Geometry:
         return steps, corner
 
     def frames_of(self, coordinates: ArrayLike) -> NDArray[np.int64]:
-        """Return the frame of each point (N, ndim) in data coordinates; -1 where it lies elsewhere."""
+        """Return the frame (N,) of points (N, ndim) in data coordinates; -1 outside the frames."""
         points = np.asarray(coordinates, float).reshape(-1, self.ndim)
         here = np.isfinite(points).all(axis=1)
         whole = np.where(here[:, None], np.round(points), -1).astype(np.int64)
@@ -165,54 +168,29 @@ class Geometry:
         return np.where(here & (frames >= 0) & (frames < self.n_frames), frames, -1)
 
     def to_xy(self, coordinates: ArrayLike) -> FloatArray:
-        """Return (x, y) of points (N, ndim) in data coordinates."""
+        """Convert points (N, ndim) in data coordinates to pixels (x, y) of a frame, (N, 2)."""
         points = np.asarray(coordinates, float).reshape(-1, self.ndim)
-        steps, corner = self.result_place
+        steps, corner = self.result_grid
         return ((points - corner) / steps)[:, [-1, -2]]
 
     def to_data(self, frame: int, xy: ArrayLike) -> FloatArray:
-        """Return data coordinates (N, ndim) of points (N, 2) given as (x, y) on a frame."""
+        """Convert pixels (x, y) of a frame, (N, 2), to data coordinates (N, ndim)."""
         points = np.asarray(xy, float).reshape(-1, 2)
         out = np.tile(np.asarray(self.fixed, float), (len(points), 1))
         if self.frame_axis is not None:
             out[:, self.frame_axis] = frame
-        steps, corner = self.result_place
+        steps, corner = self.result_grid
         out[:, -2:] = points[:, ::-1] * steps[-2:] + corner[-2:]
         return out
 
 
 def default_frame_axis(shape: Sequence[int], axis_labels: Sequence[str] = ()) -> int | None:
-    """Return the axis that users most likely want to travel: time by name, else the first with a length."""
+    """Return the most likely frame axis: one named as time, else the first that is longer than 1."""
     leading = len(shape) - 2
     for axis in range(leading):
-        if axis < len(axis_labels) and axis_labels[axis].strip().lower() in ("t", "time", "frame", "frames"):
+        if axis < len(axis_labels) and axis_labels[axis].strip().lower() in TIME_NAMES:
             return axis
     for axis in range(leading):
         if shape[axis] > 1:
             return axis
     return 0 if leading else None
-
-
-@dataclass(frozen=True, eq=False)
-class LayerTransform:
-    """The affine way from the data coordinates of one layer to those of another, through the world."""
-
-    matrix: FloatArray
-    offset: FloatArray
-
-    def __call__(self, coordinates: ArrayLike) -> FloatArray:
-        """Carry points (N, ndim of the source) over to (N, ndim of the target)."""
-        points = np.asarray(coordinates, float).reshape(-1, self.matrix.shape[1])
-        carried: FloatArray = points @ self.matrix.T + self.offset
-        return carried
-
-
-def transform_between(source: Any, target: Any) -> LayerTransform:
-    """Find the way between two napari layers from public methods alone, by probing with unit vectors."""
-    origin = _carried(source, target, np.zeros(source.ndim))
-    columns = [_carried(source, target, unit) - origin for unit in np.eye(source.ndim)]
-    return LayerTransform(np.stack(columns, axis=1), origin)
-
-
-def _carried(source: Any, target: Any, point: FloatArray) -> FloatArray:
-    return np.asarray(target.world_to_data(source.data_to_world(point)), float)

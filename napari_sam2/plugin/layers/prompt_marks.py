@@ -1,4 +1,4 @@
-"""What the user's layers say, as frozen values; and from there to prompts, purely."""
+"""Marks on prompt layers as frozen values, and their conversion to prompts."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class Outline:
     Parameters
     ----------
     kind : {"box", "region", "line"}
-        A rectangle, a closed outline (polygon, lasso, ellipse, path) or a stroke of two points.
+        A rectangle, a closed outline (polygon, lasso, ellipse, path) or a line of two points.
     vertices : tuple of (x, y)
-        Pixels of the frame.
+        In pixels of the frame.
     positive : bool
         False: erased from the object.
     width : float
-        Of a stroke, in pixels.
+        Width of a line in pixels.
     source : str
-        The napari type it came from, so that it can be put back as what it was.
+        Shape type of napari, so that it can be restored as what it was.
     """
 
     kind: ShapeKind
@@ -48,21 +48,21 @@ class Outline:
 
     @property
     def outline(self) -> tuple[tuple[float, float], ...]:
-        """The vertices; of an ellipse, which napari describes by four corners, points on its rim."""
+        """The vertices; of an ellipse, which napari describes by four corners, points on its circumference."""
         if self.source != "ellipse" or len(self.vertices) != 4:
             return self.vertices
         corners = np.array(self.vertices)
         center, a, b = corners.mean(0), (corners[1] - corners[0]) / 2, (corners[3] - corners[0]) / 2
         angles = np.linspace(0, 2 * np.pi, 96, endpoint=False)[:, None]
-        rim = center + np.cos(angles) * a + np.sin(angles) * b
-        return tuple((float(x), float(y)) for x, y in rim)
+        points = center + np.cos(angles) * a + np.sin(angles) * b
+        return tuple((float(x), float(y)) for x, y in points)
 
     def region(self, size: tuple[int, int]) -> BoolArray:
-        """Return the pixels inside (H, W)."""
+        """Return the pixels inside, bool (H, W)."""
         out = np.zeros(size, bool)
         xs, ys = (np.array(c, float) for c in zip(*self.outline))
         if self.kind == "line":
-            _stroke(out, xs, ys, self.width)
+            _draw_line(out, xs, ys, self.width)
         else:
             out[polygon(ys, xs, size)] = True  # type: ignore[no-untyped-call]
         return out
@@ -70,19 +70,19 @@ class Outline:
 
 @dataclass(frozen=True)
 class PinnedMask:
-    """A mask that is on no layer of prompts, with what was said before it and is contained in it.
+    """A mask that is on no prompt layer, and the earlier marks that it replaces.
 
     It comes from automatic segmentation, an accepted alternative, an edit of the results or a project, or it is
-    what a negative region is cut out of.
+    what a negative region is erased from.
 
     Parameters
     ----------
     mask : MaskPrompt
-        May be empty: the object is not on this frame.
+        Empty if the object is not on this frame.
     points, shapes : int
-        How many of the first points and shapes it contains; they stay on their layers but say nothing more.
+        Numbers of the first points and shapes that it contains; they stay on their layers without effect.
     painted : bool
-        Whether it contains what is painted.
+        True if it contains the painted pixels.
     """
 
     mask: MaskPrompt
@@ -93,7 +93,7 @@ class PinnedMask:
 
 @dataclass(frozen=True)
 class PromptMarks:
-    """Everything that is said about one object on one frame, mark by mark.
+    """All marks of one object on one frame.
 
     Parameters
     ----------
@@ -113,10 +113,10 @@ class PromptMarks:
     pinned: PinnedMask | None = None
 
     def prompt(self, size: tuple[int, int]) -> Prompt:
-        """Return the prompt that all of it makes; empty when nothing is left of it on the frame.
+        """Return the marks as one prompt; empty if none of them lies on the frame.
 
-        Points outside the frame say nothing. Of several boxes the newest counts. Positive regions and painted
-        and pinned pixels are united, then negative regions are erased.
+        Points outside the frame are ignored. Of several boxes the newest counts. The mask is the union of positive
+        regions, painted and pinned pixels, without the negative regions.
         """
         fresh = self.fresh
         points = tuple(p for p in fresh.points if _is_inside(p, size))
@@ -124,7 +124,7 @@ class PromptMarks:
 
     @property
     def fresh(self) -> PromptMarks:
-        """Only what the pinned mask does not contain already."""
+        """The marks that the pinned mask does not contain."""
         pinned = self.pinned
         if pinned is None:
             return self
@@ -133,7 +133,7 @@ class PromptMarks:
 
     @property
     def lost_contents(self) -> bool:
-        """Whether something that the pinned mask contains was deleted, so that the mask no longer stands."""
+        """True if a mark that the pinned mask contains was deleted, which makes the mask invalid."""
         pinned = self.pinned
         return pinned is not None and (
             len(self.points) < pinned.points
@@ -149,7 +149,7 @@ class PromptMarks:
 
     @property
     def needs_base(self) -> bool:
-        """Whether there is a negative region and nothing that it could be erased from."""
+        """True if there is a negative region and nothing that it could be erased from."""
         negative = any(not s.positive for s in self.shapes)
         filled = any(s.positive and s.kind != "box" for s in self.shapes)
         return negative and not filled and self.painted is None and self.pinned is None
@@ -177,7 +177,7 @@ class PromptMarks:
         for shape in self.shapes:
             if not shape.positive:
                 whole &= ~shape.region(size)
-        # A region that lies beside the frame says nothing; a pinned mask that is empty says "not here".
+        # A region outside the frame is no prompt, but an empty pinned mask is: the object is not here.
         if not whole.any() and self.pinned is None:
             return None
         return MaskPrompt.from_array(whole)
@@ -185,7 +185,7 @@ class PromptMarks:
 
 @dataclass(frozen=True)
 class Mark:
-    """A point or a shape with the object and the frame that it is about."""
+    """A point or a shape with its frame and object."""
 
     frame: int
     object_id: int
@@ -202,7 +202,7 @@ def group_marks(
     painted: Mapping[PromptKey, MaskPrompt] | None = None,
     pinned: Mapping[PromptKey, PinnedMask] | None = None,
 ) -> dict[PromptKey, PromptMarks]:
-    """Sort marks by frame and object, in the order in which they appear."""
+    """Group marks by (frame, object id), in their order."""
     points: dict[PromptKey, list[PointPrompt]] = {}
     shapes: dict[PromptKey, list[Outline]] = {}
     keys: dict[PromptKey, None] = {}
@@ -223,40 +223,8 @@ def group_marks(
     }
 
 
-def prompts_on_frame(
-    frame: int,
-    size: tuple[int, int],
-    marks: Iterable[Mark],
-    painted: Mapping[PromptKey, MaskPrompt] | None = None,
-    pinned: Mapping[PromptKey, PinnedMask] | None = None,
-) -> dict[int, Prompt]:
-    """Return what all layers together say about each object on one frame.
-
-    Parameters
-    ----------
-    frame : int
-        Which frame.
-    size : tuple of int
-        (height, width) of the frame.
-    marks : iterable of Mark
-        Points and shapes, of any frame.
-    painted, pinned : mapping of (frame, object id) to MaskPrompt and PinnedMask
-        Painted masks, and masks that are on no layer.
-
-    Returns
-    -------
-    dict of int to Prompt
-        By object id; objects about which nothing is said on this frame are missing.
-    """
-    here = [m for m in marks if m.frame == frame]
-    painted = {k: m for k, m in (painted or {}).items() if k[0] == frame}
-    pinned = {k: m for k, m in (pinned or {}).items() if k[0] == frame}
-    prompts = {key[1]: said.prompt(size) for key, said in group_marks(here, painted, pinned).items()}
-    return {object_id: prompt for object_id, prompt in prompts.items() if prompt}
-
-
 def marks_of(prompt: Prompt) -> PromptMarks:
-    """Return marks that make this prompt: for prompts that come from elsewhere than the layers."""
+    """Return marks that yield this prompt: for prompts that do not come from layers."""
     shapes: tuple[Outline, ...] = ()
     if prompt.box is not None:
         b = prompt.box
@@ -270,8 +238,8 @@ def _is_inside(point: PointPrompt, size: tuple[int, int]) -> bool:
     return -0.5 <= point.x <= width - 0.5 and -0.5 <= point.y <= height - 0.5
 
 
-def _stroke(out: BoolArray, xs: NDArray[np.float64], ys: NDArray[np.float64], width: float) -> None:
-    """Draw a line with round ends, clipped to the picture."""
+def _draw_line(out: BoolArray, xs: NDArray[np.float64], ys: NDArray[np.float64], width: float) -> None:
+    """Draw a line with round ends, clipped to the frame."""
     height, wide = out.shape
     x0, y0, x1, y1 = (round(float(v)) for v in (xs[0], ys[0], xs[-1], ys[-1]))
     rows, columns = line(y0, x0, y1, x1)  # type: ignore[no-untyped-call]

@@ -1,4 +1,4 @@
-"""The Labels layer that shows what was tracked."""
+"""The Labels layer of the results."""
 
 from __future__ import annotations
 
@@ -9,30 +9,31 @@ from typing import Any
 from napari_sam2.objects import Color
 from napari_sam2.plugin.layers.frame_array import FrameArray
 from napari_sam2.plugin.layers.geometry import Geometry
-from napari_sam2.plugin.layers.label_style import PaintEvents, is_placed, label_colors, results_placement
+from napari_sam2.plugin.layers.labels_layer import PaintEvents, label_colors
 from napari_sam2.plugin.layers.metadata import PROJECT_KEY
 from napari_sam2.plugin.layers.paint_layer import Labels
+from napari_sam2.plugin.layers.placement import is_results_placement, results_placement
 
 
 class ResultsLink:
-    """The Labels layer that shows the results; what is painted there is reported as an edit.
+    """Shows results on a Labels layer, and reports what the user paints on it.
 
     Parameters
     ----------
     viewer : Viewer or ViewerModel
-        Where the layer is added.
+        Viewer to which the layer is added.
     image : Image
-        Where the results lie.
+        Layer that is tracked.
     geometry : Geometry
-        How the image is seen as frames.
+        Division of the image into frames.
     read : callable
-        ``read(frame)`` gives uint16 (H, W), from the project.
+        ``read(frame)`` returns the labels of the project, uint16 (H, W).
     on_edit : callable
-        ``on_edit(frame, labels)`` after the user painted, erased or filled there.
+        ``on_edit(frame, labels)`` is called after the user painted, erased or filled.
     name : str
-        Of the layer.
+        Name of the layer.
     layer : Labels, optional
-        One of an earlier session, to be gone on with.
+        Layer of an earlier session that is used again.
     """
 
     def __init__(
@@ -55,54 +56,54 @@ class ResultsLink:
             self.layer = viewer.add_labels(
                 array, name=name, opacity=0.5, **results_placement(image, geometry)
             )
-            if active is not None:  # the tool in the user's hand stays there: the next click is a prompt, too
+            if active is not None:  # the user goes on with the layer and the tool at hand
                 viewer.layers.selection.active = active
         self.array: FrameArray = self.layer.data
-        self.array.serve(read, self._edited.__setitem__)
+        self.array.set_source(read, self._edited.__setitem__)
         self.layer.editable = True
-        self._watch = PaintEvents(self.layer, self._on_painted)
+        self._paint_events = PaintEvents(self.layer, self._on_painted)
 
-    def belongs_to(self, project: Path | None) -> None:
-        """Note in the layer which project it shows, so that saving it saves all that is known."""
+    def set_project(self, project: Path | None) -> None:
+        """Note in the layer which project it shows, so that File > Save writes all that it holds."""
         self.layer.metadata.pop(PROJECT_KEY, None)
         if project is not None:
             self.layer.metadata[PROJECT_KEY] = str(project)
 
     def show(self, frame: int, labels: Labels, visible: bool) -> None:
-        """Take over new labels of a frame, and draw them when the frame is the one that is shown."""
+        """Replace the labels of a frame, and redraw if the frame is visible."""
         self.array.put(frame, labels)
         if visible:
             self.refresh()
 
     def forget(self) -> None:
-        """Read everything anew."""
+        """Read all frames again."""
         self.array.forget()
         self.refresh()
 
     def refresh(self) -> None:
-        """Draw what is there."""
+        """Redraw the layer."""
         self._writing = True
         try:
-            # The layer lies where it was: the viewer need not look at all layers for how far they reach.
+            # The layer did not move: without this the viewer computes the extent of all layers.
             self.layer.refresh(extent=False, highlight=False)
         finally:
             self._writing = False
 
     def select(self, object_id: int) -> None:
-        """Say which object is painted from now on."""
+        """Set the object that is painted."""
         if self.layer.selected_label != object_id:
             self.layer.selected_label = object_id
 
     def restyle(self, colors: Mapping[int, Color], hidden: Iterable[int]) -> None:
-        """Give every object its colour; hidden ones are transparent."""
+        """Show the colour of each object; hidden objects are transparent."""
         self.layer.colormap = label_colors(colors, hidden)
 
     def close(self, read: Callable[[int], Labels] | None) -> None:
-        """Let the layer show what ``read`` gives, for good; nobody would notice what is painted on it now."""
-        self._watch.close()
+        """Make the layer read-only; from now on it shows what ``read`` returns (None: what it showed)."""
+        self._paint_events.close()
         self.layer.editable = False
         if read is not None:
-            self.array.serve(read)
+            self.array.set_source(read)
 
     def _on_painted(self) -> None:
         if self._writing or not self._edited:
@@ -114,9 +115,13 @@ class ResultsLink:
 
 
 def results_layer_of(viewer: Any, image: Any, geometry: Geometry, project: Path) -> Any:
-    """Return the layer in which an earlier session showed this project here; None when there is none."""
+    """Return the layer on which an earlier session showed this project; None if there is none."""
     for layer in viewer.layers:
-        mine = layer.metadata.get(PROJECT_KEY) == str(project) and isinstance(layer.data, FrameArray)
-        if mine and layer.data.shape == geometry.result_shape and is_placed(layer, image, geometry):
+        same = layer.metadata.get(PROJECT_KEY) == str(project) and isinstance(layer.data, FrameArray)
+        if (
+            same
+            and layer.data.shape == geometry.result_shape
+            and is_results_placement(layer, image, geometry)
+        ):
             return layer
     return None

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from enum import Enum
+
 import dask.array as da
 import numpy as np
+import pandas as pd
 import pytest
 from dask.callbacks import Callback
 from napari.components import ViewerModel
@@ -11,10 +14,11 @@ from napari.layers import Image, Labels, Points, Shapes
 
 from napari_sam2.plugin.layers.frame_array import FrameArray
 from napari_sam2.plugin.layers.frame_stack import frames_of
-from napari_sam2.plugin.layers.geometry import Geometry, default_frame_axis, transform_between
+from napari_sam2.plugin.layers.geometry import Geometry, default_frame_axis
 from napari_sam2.plugin.layers.image_layer import geometry_of
 from napari_sam2.plugin.layers.navigation import frame_shown, plane_shown, show_frame
 from napari_sam2.plugin.layers.paint_layer import PaintLink
+from napari_sam2.plugin.layers.placement import transform_between
 from napari_sam2.plugin.layers.points_layer import PointsLink
 from napari_sam2.plugin.layers.prompt_marks import (
     Mark,
@@ -23,7 +27,6 @@ from napari_sam2.plugin.layers.prompt_marks import (
     PromptMarks,
     group_marks,
     marks_of,
-    prompts_on_frame,
 )
 from napari_sam2.plugin.layers.shapes_layer import ShapesLink
 from napari_sam2.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt
@@ -50,7 +53,7 @@ def nothing():
         ((1, 1, 9, 8), (), 0),
     ],
 )
-def test_default_axis_of_travel(shape, labels, axis):
+def test_default_frame_axis(shape, labels, axis):
     assert default_frame_axis(shape, labels) == axis
 
 
@@ -63,21 +66,23 @@ def test_points_of_other_planes_are_on_no_frame():
     assert geometry.result_shape == (4, 1, 20, 30)
 
 
-def test_axis_that_cannot_be_travelled_is_refused():
-    with pytest.raises(ValueError, match="cannot be travelled"):
+def test_an_axis_that_cannot_count_frames_is_refused():
+    with pytest.raises(ValueError, match="cannot count frames"):
         Geometry((5, 20, 30), 1, (0, 0, 0))
 
 
-def test_way_between_layers_is_napari_s_own_way():
+def test_transform_between_layers_is_napari_s():
     rotated = Image(MOVIE, scale=(2, 0.5, 0.3), translate=(1, 10, -4), rotate=30, shear=[0.1, 0, 0])
     points = Points([[1.0, 2, 3], [4, 5, 6]], scale=(1, 2, 2), translate=(0, 3, 3))
-    way = transform_between(points, rotated)
+    transform = transform_between(points, rotated)
     expected = [rotated.world_to_data(points.data_to_world(p)) for p in points.data]
-    np.testing.assert_allclose(way(points.data), expected, atol=1e-9)
-    np.testing.assert_allclose(transform_between(rotated, points)(way(points.data)), points.data, atol=1e-9)
+    np.testing.assert_allclose(transform(points.data), expected, atol=1e-9)
+    np.testing.assert_allclose(
+        transform_between(rotated, points)(transform(points.data)), points.data, atol=1e-9
+    )
 
 
-def test_viewer_moves_along_the_travelled_axis_only_and_in_world_units():
+def test_viewer_moves_along_the_frame_axis_only_and_in_world_units():
     viewer = ViewerModel()
     image = viewer.add_image(np.zeros((6, 4, 20, 30), np.uint8), scale=(10, 2, 1, 1), translate=(5, 0, 0, 0))
     geometry = geometry_of([image], viewer.dims.point, 0)
@@ -150,7 +155,7 @@ def square(x0, y0, x1, y1, positive=True, kind="region", source="polygon"):
     return Outline(kind, ((x0, y0), (x1, y0), (x1, y1), (x0, y1)), positive, source=source)
 
 
-def test_prompts_on_frame_join_everything_said_about_each_object():
+def test_marks_of_each_object_on_each_frame_make_one_prompt():
     size = (20, 30)
     painted = np.zeros(size, bool)
     painted[15:, 20:] = True
@@ -163,7 +168,10 @@ def test_prompts_on_frame_join_everything_said_about_each_object():
         Mark(3, 1, PointPrompt(9, 9)),
         Mark(2, 8, PointPrompt(99, 4)),
     ]
-    found = prompts_on_frame(2, size, marks, {(2, 9): MaskPrompt.from_array(painted)})
+    grouped = group_marks(marks, {(2, 9): MaskPrompt.from_array(painted)})
+    prompts = {key: found.prompt(size) for key, found in grouped.items()}
+    assert prompts[3, 1] == Prompt((PointPrompt(9, 9),))
+    found = {key[1]: prompt for key, prompt in prompts.items() if key[0] == 2 and prompt}
     assert found[1] == Prompt((PointPrompt(3, 4), PointPrompt(5, 6, False)), BoxPrompt(2, 2, 8, 9))
     assert found[7].mask.array()[5, 7]
     assert not found[7].mask.array()[5, 2]
@@ -236,9 +244,9 @@ def test_points_written_come_back_where_they_were():
         Mark(4, 2, PointPrompt(1, 2, False)),
         Mark(1, 2, PointPrompt(9, 9)),
     ]
-    link.write(set(), marks)
+    link.write(set(), marks, {})
     assert link.read() == marks
-    link.write({(1, 3)}, [Mark(0, 5, PointPrompt(7, 7))])
+    link.write({(1, 3)}, [Mark(0, 5, PointPrompt(7, 7))], {})
     assert link.read() == [*marks[1:], Mark(0, 5, PointPrompt(7, 7))]
     np.testing.assert_allclose(link.layer.scale, image.scale)
 
@@ -253,14 +261,14 @@ def test_shapes_written_come_back_as_what_they_were():
         Mark(2, 4, Outline("region", ((1, 1), (9, 2), (5, 8)), False, source="polygon")),
         Mark(3, 4, Outline("region", ((1, 1), (9, 2), (5, 8)), True, source="path")),
     ]
-    link.write(set(), marks)
+    link.write(set(), marks, {})
     back = link.read()
     assert [(m.key, m.element.kind, m.element.source, m.element.positive) for m in back] == [
         (m.key, m.element.kind, m.element.source, m.element.positive) for m in marks
     ]
     for old, new in zip(marks, back):
         np.testing.assert_allclose(new.element.vertices, old.element.vertices, atol=1e-4)
-    link.write({(2, 1), (1, 3)}, [])
+    link.write({(2, 1), (1, 3)}, [], {})
     assert [m.key for m in link.read()] == [(2, 4), (3, 4)]
     assert link.layer.features["object_id"].tolist() == [4, 4]
 
@@ -269,7 +277,7 @@ def test_sign_and_object_are_seen():
     viewer = ViewerModel()
     link = PointsLink.make(viewer, viewer.add_image(MOVIE), FLAT, nothing, "p")
     link.restyle({1: (255, 0, 0), 2: (0, 0, 255)})
-    link.write(set(), [Mark(0, 1, PointPrompt(1, 1)), Mark(0, 2, PointPrompt(2, 2, False))])
+    link.write(set(), [Mark(0, 1, PointPrompt(1, 1)), Mark(0, 2, PointPrompt(2, 2, False))], {})
     np.testing.assert_allclose(link.layer.face_color, [[1, 0, 0, 1], [0, 0, 1, 1]])
     assert [str(s) for s in link.layer.symbol] == ["disc", "x"]
     np.testing.assert_allclose(link.layer.border_color, [[1, 1, 1, 1], [0, 0, 0, 1]])
@@ -282,6 +290,53 @@ def test_features_that_a_user_wrote_are_read_with_care():
     )
     marks = PointsLink(layer, image, FLAT, nothing).read()
     assert [(m.object_id, m.element.positive) for m in marks] == [(1, True), (3, False)]
+
+
+class Category(Enum):
+    A = 1
+
+
+@pytest.mark.parametrize(
+    "features",
+    [
+        None,
+        {"cell type": ["a", "b"], "weight": [0.5, np.nan]},
+        {"object_id": [np.nan, None], "kind": [Category.A, Category.A]},
+        {"object_id": ["", " "], "positive": [np.nan, np.nan]},
+        {"object_id": np.array([4, 4], np.uint8), "positive": [1, 1]},
+        pd.DataFrame(
+            {"object_id": pd.Series([pd.NA, pd.NA], dtype="Int64"), "x": pd.Categorical(["a", "b"])}
+        ),
+    ],
+    ids=["none", "others", "missing", "empty", "small type", "pandas"],
+)
+@pytest.mark.parametrize("kind", [Points, Shapes])
+def test_a_user_s_own_layer_gets_the_columns_beside_its_others(kind, features):
+    point, outline = [1.0, 5, 6], [[1.0, 4, 4], [1, 4, 9], [1, 9, 9]]
+    data = [point, point] if kind is Points else [np.array(outline), np.array(outline)]
+    layer = kind(data, features=features, **({} if kind is Points else {"shape_type": "polygon"}))
+    before = layer.features.copy()
+    link = (PointsLink if kind is Points else ShapesLink)(layer, Image(MOVIE), FLAT, nothing)
+    link.set_defaults(4, True)
+    assert [(m.frame, m.object_id, m.element.positive) for m in link.read()] == [(1, 4, True)] * 2
+    link.set_defaults(300, False)  # another object is active now: older marks stay with theirs
+    layer.add(data[0], **({} if kind is Points else {"shape_type": "polygon"}))
+    assert [(m.object_id, m.element.positive) for m in link.read()] == [(4, True), (4, True), (300, False)]
+    element = PointPrompt(1, 1) if kind is Points else Outline("region", ((1, 1), (9, 2), (5, 8)))
+    link.write({(1, 300)}, [Mark(2, 9, element)], {})
+    assert [(m.frame, m.object_id) for m in link.read()] == [(1, 4), (1, 4), (2, 9)]
+    for name in set(before) - {"object_id", "positive"}:
+        # As objects: napari itself turns categories into texts when marks are added.
+        assert layer.features[name].iloc[:2].astype(object).equals(before[name].astype(object))
+
+
+def test_ids_of_a_user_s_own_layer_that_are_none_are_kept_beside():
+    layer = Points(np.zeros((4, 3)), features=pd.DataFrame({"object_id": ["nucleus", 3, 70000, True]}))
+    link = PointsLink(layer, Image(MOVIE), FLAT, nothing)
+    link.set_defaults(1, True)
+    assert [m.object_id for m in link.read()] == [3]
+    assert layer.features["object_id"].tolist() == [0, 3, 0, 0]
+    assert layer.features["object_id (original)"].tolist() == ["nucleus", 3, 70000, True]
 
 
 def test_layers_without_the_image_s_axes_are_refused():
@@ -310,7 +365,7 @@ def test_labels_of_any_integer_type_are_read_and_written(dtype):
     link.layer.paint((3, 12, 12), 4)
     assert set(link.painted) == {(3, 7), (3, 4)}
     assert heard
-    link.write({(3, 7)}, {(1, 2): MaskPrompt.from_array(np.eye(20, 30))})
+    link.write({(3, 7)}, [], {(1, 2): MaskPrompt.from_array(np.eye(20, 30))})
     assert set(link.painted) == {(3, 4), (1, 2)}
     assert not (data[3] == 7).any()
 
@@ -381,7 +436,7 @@ def test_frame_array_keeps_a_bounded_number_of_frames():
     for t in (0, 1, 0, 1, 500_000, 999_999):
         array[t]
     assert reads == [0, 1, 500_000, 999_999]
-    assert len(array._kept) <= 8
+    assert len(array._cache) <= 8
     with pytest.raises(IndexError, match="out of range"):
         array[10**6]
 

@@ -13,7 +13,7 @@ from napari.components import ViewerModel
 from napari_sam2.plugin.docks.parts import controller_link as dock_session
 from napari_sam2.plugin.docks.tracker.tracker_dock import TrackerDock
 from napari_sam2.plugin.layers.image_layer import geometry_of
-from napari_sam2.plugin.layers.label_style import results_placement
+from napari_sam2.plugin.layers.placement import results_placement
 from napari_sam2.plugin.open_tracker import open_tracker
 from tests.plugin.dock_world import WAIT, add_dock, click, fail_on_leaks, press_button, shown
 
