@@ -41,7 +41,7 @@ class Selection:
     rows : ndarray of int64
         Rows of the candidates in the order of the reference: best predicted IoU first, and with several crops those
         of smaller crops first.
-    stages : tuple of Stage
+    stages : tuple of FilterStage
         From all candidates to these.
     """
 
@@ -68,7 +68,9 @@ class Selection:
 
 
 def select(
-    candidates: Candidates, options: AutomaticOptions | None = None, surroundings: SpatialFilter | None = None
+    candidates: Candidates,
+    options: AutomaticOptions | None = None,
+    spatial_filter: SpatialFilter | None = None,
 ) -> Selection:
     """Filter candidates; takes milliseconds and no network.
 
@@ -79,7 +81,7 @@ def select(
     options : AutomaticOptions, optional
         May differ from those the candidates were found with in everything that does not need the network
         (:meth:`AutomaticOptions.needs_network`).
-    surroundings : Surroundings, optional
+    spatial_filter : SpatialFilter, optional
         A region, and objects that are there already.
 
     Raises
@@ -100,8 +102,8 @@ def select(
     for name, test in _quality_tests(candidates, options, boxes):
         passing &= test
         stages.append(FilterStage(name, int(passing.sum())))
-    if surroundings is not None:
-        passing = surroundings.passing(candidates, options, passing)
+    if spatial_filter is not None:
+        passing = spatial_filter.passing(candidates, options, passing)
         stages.append(FilterStage("region and existing objects", int(passing.sum())))
     rows = _suppressed(candidates, options, boxes, passing)
     stages.append(FilterStage("suppression of duplicates", len(rows)))

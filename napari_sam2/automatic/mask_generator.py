@@ -1,33 +1,40 @@
-"""Masks of everything on an image: ask the network once, then filter as often as you like."""
+"""Find and filter masks: on an image, again and again with other filters, and on the frames of a source."""
 
 from __future__ import annotations
 
+import threading
 from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
 
+import dask.array as da
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from napari_sam2.automatic.candidates.candidates import Candidates
-from napari_sam2.automatic.candidates.run_length import RunLengthMask, runs_of
+from napari_sam2.automatic.candidates.run_length import RunLengthMask, run_length_mask
 from napari_sam2.automatic.filters import Selection, select
 from napari_sam2.automatic.nms import suppress
 from napari_sam2.automatic.options import AutomaticOptions
 from napari_sam2.automatic.proposals import Progress, find_candidates
-from napari_sam2.automatic.result import AutomaticMask, AutomaticResult
+from napari_sam2.automatic.result import AutomaticMask, AutomaticResult, Order
 from napari_sam2.automatic.small_regions import without_small_regions
 from napari_sam2.automatic.spatial_filter import SpatialFilter
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.session.image import ImageSession
+from napari_sam2.session.protocols import FrameSource
 
 # Masks at the frame's size that are remembered between two filterings.
 _REMEMBERED = 4096
+BoolArray = NDArray[np.bool_]
 
 
 def generate_masks(
     model: Sam2 | ImageSession,
     image: NDArray[np.uint8],
     options: AutomaticOptions | None = None,
-    surroundings: SpatialFilter | None = None,
+    spatial_filter: SpatialFilter | None = None,
     progress: Progress | None = None,
 ) -> AutomaticResult:
     """Find masks of everything on an image (reference: ``SAM2AutomaticMaskGenerator.generate``).
@@ -40,10 +47,10 @@ def generate_masks(
         Grey or RGB.
     options : AutomaticOptions, optional
         Default: the reference's thresholds in fast mode.
-    surroundings : Surroundings, optional
+    spatial_filter : SpatialFilter, optional
         A region to look in, and objects that are there already.
     progress : callable, optional
-        Called with (points done, points in total).
+        Called with (points done, points in total) after each batch; what it raises ends the search.
 
     Returns
     -------
@@ -56,9 +63,9 @@ def generate_masks(
         An image that is not bytes, or of a wrong shape, or without pixels.
     """
     options = options or AutomaticOptions()
-    region = None if surroundings is None or surroundings.region is None else surroundings.region.mask
+    region = None if spatial_filter is None or spatial_filter.region is None else spatial_filter.region.mask
     candidates = find_candidates(model, image, options, region, progress)
-    return InteractiveFilter(candidates).result(options, surroundings)
+    return InteractiveFilter(candidates).result(options, spatial_filter)
 
 
 class InteractiveFilter:
@@ -96,17 +103,17 @@ class InteractiveFilter:
         return same
 
     def select(
-        self, options: AutomaticOptions | None = None, surroundings: SpatialFilter | None = None
+        self, options: AutomaticOptions | None = None, spatial_filter: SpatialFilter | None = None
     ) -> Selection:
         """Filter without making masks: counts and rows only."""
-        return select(self.candidates, options, surroundings)
+        return select(self.candidates, options, spatial_filter)
 
     def result(
-        self, options: AutomaticOptions | None = None, surroundings: SpatialFilter | None = None
+        self, options: AutomaticOptions | None = None, spatial_filter: SpatialFilter | None = None
     ) -> AutomaticResult:
         """Filter, and make the masks that are kept."""
         options = options or self.candidates.options
-        selection = select(self.candidates, options, surroundings)
+        selection = select(self.candidates, options, spatial_filter)
         cleaned = [self._mask(int(row), options) for row in selection.rows]
         kept = _still_apart([runs for runs, _ in cleaned], [changed for _, changed in cleaned], options)
         stability = self.candidates.stability(options)
@@ -124,7 +131,7 @@ class InteractiveFilter:
     def _mask(self, row: int, options: AutomaticOptions) -> tuple[RunLengthMask, bool]:
         key = (row, options.mask_threshold, options.min_mask_region_area)
         if key not in self._masks:
-            runs, changed = self.candidates.runs(row, options), False
+            runs, changed = self.candidates.mask(row, options), False
             if options.min_mask_region_area:
                 runs, changed = _cleaned(runs, options.min_mask_region_area)
             self._masks[key] = runs, changed
@@ -138,7 +145,7 @@ def _cleaned(runs: RunLengthMask, area: int) -> tuple[RunLengthMask, bool]:
     if not inside.size:
         return runs, False
     clean, changed = without_small_regions(inside, area)
-    return (runs_of(clean, runs.size, x0, y0), True) if changed else (runs, False)
+    return (run_length_mask(clean, runs.size, x0, y0), True) if changed else (runs, False)
 
 
 def _still_apart(masks: list[RunLengthMask], changed: list[bool], options: AutomaticOptions) -> list[int]:
@@ -150,3 +157,101 @@ def _still_apart(masks: list[RunLengthMask], changed: list[bool], options: Autom
     scores = np.array([not c for c in changed], np.float32)
     kept = suppress(boxes, scores, max(options.box_nms_thresh, options.crop_nms_thresh))
     return sorted(int(i) for i in kept)
+
+
+@dataclass(frozen=True, eq=False)
+class MaskFinder:
+    """Finds masks on the frames of a source: the first step of all that is done with automatic masks.
+
+    Parameters
+    ----------
+    model : Sam2 or ImageSession
+        The network.
+    frames : FrameSource
+        An image (one frame) or a video.
+    options : AutomaticOptions
+        How masks are found and filtered.
+    region : ndarray of bool, shape (H, W), optional
+        Masks are wanted here only.
+    existing : ndarray of bool, shape (H, W), optional
+        Pixels of objects that are there already, on every frame.
+    progress : callable, optional
+        Called with (frame, points done, points in total) after each batch; what it raises ends the search.
+    """
+
+    model: Sam2 | ImageSession
+    frames: FrameSource
+    options: AutomaticOptions = field(default_factory=AutomaticOptions)
+    region: BoolArray | None = None
+    existing: BoolArray | None = None
+    progress: Callable[[int, int, int], None] | None = None
+
+    def find(self, frame: int, known: BoolArray | None = None) -> AutomaticResult:
+        """Find masks on one frame; with the pixels ``known`` (H, W) of tracked objects, only new ones.
+
+        Raises
+        ------
+        ValueError
+            When there is no such frame.
+        """
+        check_frame(frame, len(self.frames))
+        options, existing, report = self.options, self.existing, self.progress
+        if known is not None:
+            options = options.for_new_objects()
+            existing = known if existing is None else existing | known
+        spatial_filter = None
+        if self.region is not None or existing is not None:
+            spatial_filter = SpatialFilter(self.region, existing)
+        progress = None if report is None else lambda done, total: report(frame, done, total)
+        return generate_masks(self.model, self.frames.frame(frame), options, spatial_filter, progress)
+
+    def results(self, frames: Iterable[int]) -> Iterator[tuple[int, AutomaticResult]]:
+        """Yield (frame, masks) one at a time."""
+        for frame in frames:
+            yield frame, self.find(frame)
+
+
+def check_frame(frame: int, count: int) -> None:
+    """Raise ValueError when there is no such frame."""
+    if not 0 <= frame < count:
+        raise ValueError(f"there is no frame {frame}: the video has frames 0 to {count - 1}")
+
+
+def generate_stack(
+    model: Sam2,
+    frames: FrameSource,
+    options: AutomaticOptions | None = None,
+    indices: Iterable[int] | None = None,
+) -> Iterator[tuple[int, AutomaticResult]]:
+    """Yield (frame, masks) for some frames of a video (default: all), one at a time; nothing is linked."""
+    finder = MaskFinder(ImageSession(model), frames, options or AutomaticOptions())
+    return finder.results(range(len(frames)) if indices is None else indices)
+
+
+def lazy_labels(
+    model: Sam2,
+    frames: FrameSource,
+    options: AutomaticOptions | None = None,
+    order: Order = "area",
+    dtype: DTypeLike = np.uint16,
+) -> da.Array:
+    """Return a dask array (T, H, W) of labels; a frame's masks are found when the frame is computed.
+
+    Labels of neighbouring frames are not linked: object 1 of frame 0 is not object 1 of frame 1. Tracking links.
+    """
+    height, width = frames.size
+    finder = MaskFinder(ImageSession(model), frames, options or AutomaticOptions())
+    lock = threading.Lock()  # the session holds one image at a time
+
+    def labels_of(block_id: tuple[int, ...]) -> NDArray[Any]:
+        with lock:
+            result = finder.find(block_id[0])
+        return result.labels(order, dtype)[None]
+
+    labels: da.Array = da.map_blocks(  # type: ignore[no-untyped-call]
+        labels_of,
+        chunks=((1,) * len(frames), (height,), (width,)),
+        dtype=dtype,
+        meta=np.empty((0, 0, 0), dtype),
+    )
+    return labels

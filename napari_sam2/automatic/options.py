@@ -27,6 +27,8 @@ NETWORK_FIELDS = (
 MOST_CROP_LAYERS = 5
 # How far below its first value the mask threshold can be moved without asking the network again (fast mode).
 THRESHOLD_MARGIN = 4.0
+# A mask of which more than this part lies on known objects is not new.
+NEW_OBJECT_OVERLAP = 0.2
 
 # The only table of presets: the command line and the dock derive their choices from its names.
 PRESETS: Mapping[str, Mapping[str, Any]] = MappingProxyType(
@@ -75,8 +77,8 @@ class AutomaticOptions:
     drop_at_border : bool
         Drop masks that touch the border of the frame.
     max_overlap : float
-        Drop masks of which more than this part lies on objects that are there already; 1 keeps all. Newcomers are
-        found with a small value such as 0.2.
+        Drop masks of which more than this part lies on objects that are there already; 1 keeps all. New objects
+        are found with a small value such as 0.2 (:meth:`for_new_objects`).
     min_distance : float
         Drop masks closer than this many pixels to an object that is there already.
     inside_region : float
@@ -218,8 +220,12 @@ class AutomaticOptions:
         """Return these options with some of them changed, checked again."""
         return replace(self, **changes)
 
+    def for_new_objects(self) -> AutomaticOptions:
+        """Return these options with ``max_overlap`` 0.2 where it is 1: what lies on a known object is not new."""
+        return self.changed(max_overlap=NEW_OBJECT_OVERLAP) if self.max_overlap == 1 else self
+
     def needs_network(self, earlier: AutomaticOptions) -> bool:
-        """Tell whether candidates found under ``earlier`` options cannot simply be filtered again."""
+        """Return whether candidates found under ``earlier`` options cannot simply be filtered again."""
         if any(getattr(self, name) != getattr(earlier, name) for name in NETWORK_FIELDS):
             return True
         if self.mode == "fast":

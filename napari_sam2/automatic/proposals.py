@@ -10,28 +10,27 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_sam2.automatic.candidates.candidate_masks import CandidateMasks, ExactCandidateMasks
+from napari_sam2.automatic.candidates.candidate_masks import (
+    CandidateMasks,
+    ExactCandidateMasks,
+    exact_masks,
+    fast_masks,
+)
 from napari_sam2.automatic.candidates.candidates import Candidates, joined
-from napari_sam2.automatic.candidates.mask_scores import exact_shapes, fast_shapes
 from napari_sam2.automatic.filters import scores_pass
 from napari_sam2.automatic.options import AutomaticOptions
-from napari_sam2.automatic.sampling.crops import Crop, crops_of
+from napari_sam2.automatic.sampling.crops import Crop, crops_of, layer_grids
 from napari_sam2.automatic.sampling.grid_decoder import GridDecoder
-from napari_sam2.automatic.sampling.point_grid import layer_grids
-from napari_sam2.automatic.sampling.preprocessing import rgb_image, set_crop
+from napari_sam2.automatic.sampling.preprocessing import set_crop
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.model.tensors import PromptTensors
+from napari_sam2.session.array_frames import rgb_frame
 from napari_sam2.session.image import ImageSession
 from napari_sam2.session.prompt_decoding import FED_BACK_LIMIT
 
 # Low-resolution logits that are held as float32 at a time, in values (32 MiB).
 LOGITS_AT_ONCE = 1 << 23
-
-
-# The reference feeds masks back no stronger than this.
-
-
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int], None]  # (points done, points in total); may raise to stop the search
 
 
 @dataclass(frozen=True)
@@ -73,12 +72,12 @@ def propose(
 
     Yields
     ------
-    Found
+    FrameCandidates
         Candidates that :func:`~napari_sam2.automatic.filters.select` and
         :func:`~napari_sam2.automatic.candidates.candidates.joined` understand.
     """
     options = options or AutomaticOptions()
-    rgb = rgb_image(image)
+    rgb = rgb_frame(image)
     size = rgb.shape[:2]
     session = model if isinstance(model, ImageSession) else ImageSession(model)
     crops = tuple(crops_of(size, options))
@@ -107,21 +106,52 @@ def find_candidates(
 ) -> Candidates:
     """Find all candidates on an image; see :func:`propose`.
 
-    ``progress`` is called with (points done, points in total). Candidates stay within
-    ``options.candidate_memory_mb``: beyond it, those that fail the filters of ``options`` are forgotten.
+    ``progress`` is called with (points done, points in total) after each batch; what it raises ends the search.
+    Candidates stay within ``options.candidate_memory_mb`` (:class:`CandidateBuffer`).
     """
     options = options or AutomaticOptions()
-    held: list[Candidates] = []
-    held_bytes = 0
+    buffer = CandidateBuffer(rgb_frame(image).shape[:2], options)
     for found in propose(model, image, options, region):
-        held.append(found.candidates)
-        held_bytes += found.candidates.nbytes
-        if held_bytes > options.candidate_memory_mb * 2**20:
-            held = [within_memory(joined(held), options)]
-            held_bytes = held[0].nbytes
+        buffer.add(found.candidates)
         if progress is not None:
             progress(found.done, found.total)
-    return joined(held) if held else _nothing(rgb_image(image).shape[:2], options)
+    return buffer.candidates
+
+
+class CandidateBuffer:
+    """Candidates of one search, collected batch by batch.
+
+    They stay within ``options.candidate_memory_mb``: beyond it, those that fail the filters of ``options`` are
+    forgotten.
+
+    Parameters
+    ----------
+    size : tuple of int
+        (height, width) of the image.
+    options : AutomaticOptions
+        Options of the search.
+    """
+
+    def __init__(self, size: tuple[int, int], options: AutomaticOptions) -> None:
+        self._size, self._options = size, options
+        self._batches: list[Candidates] = []
+        self._nbytes = 0
+
+    def add(self, batch: Candidates) -> None:
+        """Add the candidates of one batch."""
+        self._batches.append(batch)
+        self._nbytes += batch.nbytes
+        if self._nbytes > self._options.candidate_memory_mb * 2**20:
+            self._batches = [within_memory(joined(self._batches), self._options)]
+            self._nbytes = self._batches[0].nbytes
+
+    @property
+    def candidates(self) -> Candidates:
+        """All candidates so far."""
+        if not self._batches:
+            return _nothing(self._size, self._options)
+        self._batches = [joined(self._batches)]
+        return self._batches[0]
 
 
 def _points_on(
@@ -164,21 +194,21 @@ def _batch(
 ) -> Candidates:
     crop = crops[index]
     logits, ious = answers
-    masks = logits.shape[1]
+    per_point = logits.shape[1]
     logits, quality = logits.flatten(0, 1), ious.flatten().cpu().numpy()  # (N * K, h, w), (N * K,)
-    everywhere = np.repeat(points, masks, axis=0) + np.array((crop.x0, crop.y0), np.float32)
+    everywhere = np.repeat(points, per_point, axis=0) + np.array((crop.x0, crop.y0), np.float32)
     rows = np.arange(len(quality))
-    shapes: CandidateMasks
+    masks: CandidateMasks
     if options.mode == "fast":
-        shapes = fast_shapes(logits, options)
+        masks = fast_masks(logits, options)
     else:
         if options.pred_iou_thresh > 0:
             rows = np.flatnonzero(quality > np.float32(options.pred_iou_thresh))
-        shapes, kept = exact_shapes(logits[torch.from_numpy(rows).to(logits.device)], options, crop, size)
+        masks, kept = exact_masks(logits[torch.from_numpy(rows).to(logits.device)], options, crop, size)
         rows = rows[kept]
     where = np.full(len(rows), index, np.int64)
     asked = len(quality)
-    return Candidates(size, options, everywhere[rows], quality[rows], where, crops, shapes, asked)
+    return Candidates(size, options, everywhere[rows], quality[rows], where, crops, masks, asked)
 
 
 def _asked(
@@ -210,11 +240,11 @@ def _asked(
 def _nothing(size: tuple[int, int], options: AutomaticOptions) -> Candidates:
     """Candidates of an image on which no point was asked."""
     none = np.empty(0, np.float32)
-    shapes: CandidateMasks = fast_shapes(torch.zeros(0, 1, 1), options)
+    masks: CandidateMasks = fast_masks(torch.zeros(0, 1, 1), options)
     if options.mode == "exact":
-        shapes = ExactCandidateMasks(options, none, none.reshape(0, 4), ())
+        masks = ExactCandidateMasks(options, none, none.reshape(0, 4), ())
     crops = (Crop(0, 0, size[1], size[0]),)
-    return Candidates(size, options, none.reshape(0, 2), none, np.empty(0, np.int64), crops, shapes, 0)
+    return Candidates(size, options, none.reshape(0, 2), none, np.empty(0, np.int64), crops, masks, 0)
 
 
 def within_memory(candidates: Candidates, options: AutomaticOptions) -> Candidates:

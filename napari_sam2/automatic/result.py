@@ -1,4 +1,4 @@
-"""The masks that are kept, and the forms in which people want them."""
+"""Masks that are kept on a frame, as arrays, records, labels, frame masks or prompts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from napari_sam2.automatic.candidates.run_length import RunLengthMask, runs_of
+from napari_sam2.automatic.candidates.run_length import RunLengthMask, run_length_mask
 from napari_sam2.automatic.filters import FilterStage
 from napari_sam2.automatic.options import AutomaticOptions
 from napari_sam2.masks import FrameMasks
@@ -26,7 +26,7 @@ class AutomaticMask:
 
     Parameters
     ----------
-    runs : Runs
+    pixels : RunLengthMask
         Its pixels.
     predicted_iou : float
         The network's own estimate of its quality.
@@ -40,7 +40,7 @@ class AutomaticMask:
         Its row among the candidates.
     """
 
-    runs: RunLengthMask
+    pixels: RunLengthMask
     predicted_iou: float
     stability_score: float
     point: tuple[float, float]
@@ -50,16 +50,16 @@ class AutomaticMask:
     @cached_property
     def area(self) -> int:
         """Pixels of the frame."""
-        return self.runs.area
+        return self.pixels.area
 
     @cached_property
     def box(self) -> tuple[int, int, int, int] | None:
         """(x0, y0, x1, y1), right and lower edge exclusive; None when the mask is empty."""
-        return self.runs.box
+        return self.pixels.box
 
     def array(self) -> NDArray[np.bool_]:
         """Return the mask, bool (H, W)."""
-        return self.runs.decode()
+        return self.pixels.decode()
 
     def record(self, output_mode: OutputMode = "binary_mask") -> dict[str, Any]:
         """Return the reference's record: segmentation, area, bbox (XYWH, to the last pixel), scores, point, crop."""
@@ -85,8 +85,8 @@ class AutomaticMask:
         if output_mode == "binary_mask":
             return self.array()
         if output_mode == "coco_rle":
-            return {"size": list(self.runs.size), "counts": self.runs.rle().counts}
-        return {"size": list(self.runs.size), "counts": self.runs.counts()}
+            return {"size": list(self.pixels.size), "counts": self.pixels.rle().counts}
+        return {"size": list(self.pixels.size), "counts": self.pixels.counts()}
 
 
 def check_output_mode(output_mode: str) -> None:
@@ -107,7 +107,7 @@ class AutomaticResult:
         (height, width) of the frame.
     masks : tuple of AutomaticMask
         In the reference's order: best first (with crops: those from small crops first).
-    stages : tuple of Stage
+    stages : tuple of FilterStage
         How many candidates each stage left.
     explanation : str
         One sentence about how many there are and why.
@@ -137,7 +137,7 @@ class AutomaticResult:
     def at(self, x: float, y: float) -> int | None:
         """Return the index of the smallest mask at a pixel, or None: what a click there means."""
         column, row = round(x), round(y)
-        hit = [i for i, mask in enumerate(self.masks) if mask.runs.contains(column, row)]
+        hit = [i for i, mask in enumerate(self.masks) if mask.pixels.contains(column, row)]
         return min(hit, key=lambda i: self.masks[i].area) if hit else None
 
     def drawing_order(self, order: Order = "area") -> list[int]:
@@ -174,7 +174,7 @@ class AutomaticResult:
                 f"object ids must be from 1 to {np.iinfo(out.dtype).max} to be drawn as {out.dtype}"
             )
         for index in self.drawing_order(order):
-            self.masks[index].runs.paint(out, ids[index])
+            self.masks[index].pixels.paint(out, ids[index])
         return out
 
     def frame_masks(self, frame: int = 0, first_id: int = 1) -> FrameMasks:
@@ -195,28 +195,20 @@ class AutomaticResult:
         Parameters
         ----------
         first_id : int
-            Object id of the first mask; the others follow.
+            Object id of the first prompt; the others follow without gaps.
         order : {"area", "score"}
             Who gets the pixels that several masks claim.
         overlapping : bool
             Let all have them. Masks that are left with no pixel of their own give no prompt.
         """
-        if overlapping:
-            shown = {first_id + i: mask.runs for i, mask in enumerate(self.masks)}
-        else:
-            shown = self._apart(first_id, order)
-        return {
-            object_id: Prompt(mask=MaskPrompt(self.size, runs.rle().counts))
-            for object_id, runs in shown.items()
-            if runs.area
-        }
+        shown = [mask.pixels for mask in self.masks] if overlapping else self._apart(order)
+        prompts = [Prompt(mask=MaskPrompt(self.size, pixels.rle().counts)) for pixels in shown if pixels.area]
+        return dict(enumerate(prompts, start=first_id))
 
-    def _apart(self, first_id: int, order: Order) -> dict[int, RunLengthMask]:
+    def _apart(self, order: Order) -> list[RunLengthMask]:
         labels = self.labels(order, np.uint32)
-        out = {}
-        for index, mask in enumerate(self.masks):
-            if mask.box is None:
-                continue
-            x0, y0, x1, y1 = mask.box
-            out[first_id + index] = runs_of(labels[y0:y1, x0:x1] == index + 1, self.size, x0, y0)
-        return out
+        boxes = [(index, mask.box) for index, mask in enumerate(self.masks) if mask.box is not None]
+        return [
+            run_length_mask(labels[y0:y1, x0:x1] == index + 1, self.size, x0, y0)
+            for index, (x0, y0, x1, y1) in boxes
+        ]

@@ -37,9 +37,9 @@ class SpatialFilter:
         """Return which of the candidates that pass so far also pass here, bool (N,)."""
         out = passing.copy()
         tests = self._tests(candidates.size, options)
-        for plane, least, most in tests:
+        for coverage, least, most in tests:
             for row in np.flatnonzero(out):
-                share = candidates.share(int(row), plane, options)
+                share = candidates.share(int(row), coverage, options)
                 out[row] = share is None or least <= share <= most
         return out
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,19 @@ from napari_sam2.masks import compose_labels
 _CLASSIC_LIMIT = 2**32 - 2**26
 
 
-def write_tiff(results: TrackingResults, path: Path, *, overwrite: bool = False) -> Path:
+def write_tiff(
+    results: TrackingResults,
+    path: Path,
+    *,
+    overwrite: bool = False,
+    images: Iterable[NDArray[np.uint16]] | None = None,
+) -> Path:
     """Write labels as a TIFF stack that Fiji opens with the right axes, pixel size and frame interval.
 
     uint16 (T, Y, X) or (Z, Y, X), compressed without loss (zlib), one page for each frame; where objects
     overlap the smaller one is on top. Above 4 GB of pixels, where ImageJ's format ends, it becomes a
-    BigTIFF whose axes only tifffile reads: use :func:`write_ome_tiff` there.
+    BigTIFF whose axes only tifffile reads: use :func:`write_ome_tiff` there. ``images`` are the label images (H, W) of
+    all frames where they are composed already.
 
     Raises
     ------
@@ -38,7 +45,8 @@ def write_tiff(results: TrackingResults, path: Path, *, overwrite: bool = False)
         staged(path, overwrite) as part,
         tifffile.TiffWriter(part, imagej=not big, bigtiff=big) as writer,
     ):
-        _write(writer, results, {"axes": _axes(results)} if big else _imagej_metadata(results))
+        metadata = {"axes": _axes(results)} if big else _imagej_metadata(results)
+        _write(writer, results, metadata, label_images(results) if images is None else images)
     return path
 
 
@@ -52,7 +60,7 @@ def write_ome_tiff(results: TrackingResults, path: Path, *, overwrite: bool = Fa
         staged(path, overwrite) as part,
         tifffile.TiffWriter(part, ome=True, bigtiff=_is_big(results)) as writer,
     ):
-        _write(writer, results, _ome_metadata(results))
+        _write(writer, results, _ome_metadata(results), label_images(results))
     return path
 
 
@@ -67,10 +75,12 @@ def _is_big(results: TrackingResults) -> bool:
     return results.n_frames * height * width * 2 > _CLASSIC_LIMIT
 
 
-def _write(writer: Any, results: TrackingResults, metadata: dict[str, Any]) -> None:
+def _write(
+    writer: Any, results: TrackingResults, metadata: dict[str, Any], images: Iterable[NDArray[np.uint16]]
+) -> None:
     _, y, x = results.calibration.scale
     writer.write(
-        label_images(results),
+        iter(images),
         shape=(results.n_frames, *results.size),
         dtype=np.uint16,
         photometric="minisblack",

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from napari_sam2.automatic.mask_generator import generate_masks
 from napari_sam2.automatic.options import AutomaticOptions
 from napari_sam2.automatic.result import OutputMode, check_output_mode
-from napari_sam2.automatic.sampling.point_grid import layer_grids
+from napari_sam2.automatic.sampling.crops import layer_grids
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.reference.sam2_image_predictor import Picture, SAM2ImagePredictor
 from napari_sam2.session.image import ImageSession

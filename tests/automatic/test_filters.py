@@ -14,7 +14,7 @@ from napari_sam2.automatic import (
     joined,
     select,
 )
-from napari_sam2.automatic.candidates.mask_scores import exact_shapes, fast_shapes
+from napari_sam2.automatic.candidates.candidate_masks import exact_masks, fast_masks
 from napari_sam2.automatic.proposals import within_memory
 from napari_sam2.automatic.sampling.crops import Crop
 from tests.automatic.toy import GRID, smooth_logits
@@ -36,7 +36,7 @@ def candidates(logits, ious=None, mode="fast", size=SIZE, crops=None, index=None
     options = AutomaticOptions(mode=mode, **ALL)
     crops = crops or (Crop(0, 0, size[1], size[0]),)
     shapes = (
-        fast_shapes(logits, options) if mode == "fast" else exact_shapes(logits, options, crops[0], size)[0]
+        fast_masks(logits, options) if mode == "fast" else exact_masks(logits, options, crops[0], size)[0]
     )
     ious = np.linspace(0.9, 0.5, count, dtype=np.float32) if ious is None else np.array(ious, np.float32)
     index = np.zeros(count, np.int64) if index is None else np.array(index)
@@ -52,8 +52,8 @@ def four(request):
     return candidates(discs(*FOUR), mode=request.param)
 
 
-def kept(found, surroundings=None, **changes):
-    return sorted(select(found, found.options.changed(**changes), surroundings).rows.tolist())
+def kept(found, spatial_filter=None, **changes):
+    return sorted(select(found, found.options.changed(**changes), spatial_filter).rows.tolist())
 
 
 def test_nothing_is_dropped_without_filters(four):
@@ -117,7 +117,7 @@ def test_distance_to_existing_objects(four):
 @pytest.mark.parametrize("name", ["region", "existing"])
 def test_surroundings_of_another_size_are_refused(four, name):
     with pytest.raises(ValueError, match=r"shape \(128, 64\), the image \(128, 128\)"):
-        select(four, surroundings=SpatialFilter(**{name: np.ones((128, 64), bool)}))
+        select(four, spatial_filter=SpatialFilter(**{name: np.ones((128, 64), bool)}))
     with pytest.raises(ValueError, match="two axes"):
         SpatialFilter(**{name: np.ones((1, 128, 64), bool)})
 

@@ -127,14 +127,14 @@ def test_masks_are_drawn_once_while_more_are_found(session):
         result = live.result()
         assert [m.row for m in result.masks] == [m.row for m in InteractiveFilter(together).result().masks]
         for mask in result.masks:
-            assert seen.setdefault(mask.row, mask.runs) is mask.runs
+            assert seen.setdefault(mask.row, mask.pixels) is mask.pixels
     assert seen
     # When some were forgotten rows mean other masks.
     fewer = together.take(np.arange(1, len(together)))
     assert not live.grow(fewer)
     assert not live.grow(fewer.take(np.arange(5)))
     again, fresh = live.result(), InteractiveFilter(live.candidates).result()
-    assert [m.runs.counts() for m in again.masks] == [m.runs.counts() for m in fresh.masks]
+    assert [m.pixels.counts() for m in again.masks] == [m.pixels.counts() for m in fresh.masks]
 
 
 def test_stopping_asks_no_further(session, options):
@@ -294,7 +294,7 @@ def test_prompts_share_no_pixel_unless_they_may(nested):
 
 def test_a_click_hits_the_smallest_mask(nested):
     index = nested.at(50, 50)
-    assert nested.masks[index].area == min(m.area for m in nested.masks if m.runs.contains(50, 50))
+    assert nested.masks[index].area == min(m.area for m in nested.masks if m.pixels.contains(50, 50))
     assert nested.at(95, 5) is None
     chosen = nested.keep([index])
     assert len(chosen) == 1

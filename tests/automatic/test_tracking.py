@@ -1,6 +1,7 @@
-"""Masks of one frame become objects of a video: seeding, newcomers, everything, stacks and files."""
+"""Masks of one frame become objects of a video: seeding, new objects, everything, stacks and files."""
 
 import json
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,16 +11,17 @@ import tifffile
 from napari_sam2.automatic import (
     AutomaticOptions,
     InteractiveFilter,
+    MaskFinder,
     add_new_objects,
     add_objects,
     find_candidates,
     generate_stack,
     lazy_labels,
+    mask_generator,
     run_automatic,
     track_everything,
-    tracking,
 )
-from napari_sam2.automatic import files as files_module
+from napari_sam2.automatic.files import write_masks
 from napari_sam2.masks import FrameMasks, Rle, decode_rle
 from napari_sam2.session.array_frames import ArrayFrames
 from napari_sam2.session.video import VideoSession
@@ -60,8 +62,8 @@ def session(model):
 @pytest.fixture
 def disc_finder(monkeypatch):
     """Objects are found by the toy network, so that what must be found is known; tracking is the network's."""
-    real = tracking.generate_masks
-    monkeypatch.setattr(tracking, "generate_masks", lambda model, *rest: real(DiscSession(), *rest))
+    real = mask_generator.generate_masks
+    monkeypatch.setattr(mask_generator, "generate_masks", lambda model, *rest: real(DiscSession(), *rest))
 
 
 def test_masks_become_objects(session):
@@ -84,7 +86,7 @@ def test_chosen_masks_only_and_ids_follow(session):
     assert add_objects(session, 2, found(2)) == (2, 3, 4)
 
 
-def test_newcomers_are_what_no_object_covers(session, disc_finder):
+def test_new_objects_are_what_no_object_covers(session, disc_finder):
     add_objects(session, 2, found(0).keep([]))
     assert session.object_ids == ()
     assert add_new_objects(session, 0, OPTIONS) == (1, 2)
@@ -96,8 +98,8 @@ def test_newcomers_are_what_no_object_covers(session, disc_finder):
     known = session.masks(2).masks.any(0)
     new = add_new_objects(session, 2, OPTIONS)
     assert new == (3,)
-    newcomer = session.prompts[2, 3].mask.array()
-    assert (newcomer & known).sum() <= 0.2 * newcomer.sum()
+    new_object = session.prompts[2, 3].mask.array()
+    assert (new_object & known).sum() <= 0.2 * new_object.sum()
     assert all((session.masks(0).of(i) == early[i]).all() for i in (1, 2))
 
 
@@ -107,7 +109,7 @@ def test_track_everything_visits_every_frame(session, disc_finder):
     assert all(masks.object_ids == (1, 2) for masks in seen)
 
 
-def test_track_everything_with_newcomers(session, disc_finder):
+def test_track_everything_with_new_objects(session, disc_finder):
     asked = {}
     for masks in track_everything(session, OPTIONS, newcomers_every=2):
         asked[masks.frame] = session.object_ids
@@ -153,8 +155,8 @@ class StillSession:
 
 
 @pytest.mark.parametrize("every", [1, 2, 3])
-def test_only_what_is_new_becomes_a_newcomer(disc_finder, every):
-    """Objects are followed onto a frame before newcomers are looked for there: else all would be found again."""
+def test_only_what_is_new_is_added(disc_finder, every):
+    """Objects are followed onto a frame before new objects are searched there: else all would be found again."""
     still = discs(SIZE, (30, 30, 12), (90, 30, 14))
     more = discs(SIZE, (30, 30, 12), (90, 30, 14), (60, 75, 13))
     session = StillSession(ArrayFrames([still, still, more, more, more]))
@@ -203,26 +205,52 @@ def test_lazy_labels_compute_only_what_is_looked_at(model):
 # -- files -------------------------------------------------------------------------------------------------
 
 
+def coco_masks(data, frame):
+    """Annotations of a frame of a COCO file, with their masks decoded."""
+    chosen = [a for a in data["annotations"] if a["image_id"] == frame + 1]
+    return [
+        (a, decode_rle(Rle(tuple(a["segmentation"]["size"]), a["segmentation"]["counts"]))) for a in chosen
+    ]
+
+
 def test_masks_file(model, tmp_path):
     path = tmp_path / "masks.json"
     report = run_automatic(model, FRAMES, path, LOOSE, indices=[0, 3])
     data = json.loads(path.read_text())
-    assert data["format"] == "napari-sam2 automatic masks"
-    assert data["size"] == list(SIZE)
-    assert data["options"]["points_per_side"] == 3
-    assert [entry["frame"] for entry in data["frames"]] == [0, 3]
+    assert [(i["frame_index"], i["height"], i["width"]) for i in data["images"]] == [(0, *SIZE), (3, *SIZE)]
+    assert data["automatic"]["options"]["points_per_side"] == 3
+    assert [a["id"] for a in data["annotations"]] == list(range(1, report.masks + 1))
     expected = dict(generate_stack(model, FRAMES, LOOSE, [0, 3]))
-    for entry in data["frames"]:
-        masks = expected[entry["frame"]].masks
-        assert [m["id"] for m in entry["masks"]] == list(range(1, len(masks) + 1))
-        for written, mask in zip(entry["masks"], masks, strict=True):
-            rle = Rle(tuple(written["segmentation"]["size"]), written["segmentation"]["counts"])
-            assert (decode_rle(rle) == mask.array()).all()
-            assert written["predicted_iou"] == mask.predicted_iou
+    for frame, result in expected.items():
+        for (written, pixels), mask in zip(coco_masks(data, frame), result.masks, strict=True):
+            assert (pixels == mask.array()).all()
+            assert written["predicted_iou"] == written["score"] == mask.predicted_iou
+            assert written["stability_score"] == pytest.approx(mask.stability_score, nan_ok=True)
+    explanations = [(entry["frame"], entry["explanation"]) for entry in data["automatic"]["frames"]]
+    assert explanations == [(frame, result.explanation) for frame, result in expected.items()]
+    assert data["automatic"]["frames"][0]["stages"][0] == {"name": "found", "left": 27}
     assert report.frames == 2
     assert report.masks == sum(len(r) for r in expected.values()) > 0
     assert "Frame 3:" in report.explanation
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_masks_are_written_while_they_are_found(model, tmp_path):
+    """Neither file holds more than one frame: what is found is written before the next frame is searched."""
+    results = dict(generate_stack(model, FRAMES, LOOSE, [0, 1, 2]))
+    for path in (tmp_path / "masks.json", tmp_path / "masks.tif"):
+        alive = []
+
+        def one_at_a_time(alive=alive):
+            for frame in results:
+                copy = results[frame].keep(range(len(results[frame])))
+                alive.append(weakref.ref(copy))
+                yield frame, copy
+                del copy
+                assert sum(ref() is not None for ref in alive) <= 2
+
+        found = write_masks(one_at_a_time(), [0, 1, 2], SIZE, path, options=LOOSE)
+        assert [one.objects for one in found] == [len(result) for result in results.values()]
 
 
 @pytest.mark.parametrize(("indices", "shape"), [([1], SIZE), ([0, 1, 2], (3, *SIZE))])
@@ -250,10 +278,11 @@ def test_tracked_file_has_every_frame(model, tmp_path, disc_finder, suffix):
         assert labels.shape == (4, *SIZE)
         assert set(np.unique(labels[1])) == {0, 1, 2}
     else:
-        entries = json.loads(path.read_text())["frames"]
-        assert [entry["frame"] for entry in entries] == [0, 1, 2, 3]
-        assert [mask["id"] for mask in entries[1]["masks"]] == [1, 2]
-        assert "object_score" in entries[1]["masks"][0]
+        data = json.loads(path.read_text())
+        assert [image["frame_index"] for image in data["images"]] == [0, 1, 2, 3]
+        assert [entry["track_id"] for entry, _ in coco_masks(data, 1)] == [1, 2]
+        assert "object_score" in data["annotations"][0]
+        assert len(data["annotations"]) == report.masks
 
 
 def test_nothing_found_is_written_and_said(model, tmp_path):
@@ -263,7 +292,9 @@ def test_nothing_found_is_written_and_said(model, tmp_path):
     assert report.objects == 0
     assert report.explanation.startswith("No objects were found")
     assert not tifffile.imread(path).any()
-    alone = run_automatic(model, FRAMES, path, strict)
+    with pytest.raises(FileExistsError, match=r"labels\.tif exists already: choose another name or allow"):
+        run_automatic(model, FRAMES, path, strict)
+    alone = run_automatic(model, FRAMES, path, strict, overwrite=True)
     assert "No masks: none of 27 candidates" in alone.explanation
 
 
@@ -271,7 +302,6 @@ def test_nothing_found_is_written_and_said(model, tmp_path):
     ("name", "indices", "message"),
     [
         ("masks.png", [0], "must end in .json"),
-        ("nowhere/masks.json", [0], "does not exist: create it first"),
         ("masks.json", [], "no frames were chosen"),
         ("masks.json", [-1], "there is no frame -1"),
     ],
@@ -282,16 +312,51 @@ def test_refuses_targets_and_frames(model, tmp_path, name, indices, message):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_failure_leaves_the_old_file(model, tmp_path, monkeypatch):
-    path = tmp_path / "masks.json"
+@pytest.mark.parametrize("suffix", ["json", "tif"])
+def test_a_failure_leaves_the_old_file(model, tmp_path, suffix):
+    path = tmp_path / f"masks.{suffix}"
     path.write_text("old")
 
-    def breaks(*args):
-        yield 0, next(generate_stack(model, FRAMES, LOOSE, [0]))[1]
-        raise RuntimeError("power cut")
+    def breaks(done, total):
+        raise RuntimeError(f"power cut after {done} of {total}")
 
-    monkeypatch.setattr(files_module, "generate_stack", breaks)
-    with pytest.raises(RuntimeError, match="power cut"):
-        run_automatic(model, FRAMES, path, LOOSE, indices=[0, 1])
+    with pytest.raises(RuntimeError, match="power cut after 1 of 2"):
+        run_automatic(model, FRAMES, path, LOOSE, indices=[0, 1], progress=breaks, overwrite=True)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_progress_that_raises_ends_the_search(model):
+    class Stopped(Exception):
+        pass
+
+    def stop(frame, done, total):
+        raise Stopped(f"frame {frame}, {done} of {total}")
+
+    finder = MaskFinder(model, FRAMES, LOOSE.changed(points_per_batch=4), progress=stop)
+    with pytest.raises(Stopped, match="frame 2, 4 of 9"):
+        finder.find(2)
+
+
+def test_a_finder_drops_what_lies_on_known_objects_and_outside_a_region():
+    finder = MaskFinder(DiscSession(), FRAMES, OPTIONS)
+    everything = finder.find(2)
+    assert len(everything) == 3
+    first = everything.masks[0].array()
+    assert len(finder.find(2, known=first)) == 2
+    below = np.zeros(SIZE, bool)
+    below[50:] = True
+    (mask,) = MaskFinder(DiscSession(), FRAMES, OPTIONS, region=below).find(2).masks
+    assert mask.array()[75, 60]
+    # What is there on every frame is left out only when the options ask for it, as without --track.
+    assert len(MaskFinder(DiscSession(), FRAMES, OPTIONS, existing=first).find(2)) == 3
+    strict = OPTIONS.changed(max_overlap=0.5)
+    assert len(MaskFinder(DiscSession(), FRAMES, strict, existing=first).find(2)) == 2
+
+
+def test_more_objects_than_labels_hold_are_refused(session):
+    result = found(0)
+    session.set_prompt(0, 65534, result.prompts()[1])
+    with pytest.raises(ValueError, match="at most 65535 objects: raise min_area"):
+        add_objects(session, 0, result)
+    assert session.object_ids == (65534,)

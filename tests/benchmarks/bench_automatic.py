@@ -137,11 +137,11 @@ def run_ours(mode, points, realistic):
 def run_live():
     """3,072 candidates of smooth masks: how long moving a slider takes."""
     from napari_sam2.automatic import AutomaticOptions, Candidates, InteractiveFilter
-    from napari_sam2.automatic.candidates.mask_scores import fast_shapes
+    from napari_sam2.automatic.candidates.candidate_masks import fast_masks
     from napari_sam2.automatic.sampling.crops import Crop
 
     options = AutomaticOptions(**OPEN)
-    shapes = fast_shapes(blobs((3072, 256, 256), 0), options)
+    shapes = fast_masks(blobs((3072, 256, 256), 0), options)
     rng = np.random.default_rng(0)
     found = Candidates(
         SIZE,

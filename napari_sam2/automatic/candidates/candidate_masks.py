@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from napari_sam2.automatic.candidates.coverage import CoverageMask
-from napari_sam2.automatic.candidates.logit_windows import LogitWindow
-from napari_sam2.automatic.candidates.quantization import Quantiser
-from napari_sam2.automatic.candidates.run_length import RunLengthMask, joined_runs
-from napari_sam2.automatic.candidates.threshold_profiles import ThresholdProfiles, joined_profiles
-from napari_sam2.automatic.options import AutomaticOptions
+from napari_sam2.automatic.candidates.quantized_logits import (
+    LogitWindow,
+    Quantiser,
+    ThresholdProfiles,
+    cut_windows,
+    joined_profiles,
+    profiles_of,
+)
+from napari_sam2.automatic.candidates.run_length import Piece, RunLengthMask, joined_pieces
+from napari_sam2.automatic.candidates.upsampling import LowResolution
+from napari_sam2.automatic.options import THRESHOLD_MARGIN, AutomaticOptions
 from napari_sam2.automatic.sampling.crops import Crop
 
 FloatArray = NDArray[np.float32]
@@ -46,26 +53,26 @@ class CandidateMasks(Protocol):
         """Return areas (N,) in pixels of the frame."""
         ...
 
-    def runs(self, row: int, options: AutomaticOptions, crop: Crop, size: tuple[int, int]) -> RunLengthMask:
+    def mask(self, row: int, options: AutomaticOptions, crop: Crop, size: tuple[int, int]) -> RunLengthMask:
         """Return one mask on the frame."""
         ...
 
-    def share(self, row: int, plane: CoverageMask, options: AutomaticOptions, crop: Crop) -> float | None:
-        """Return how much of one mask lies on a plane, 0 to 1; None when there is no mask."""
+    def share(self, row: int, coverage: CoverageMask, options: AutomaticOptions, crop: Crop) -> float | None:
+        """Return how much of one mask is covered, 0 to 1; None when there is no mask."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class FastCandidateMasks:
-    """Quantised low-resolution logits and their profiles.
+    """Quantised low-resolution logits and their threshold profiles.
 
     Parameters
     ----------
     quantiser : Quantiser
         What the levels mean.
-    profiles : Profiles
+    profiles : ThresholdProfiles
         Of all candidates.
-    windows : tuple of Window
+    windows : tuple of LogitWindow
         One for each candidate.
     """
 
@@ -110,19 +117,19 @@ class FastCandidateMasks:
         out: FloatArray = cells * pixels / np.float32(self.grid[0] * self.grid[1])
         return out
 
-    def runs(self, row: int, options: AutomaticOptions, crop: Crop, size: tuple[int, int]) -> RunLengthMask:
+    def mask(self, row: int, options: AutomaticOptions, crop: Crop, size: tuple[int, int]) -> RunLengthMask:
         """Return one mask on the frame."""
         pieces = self.windows[row].pieces(self.quantiser.logits, self.grid, crop, options.mask_threshold)
-        return joined_runs(pieces, size)
+        return joined_pieces(pieces, size)
 
-    def share(self, row: int, plane: CoverageMask, options: AutomaticOptions, crop: Crop) -> float | None:
-        """Return how much of one mask lies on a plane, measured at low resolution."""
+    def share(self, row: int, coverage: CoverageMask, options: AutomaticOptions, crop: Crop) -> float | None:
+        """Return how much of one mask is covered, measured at low resolution."""
         window = self.windows[row]
         above = (self.quantiser.logits > options.mask_threshold)[window.levels]
         if not above.any():
             return None
         rows, columns = above.shape
-        cells = plane.cells(crop, self.grid)[
+        cells = coverage.cells(crop, self.grid)[
             window.row : window.row + rows, window.column : window.column + columns
         ]
         return float(cells[above].mean())
@@ -140,7 +147,7 @@ class ExactCandidateMasks:
         Stability scores.
     frame_boxes : ndarray of float32, shape (N, 4)
         Right and lower edge inclusive.
-    masks : tuple of Runs
+    masks : tuple of RunLengthMask
         One for each candidate.
     """
 
@@ -177,18 +184,18 @@ class ExactCandidateMasks:
         self._check(options)
         return np.array([runs.area for runs in self.masks], np.float32)
 
-    def runs(self, row: int, options: AutomaticOptions, crop: Crop, size: tuple[int, int]) -> RunLengthMask:
+    def mask(self, row: int, options: AutomaticOptions, crop: Crop, size: tuple[int, int]) -> RunLengthMask:
         """Return one mask on the frame."""
         self._check(options)
         return self.masks[row]
 
-    def share(self, row: int, plane: CoverageMask, options: AutomaticOptions, crop: Crop) -> float | None:
-        """Return how much of one mask lies on a plane."""
+    def share(self, row: int, coverage: CoverageMask, options: AutomaticOptions, crop: Crop) -> float | None:
+        """Return how much of one mask is covered."""
         self._check(options)
         inside, x0, y0 = self.masks[row].crop()
         if not inside.size:
             return None
-        part = plane.mask[y0 : y0 + inside.shape[0], x0 : x0 + inside.shape[1]]
+        part = coverage.mask[y0 : y0 + inside.shape[0], x0 : x0 + inside.shape[1]]
         return float(np.count_nonzero(part & inside) / np.count_nonzero(inside))
 
     def _check(self, options: AutomaticOptions) -> None:
@@ -199,7 +206,7 @@ class ExactCandidateMasks:
             )
 
 
-def joined_shapes(parts: Sequence[CandidateMasks]) -> CandidateMasks:
+def joined_masks(parts: Sequence[CandidateMasks]) -> CandidateMasks:
     """Put the masks of several batches one after the other."""
     fast = [p for p in parts if isinstance(p, FastCandidateMasks)]
     if len(fast) == len(parts):
@@ -212,3 +219,68 @@ def joined_shapes(parts: Sequence[CandidateMasks]) -> CandidateMasks:
         np.concatenate([p.frame_boxes for p in exact]),
         tuple(runs for part in exact for runs in part.masks),
     )
+
+
+def fast_masks(logits: Tensor, options: AutomaticOptions) -> FastCandidateMasks:
+    """Quantise and measure low-resolution logits (N, h, w)."""
+    quantiser = Quantiser(options.mask_threshold)
+    levels = quantiser.levels(logits)
+    profiles = profiles_of(levels)
+    outside = int(quantiser.position(options.mask_threshold - THRESHOLD_MARGIN))
+    windows = cut_windows(levels, profiles.row_peaks, profiles.column_peaks, outside)
+    return FastCandidateMasks(quantiser, profiles, tuple(windows))
+
+
+def exact_masks(
+    logits: Tensor, options: AutomaticOptions, crop: Crop, size: tuple[int, int]
+) -> tuple[ExactCandidateMasks, list[int]]:
+    """Bring low-resolution logits (N, h, w) to the frame's size and keep those that are stable.
+
+    Returns
+    -------
+    ExactCandidateMasks
+        The stable ones.
+    list of int
+        Their rows in ``logits``.
+    """
+    scores: list[float] = []
+    masks: list[RunLengthMask] = []
+    rows: list[int] = []
+    for row, low in enumerate(logits.float().cpu().numpy()):
+        inner, outer, pieces = _measured(low, options, crop)
+        # 0 / 0 is not a number; the reference drops it unless the filter is off.
+        score = np.float32(inner) / np.float32(outer) if outer else np.float32(np.nan)
+        if options.stability_score_thresh > 0 and not score >= np.float32(options.stability_score_thresh):
+            continue
+        scores.append(float(score))
+        masks.append(joined_pieces(pieces, size))
+        rows.append(row)
+    boxes = np.array([_inclusive_box(runs, crop) for runs in masks], np.float32).reshape(-1, 4)
+    return ExactCandidateMasks(options, np.array(scores, np.float32), boxes, tuple(masks)), rows
+
+
+def _inclusive_box(runs: RunLengthMask, crop: Crop) -> tuple[int, int, int, int]:
+    box = runs.box
+    if box is None:
+        return crop.x0, crop.y0, crop.x0, crop.y0  # where the reference puts empty masks
+    return box[0], box[1], box[2] - 1, box[3] - 1
+
+
+def _measured(
+    low: NDArray[np.float32], options: AutomaticOptions, crop: Crop
+) -> tuple[int, int, Iterable[Piece]]:
+    """Return (pixels above the upper, above the lower threshold, mask in pieces) of one mask (h, w) on its crop."""
+    threshold, offset = options.mask_threshold, options.stability_score_offset
+    inner = outer = 0
+    packed = []
+    for strip, x, y in LowResolution(low, 0, 0, low.shape).strips(crop.size, threshold - offset):
+        inner += int(np.count_nonzero(strip > threshold + offset))
+        outer += int(np.count_nonzero(strip > threshold - offset))
+        # As bits, because most masks are measured and never drawn, and a frame may have 268 million pixels.
+        mask = strip > threshold
+        packed.append((np.packbits(mask.T, axis=1), strip.shape[0], x, y))
+    pieces = (
+        (np.unpackbits(bits, axis=1, count=rows).view(bool).T, crop.x0 + x, crop.y0 + y)
+        for bits, rows, x, y in packed
+    )
+    return inner, outer, pieces

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_sam2.automatic.candidates.candidate_masks import CandidateMasks, joined_shapes
+from napari_sam2.automatic.candidates.candidate_masks import CandidateMasks, joined_masks
 from napari_sam2.automatic.candidates.coverage import CoverageMask
 from napari_sam2.automatic.candidates.run_length import RunLengthMask
 from napari_sam2.automatic.options import AutomaticOptions
@@ -35,7 +35,7 @@ class Candidates:
         The part of the frame each was found in.
     crops : tuple of Crop
         The parts of the frame.
-    shapes : Shapes
+    masks : CandidateMasks
         The masks.
     asked : int
         Candidates that the network gave, including those that were not kept.
@@ -47,7 +47,7 @@ class Candidates:
     predicted_ious: FloatArray
     crop_index: NDArray[np.int64]
     crops: tuple[Crop, ...]
-    shapes: CandidateMasks
+    masks: CandidateMasks
     asked: int
 
     def __len__(self) -> int:
@@ -56,7 +56,7 @@ class Candidates:
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        return self.points.nbytes + self.predicted_ious.nbytes + self.crop_index.nbytes + self.shapes.nbytes
+        return self.points.nbytes + self.predicted_ious.nbytes + self.crop_index.nbytes + self.masks.nbytes
 
     @property
     def forgotten(self) -> int:
@@ -76,28 +76,30 @@ class Candidates:
             points=self.points[index],
             predicted_ious=self.predicted_ious[index],
             crop_index=self.crop_index[index],
-            shapes=self.shapes.take(index),
+            masks=self.masks.take(index),
         )
 
     def stability(self, options: AutomaticOptions | None = None) -> FloatArray:
         """Return the stability score of each candidate (N,), NaN where there is no mask."""
-        return self.shapes.stability(options or self.options)
+        return self.masks.stability(options or self.options)
 
     def boxes(self, options: AutomaticOptions | None = None) -> FloatArray:
         """Return boxes (N, 4) as (x0, y0, x1, y1) on the frame, right and lower edge inclusive."""
-        return self.shapes.boxes(options or self.options, self._crop_of_each())
+        return self.masks.boxes(options or self.options, self._crop_of_each())
 
     def areas(self, options: AutomaticOptions | None = None) -> FloatArray:
         """Return areas (N,) in pixels of the frame."""
-        return self.shapes.areas(options or self.options, self._crop_of_each())
+        return self.masks.areas(options or self.options, self._crop_of_each())
 
-    def runs(self, row: int, options: AutomaticOptions | None = None) -> RunLengthMask:
+    def mask(self, row: int, options: AutomaticOptions | None = None) -> RunLengthMask:
         """Return one candidate's mask on the frame."""
-        return self.shapes.runs(row, options or self.options, self.crop_of(row), self.size)
+        return self.masks.mask(row, options or self.options, self.crop_of(row), self.size)
 
-    def share(self, row: int, plane: CoverageMask, options: AutomaticOptions | None = None) -> float | None:
-        """Return how much of one candidate's mask lies on a plane, 0 to 1; None when there is no mask."""
-        return self.shapes.share(row, plane, options or self.options, self.crop_of(row))
+    def share(
+        self, row: int, coverage: CoverageMask, options: AutomaticOptions | None = None
+    ) -> float | None:
+        """Return how much of one candidate's mask is covered, 0 to 1; None when there is no mask."""
+        return self.masks.share(row, coverage, options or self.options, self.crop_of(row))
 
     def cut_off(self, boxes: FloatArray) -> NDArray[np.bool_]:
         """Tell whose boxes end at an edge of their crop."""
@@ -123,6 +125,6 @@ def joined(parts: Sequence[Candidates]) -> Candidates:
         points=np.concatenate([p.points for p in parts]),
         predicted_ious=np.concatenate([p.predicted_ious for p in parts]),
         crop_index=np.concatenate([p.crop_index for p in parts]),
-        shapes=joined_shapes([p.shapes for p in parts]),
+        masks=joined_masks([p.masks for p in parts]),
         asked=sum(p.asked for p in parts),
     )

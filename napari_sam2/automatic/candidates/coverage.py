@@ -18,7 +18,7 @@ class CoverageMask:
     name : str
         What they are, for messages.
     values : array_like, shape (H, W)
-        Everything that is not zero belongs to the plane.
+        Everything that is not zero belongs to it.
     """
 
     def __init__(self, name: str, values: ArrayLike) -> None:
@@ -30,14 +30,14 @@ class CoverageMask:
         self._cells: dict[tuple[Crop, tuple[int, int]], NDArray[np.float32]] = {}
 
     def check(self, size: tuple[int, int]) -> None:
-        """Raise ValueError when the plane is not as large as the frame."""
+        """Raise ValueError when it is not as large as the frame."""
         if self.mask.shape != tuple(size):
             raise ValueError(
                 f"the {self.name} has the shape {self.mask.shape}, the image {tuple(size)}: they must be the same"
             )
 
     def cells(self, crop: Crop, grid: tuple[int, int]) -> NDArray[np.float32]:
-        """Return how much of each cell of a grid over the crop belongs to the plane, 0 to 1, float32 (h, w)."""
+        """Return how much of each cell of a grid over the crop belongs to it, 0 to 1, float32 (h, w)."""
         if (crop, grid) not in self._cells:
             part = self.mask[crop.y0 : crop.y1, crop.x0 : crop.x1]
             self._cells[crop, grid] = _averaged(_averaged(part, grid[0], 0), grid[1], 1)

@@ -120,14 +120,14 @@ class RunLengthMask:
         return edges[::2], edges[1::2]
 
 
-def runs_of(
+def run_length_mask(
     mask: NDArray[np.bool_], size: tuple[int, int] | None = None, x0: int = 0, y0: int = 0
 ) -> RunLengthMask:
     """Return the runs of a mask (h, w) at (x0, y0) on a frame of ``size`` (default: the mask is the frame)."""
-    return joined_runs([(mask, x0, y0)], size or (mask.shape[0], mask.shape[1]))
+    return joined_pieces([(mask, x0, y0)], size or (mask.shape[0], mask.shape[1]))
 
 
-def joined_runs(pieces: Iterable[Piece], size: tuple[int, int]) -> RunLengthMask:
+def joined_pieces(pieces: Iterable[Piece], size: tuple[int, int]) -> RunLengthMask:
     """Return the runs of a mask that comes in disjoint pieces (mask, x0, y0), such as bands of rows or columns."""
     parts = [_edges(mask, size[0], x0, y0) for mask, x0, y0 in pieces]
     edges = np.concatenate(parts) if parts else np.empty(0, np.int64)

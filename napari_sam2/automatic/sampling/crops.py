@@ -1,4 +1,4 @@
-"""Which parts of a frame are looked at, and which masks are cut off by the edge of such a part."""
+"""Where the network is asked: crops of a frame, grids of points on them, and masks cut off by a crop's edge."""
 
 from __future__ import annotations
 
@@ -114,3 +114,25 @@ def cut_off(boxes: NDArray[np.float32], crop: Crop, size: tuple[int, int]) -> ND
     at_crop = np.abs(boxes - np.asarray(crop.box, np.float32)) <= EDGE_PIXELS
     at_frame = np.abs(boxes - np.asarray((0, 0, width, height), np.float32)) <= EDGE_PIXELS
     return np.asarray((at_crop & ~at_frame).any(axis=1), bool)
+
+
+def square_grid(per_side: int) -> NDArray[np.float64]:
+    """Return the centres of ``per_side`` × ``per_side`` cells of the unit square, (N, 2) as (x, y), row by row."""
+    if per_side < 1:
+        raise ValueError(f"a grid needs at least one point along each side, got {per_side}")
+    half = 0.5 / per_side
+    along = np.linspace(half, 1 - half, per_side)
+    x, y = np.meshgrid(along, along)
+    return np.stack([x.ravel(), y.ravel()], axis=1)
+
+
+def layer_grids(options: AutomaticOptions) -> list[NDArray[np.float64]]:
+    """Return the points (N, 2), from 0 to 1, for the frame and for each layer of crops.
+
+    Counterpart: ``build_all_layer_point_grids``.
+    """
+    if options.point_grids is not None:
+        return [np.asarray(grid, np.float64) for grid in options.point_grids]
+    assert options.points_per_side is not None  # AutomaticOptions has exactly one of the two
+    factor = options.crop_n_points_downscale_factor
+    return [square_grid(int(options.points_per_side / factor**i)) for i in range(options.crop_n_layers + 1)]

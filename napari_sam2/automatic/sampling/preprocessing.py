@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -11,7 +9,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from napari_sam2.automatic.sampling.crops import Crop
-from napari_sam2.session.array_frames import rgb_frame
 from napari_sam2.session.image import ImageSession
 from napari_sam2.session.tensors import PIXEL_MEAN, PIXEL_STD
 
@@ -19,19 +16,8 @@ from napari_sam2.session.tensors import PIXEL_MEAN, PIXEL_STD
 PIXELS_AT_ONCE = 1 << 22
 
 
-def rgb_image(image: Any) -> NDArray[np.uint8]:
-    """Return an image as uint8 RGB (H, W, 3), as a view where it can be one.
-
-    Raises
-    ------
-    TypeError, ValueError
-        Not bytes, another shape, or no pixels.
-    """
-    return rgb_frame(image)
-
-
 def set_crop(session: ImageSession, rgb: NDArray[np.uint8], crop: Crop) -> None:
-    """Let the session look at a part of an image."""
+    """Encode a part (a crop) of an RGB image (H, W, 3) as the image of the session."""
     part = rgb[crop.y0 : crop.y1, crop.x0 : crop.x1]
     if crop.size[0] * crop.size[1] <= PIXELS_AT_ONCE:
         session.set_image(part)

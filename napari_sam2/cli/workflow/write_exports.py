@@ -6,7 +6,6 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from napari_sam2.cli.errors import CommandError, CommandInterrupted
@@ -20,7 +19,6 @@ from napari_sam2.storage.project import Project
 from napari_sam2.storage.results import project_results
 
 OverlayOptions = Mapping[str, Any]
-LABEL_SUFFIXES = MappingProxyType({".tif": "tiff", ".tiff": "tiff", ".json": "coco"})
 
 
 def results_of(project: Project, recording: Recording | None) -> TrackingResults:
@@ -92,11 +90,6 @@ def write_exports(
                 FORMATS[name].write(results.watched(count), path, overwrite=overwrite, **options)
             finally:
                 progress.finish()
-
-
-def write_still(results: TrackingResults, path: Path, overwrite: bool = False) -> None:
-    """Write masks of one frame in the format that the file's name asks for."""
-    FORMATS[LABEL_SUFFIXES[path.suffix.lower()]].write(results, path, overwrite=overwrite)
 
 
 def listing(paths: Mapping[str, Path]) -> str:

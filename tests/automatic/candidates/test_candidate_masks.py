@@ -6,9 +6,9 @@ import torch
 
 from napari_sam2.automatic import AutomaticOptions
 from napari_sam2.automatic.candidates import upsampling as enlarge
-from napari_sam2.automatic.candidates.mask_scores import exact_shapes, fast_shapes
-from napari_sam2.automatic.candidates.quantization import Quantiser
-from napari_sam2.automatic.candidates.run_length import joined_runs
+from napari_sam2.automatic.candidates.candidate_masks import exact_masks, fast_masks
+from napari_sam2.automatic.candidates.quantized_logits import Quantiser
+from napari_sam2.automatic.candidates.run_length import joined_pieces
 from napari_sam2.automatic.candidates.upsampling import LowResolution
 from napari_sam2.automatic.sampling.crops import Crop
 from napari_sam2.session.tensors import frame_logits
@@ -45,7 +45,7 @@ def test_levels_never_cross_the_threshold_and_are_fine_near_it(centre):
 @pytest.mark.parametrize("logit", [-2.0, -0.37, 0.0, 0.9, 5.0])
 def test_profiles_count_pixels_at_any_threshold(logit):
     logits = smooth_logits(30)
-    shapes = fast_shapes(logits, AutomaticOptions())
+    shapes = fast_masks(logits, AutomaticOptions())
     counted = shapes.profiles.pixels_above(shapes.quantiser, logit)
     true = (logits > logit).flatten(1).sum(1).numpy()
     # Within one level pixels are shared out evenly, so a few may be on the other side.
@@ -55,7 +55,7 @@ def test_profiles_count_pixels_at_any_threshold(logit):
 def test_fast_measures_are_close_to_the_frame_s():
     logits = smooth_logits(60)
     crops = [WHOLE] * 60
-    fast, (exact, rows) = fast_shapes(logits, AutomaticOptions()), exact_shapes(logits, EXACT, WHOLE, SIZE)
+    fast, (exact, rows) = fast_masks(logits, AutomaticOptions()), exact_masks(logits, EXACT, WHOLE, SIZE)
     assert rows == list(range(60))
     options = AutomaticOptions()
     different = np.abs(fast.stability(options) - exact.stability(EXACT))
@@ -65,19 +65,19 @@ def test_fast_measures_are_close_to_the_frame_s():
     areas = exact.areas(EXACT, crops)
     assert (np.abs(fast.areas(options, crops) - areas) / areas).max() < 0.05
     for row in range(60):
-        masks = [shapes.runs(row, o, WHOLE, SIZE).decode() for shapes, o in ((fast, options), (exact, EXACT))]
+        masks = [shapes.mask(row, o, WHOLE, SIZE).decode() for shapes, o in ((fast, options), (exact, EXACT))]
         assert overlap(*masks) > 0.99
 
 
 def test_exact_measures_are_those_of_the_enlarged_logits():
     logits = smooth_logits(5)
     crop = Crop(30, 20, 150, 110)
-    shapes, _ = exact_shapes(logits, EXACT, crop, SIZE)
+    shapes, _ = exact_masks(logits, EXACT, crop, SIZE)
     large = frame_logits(logits, crop.size)
     expected = (large > 1).flatten(1).sum(1) / (large > -1).flatten(1).sum(1)
     np.testing.assert_array_equal(shapes.stability(EXACT), expected.numpy())
     for row in range(5):
-        mask = shapes.runs(row, EXACT, crop, SIZE).decode()
+        mask = shapes.mask(row, EXACT, crop, SIZE).decode()
         assert (mask[20:110, 30:150] == (large[row] > 0).numpy()).all()
         assert mask.sum() == (large[row] > 0).sum()
         ys, xs = np.nonzero(mask)
@@ -87,7 +87,7 @@ def test_exact_measures_are_those_of_the_enlarged_logits():
 def test_a_window_draws_the_same_as_the_whole_plane():
     """Cutting the window changes no pixel, also at the rim of the grid and far below the first threshold."""
     logits = smooth_logits(40)
-    shapes = fast_shapes(logits, AutomaticOptions())
+    shapes = fast_masks(logits, AutomaticOptions())
     back = torch.from_numpy(shapes.quantiser.logits[shapes.quantiser.levels(logits)])
     large = frame_logits(back, SIZE).numpy()
     cut = 0
@@ -95,7 +95,7 @@ def test_a_window_draws_the_same_as_the_whole_plane():
         cut += shapes.windows[row].levels.size < GRID * GRID
         for threshold in (-3.9, 0.0, 2.0):
             options = AutomaticOptions(mask_threshold=threshold)
-            mask = shapes.runs(row, options, WHOLE, SIZE).decode()
+            mask = shapes.mask(row, options, WHOLE, SIZE).decode()
             different = mask != (large[row] > threshold)
             assert np.abs(large[row][different] - threshold).max(initial=0) < 1e-3
     assert cut > 20
@@ -105,12 +105,12 @@ def test_a_window_draws_the_same_as_the_whole_plane():
 def test_frames_smaller_and_larger_than_the_grid(size):
     logits = smooth_logits(12, seed=4)
     crop = Crop(0, 0, size[1], size[0])
-    shapes = fast_shapes(logits, AutomaticOptions())
+    shapes = fast_masks(logits, AutomaticOptions())
     large = (
         frame_logits(torch.from_numpy(shapes.quantiser.logits[shapes.quantiser.levels(logits)]), size) > 0
     ).numpy()
     for row in range(12):
-        mask = shapes.runs(row, AutomaticOptions(), crop, size).decode()
+        mask = shapes.mask(row, AutomaticOptions(), crop, size).decode()
         assert (mask != large[row]).sum() <= 1
 
 
@@ -143,9 +143,9 @@ def test_what_is_left_out_does_not_exceed_the_limit(monkeypatch, limit):
 
 def test_exact_mode_in_strips_gives_the_same_masks(monkeypatch):
     logits = smooth_logits(3)
-    whole, _ = exact_shapes(logits, EXACT, WHOLE, SIZE)
+    whole, _ = exact_masks(logits, EXACT, WHOLE, SIZE)
     monkeypatch.setattr(enlarge, "PIXELS_AT_ONCE", 11 * 180)
-    strips, _ = exact_shapes(logits, EXACT, WHOLE, SIZE)
+    strips, _ = exact_masks(logits, EXACT, WHOLE, SIZE)
     for a, b in zip(whole.masks, strips.masks, strict=True):
         np.testing.assert_array_equal(a.lengths, b.lengths)
     np.testing.assert_array_equal(whole.scores, strips.scores)
@@ -154,19 +154,19 @@ def test_exact_mode_in_strips_gives_the_same_masks(monkeypatch):
 def test_no_mask_has_no_stability_and_an_empty_box():
     empty = torch.full((2, GRID, GRID), -20.0)
     crop = Crop(10, 20, 110, 120)
-    fast = fast_shapes(empty, AutomaticOptions())
-    exact, rows = exact_shapes(empty, EXACT, crop, SIZE)
+    fast = fast_masks(empty, AutomaticOptions())
+    exact, rows = exact_masks(empty, EXACT, crop, SIZE)
     assert rows == [0, 1]
     for shapes, options in ((fast, AutomaticOptions()), (exact, EXACT)):
         assert np.isnan(shapes.stability(options)).all()
         assert shapes.areas(options, [crop] * 2).tolist() == [0, 0]
         assert shapes.boxes(options, [crop] * 2).tolist() == [[10, 20, 10, 20]] * 2
-        assert shapes.runs(0, options, crop, SIZE).area == 0
-    assert exact_shapes(empty, AutomaticOptions(mode="exact"), crop, SIZE)[1] == []
+        assert shapes.mask(0, options, crop, SIZE).area == 0
+    assert exact_masks(empty, AutomaticOptions(mode="exact"), crop, SIZE)[1] == []
 
 
 def test_windows_are_small():
     """3,072 candidates of cells take a fraction of their planes."""
-    shapes = fast_shapes(smooth_logits(100), AutomaticOptions())
+    shapes = fast_masks(smooth_logits(100), AutomaticOptions())
     assert sum(w.nbytes for w in shapes.windows) < 0.5 * 100 * GRID * GRID
-    assert joined_runs([], SIZE).area == 0
+    assert joined_pieces([], SIZE).area == 0

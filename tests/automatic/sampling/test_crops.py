@@ -6,8 +6,7 @@ import numpy as np
 import pytest
 
 from napari_sam2.automatic import AutomaticOptions
-from napari_sam2.automatic.sampling.crops import Crop, crops_of, cut_off
-from napari_sam2.automatic.sampling.point_grid import layer_grids, square_grid
+from napari_sam2.automatic.sampling.crops import Crop, crops_of, cut_off, layer_grids, square_grid
 
 
 def test_square_grid_lies_in_the_middle_of_its_cells():

@@ -1,4 +1,4 @@
-"""Looking for candidates batch by batch, between the user's clicks."""
+"""Search for candidates batch by batch, between the user's clicks."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam2.automatic import AutomaticOptions, Candidates, FrameCandidates, joined, propose
-from napari_sam2.automatic.proposals import within_memory
+from napari_sam2.automatic import AutomaticOptions, CandidateBuffer, Candidates, FrameCandidates, propose
 from napari_sam2.plugin.controller.controller import Controller
 from napari_sam2.plugin.worker.backend import SessionBackend
 
@@ -53,7 +52,7 @@ class CandidateSearch:
         self._on_found = on_found
         self._on_end = on_end
         self._steps: Iterator[FrameCandidates] | None = None
-        self._held: list[Candidates] = []
+        self._buffer: CandidateBuffer | None = None
         self._over = False
 
     def start(self) -> None:
@@ -88,12 +87,10 @@ class CandidateSearch:
         if found is None:
             self._end("")
             return
-        self._held.append(found.candidates)
-        together = joined(self._held)
-        if together.nbytes > self._options.candidate_memory_mb * 2**20:
-            together = within_memory(together, self._options)
-        self._held = [together]
-        self._on_found(together, found.done, found.total)
+        if self._buffer is None:
+            self._buffer = CandidateBuffer(found.candidates.size, self._options)
+        self._buffer.add(found.candidates)
+        self._on_found(self._buffer.candidates, found.done, found.total)
         if not self._over:
             self._ask()
 

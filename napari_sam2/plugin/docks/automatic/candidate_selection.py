@@ -15,8 +15,6 @@ from napari_sam2.automatic import (
 from napari_sam2.objects import Color, ObjectInfo
 from napari_sam2.plugin.layers.preview_layer import DROPPED
 
-NEW_OVERLAP = 0.2  # of a newcomer, this part at most lies on known objects
-
 
 class CandidateSelection:
     """Candidates of one frame and the choice among them.
@@ -69,14 +67,12 @@ class CandidateSelection:
         found = self._filter
         if found is None or self.options.needs_network(found.candidates.options):
             return
-        options = self.options
-        if self.newcomers_only and options.max_overlap > NEW_OVERLAP:
-            options = options.changed(max_overlap=NEW_OVERLAP)
+        options = self.options.for_new_objects() if self.newcomers_only else self.options
         existing = self._existing if options.max_overlap < 1 or options.min_distance else None
-        surroundings = None
+        spatial_filter = None
         if existing is not None or self._region is not None:
-            surroundings = SpatialFilter(self._region, existing)
-        self.result = found.result(options, surroundings)
+            spatial_filter = SpatialFilter(self._region, existing)
+        self.result = found.result(options, spatial_filter)
 
     # -- what is chosen ----------------------------------------------------------------------------------
 
@@ -141,5 +137,4 @@ class CandidateSelection:
         if self.result is None:
             return {}
         prompts = self.result.keep(self.chosen).prompts(first_id)
-        found = {i: p.mask.array() for i, p in prompts.items() if p.mask is not None}
-        return dict(enumerate(found.values(), start=first_id))
+        return {i: p.mask.array() for i, p in prompts.items() if p.mask is not None}

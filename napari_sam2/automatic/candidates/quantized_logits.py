@@ -1,16 +1,123 @@
-"""What thresholds need to know about a low-resolution mask: how many pixels lie above any level, and where."""
+"""Low-resolution logits as bytes: their levels, the window around each mask, and what thresholds need of them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from napari_sam2.automatic.candidates.quantization import LEVELS, Quantiser
+from napari_sam2.automatic.candidates.run_length import Piece
+from napari_sam2.automatic.candidates.upsampling import LowResolution
+from napari_sam2.automatic.sampling.crops import Crop
 
 FloatArray = NDArray[np.float32]
+# Beyond this the reference clamps low-resolution logits, too.
+LOGIT_LIMIT = 32.0
+LEVELS = 256
+
+
+@dataclass(frozen=True)
+class Quantiser:
+    """Maps logits to 256 levels and back; the step grows with the distance from ``centre``.
+
+    Near the centre a step is about 0.03 logits, at a distance of 32 about 0.9. Levels are floors, so a logit below the
+    centre stays below it.
+
+    Parameters
+    ----------
+    centre : float
+        The mask threshold.
+    """
+
+    centre: float = 0.0
+
+    def levels(self, logits: Tensor) -> NDArray[np.uint8]:
+        """Return the level of each logit, 0 to 255; level 128 starts at the centre."""
+        distance = logits.float() - self.centre
+        curve = torch.log1p(distance.abs().clamp(max=LOGIT_LIMIT)) * (128 / np.log1p(LOGIT_LIMIT))
+        position = torch.where(distance < 0, -curve, curve).floor_().add_(128).clamp_(0, LEVELS - 1)
+        out: NDArray[np.uint8] = position.to(torch.uint8).cpu().numpy()
+        return out
+
+    def position(self, logit: float) -> float:
+        """Return where a logit lies on the scale of levels, with its fraction."""
+        distance = logit - self.centre
+        curve = float(np.log1p(min(abs(distance), LOGIT_LIMIT)) / np.log1p(LOGIT_LIMIT)) * 128
+        return min(max(128 + (curve if distance >= 0 else -curve), 0.0), LEVELS - 1e-6)
+
+    @cached_property
+    def logits(self) -> NDArray[np.float32]:
+        """The logit in the middle of each level, float32 (256,)."""
+        middle = (np.arange(LEVELS) + 0.5 - 128) / 128
+        distance = np.expm1(np.abs(middle) * np.log1p(LOGIT_LIMIT))
+        out: NDArray[np.float32] = (self.centre + np.sign(middle) * distance).astype(np.float32)
+        return out
+
+
+@dataclass(frozen=True, eq=False)
+class LogitWindow:
+    """Quantised logits of one candidate around its mask.
+
+    Parameters
+    ----------
+    levels : ndarray of uint8, shape (a, b)
+        See :class:`~napari_sam2.automatic.candidates.quantized_logits.Quantiser`.
+    row, column : int
+        Where the window starts on the low-resolution grid.
+    """
+
+    levels: NDArray[np.uint8]
+    row: int
+    column: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held."""
+        return self.levels.nbytes
+
+    def pieces(
+        self, logits: NDArray[np.float32], grid: tuple[int, int], crop: Crop, threshold: float
+    ) -> Iterator[Piece]:
+        """Yield the mask above a threshold as strips (mask, x0, y0) in pixels of the frame.
+
+        Parameters
+        ----------
+        logits : ndarray of float32, shape (256,)
+            The logit of each level.
+        grid : tuple of int
+            (h, w) of the low-resolution grid.
+        crop : Crop
+            The part of the frame that the grid covers.
+        threshold : float
+            Logits above it belong to the mask.
+        """
+        low = LowResolution(logits[self.levels], self.row, self.column, grid)
+        for strip, x, y in low.strips(crop.size, threshold):
+            yield strip > threshold, crop.x0 + x, crop.y0 + y
+
+
+def cut_windows(
+    levels: NDArray[np.uint8], row_peaks: NDArray[np.uint8], column_peaks: NDArray[np.uint8], outside: int
+) -> list[LogitWindow]:
+    """Cut each candidate's levels (N, h, w) down to where they exceed ``outside``, and one cell around it.
+
+    ``row_peaks`` (N, h) and ``column_peaks`` (N, w) are the highest levels of each row and column.
+    """
+    out = []
+    for level, in_rows, in_columns in zip(levels, row_peaks > outside, column_peaks > outside):
+        rows, columns = np.flatnonzero(in_rows), np.flatnonzero(in_columns)
+        if not len(rows):
+            out.append(LogitWindow(np.zeros((0, 0), np.uint8), 0, 0))
+            continue
+        top, left = max(int(rows[0]) - 1, 0), max(int(columns[0]) - 1, 0)
+        part = level[top : rows[-1] + 2, left : columns[-1] + 2]
+        out.append(LogitWindow(part.copy(), top, left))
+    return out
 
 
 @dataclass(frozen=True, eq=False)
