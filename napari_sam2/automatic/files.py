@@ -99,22 +99,25 @@ def write_masks(
         More masks on a frame than label images can hold.
     """
     found: list[FoundOnFrame] = []
-
-    def noted() -> Iterator[tuple[int, AutomaticResult]]:
-        for frame, result in results:
-            areas = sorted(mask.area for mask in result.masks)
-            found.append(FoundOnFrame(frame, len(result), areas, result.explanation, result.stages))
-            yield frame, result
-
+    noted = _noted(results, found)
     if path.suffix.lower() == ".json":
         with staged(path, overwrite) as part, part.open("w", encoding="utf-8") as file:
-            _write_coco(file, noted(), found, size, options, name)
+            _write_coco(file, noted, found, size, options, name)
     else:
         shape = TrackingResults(
             size, len(frames), lambda frame: FrameMasks.empty(frame, size), (), calibration or Calibration()
         )
-        write_tiff(shape, path, overwrite=overwrite, images=(_labels(result) for _, result in noted()))
+        write_tiff(shape, path, overwrite=overwrite, images=(_labels(result) for _, result in noted))
     return found
+
+
+def _noted(
+    results: Iterable[tuple[int, AutomaticResult]], found: list[FoundOnFrame]
+) -> Iterator[tuple[int, AutomaticResult]]:
+    for frame, result in results:
+        areas = sorted(mask.area for mask in result.masks)
+        found.append(FoundOnFrame(frame, len(result), areas, result.explanation, result.stages))
+        yield frame, result
 
 
 def _labels(result: AutomaticResult) -> NDArray[np.uint16]:
