@@ -76,12 +76,11 @@ def run_automatic(
     options : AutomaticOptions, optional
         How masks are found.
     indices : sequence of int
-        Frames to search. With ``track`` the first of them (in time) seeds the tracker, on the others new objects are
-        added.
+        Frames to search; with ``track``, new objects are added on all but the first of them.
     track : bool
         Follow what was found through the whole video, both ways.
     newcomers_every : int
-        With ``track``: search again after this many frames; 0 searches ``indices`` only.
+        With ``track``: search again after this many frames; 0 never does.
     session_options : SessionOptions, optional
         How objects are tracked.
     progress : callable, optional
@@ -97,10 +96,7 @@ def run_automatic(
         An unknown kind of file, a frame that does not exist, no frames.
     """
     path, options = _checked_target(out, overwrite), options or AutomaticOptions()
-    if not indices:
-        raise ValueError("no frames were chosen: give at least one frame index")
-    for index in indices:
-        check_frame(index, len(frames))
+    _check_indices(indices, len(frames))
     if not track:
         return _write_found(model, frames, path, options, indices, progress, overwrite)
     session = VideoSession(model, frames, session_options)
@@ -122,6 +118,13 @@ def _checked_target(out: str | Path, overwrite: bool) -> Path:
     if path.exists() and not overwrite:
         raise FileExistsError(f"{path} exists already: choose another name or allow it to be overwritten")
     return path
+
+
+def _check_indices(indices: Sequence[int], count: int) -> None:
+    if not indices:
+        raise ValueError("no frames were chosen: give at least one frame index")
+    for index in indices:
+        check_frame(index, count)
 
 
 def _both_ways(session: VideoSession, finder: MaskFinder, searched: Sequence[int]) -> Iterator[FrameMasks]:
