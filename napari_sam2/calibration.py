@@ -1,4 +1,4 @@
-"""What a pixel and a frame are in the real world: the axis of travel, scale, units, times."""
+"""Physical size of pixels and frames: frame axis, scale, units, times."""
 
 from __future__ import annotations
 
@@ -24,6 +24,15 @@ SYMBOLS = {
     "hour": "h",
     "day": "d",
 }
+SECONDS = {
+    "nanosecond": 1e-9,
+    "microsecond": 1e-6,
+    "millisecond": 1e-3,
+    "second": 1.0,
+    "minute": 60.0,
+    "hour": 3600.0,
+    "day": 86400.0,
+}
 _SPELLINGS = {
     **{name: name for name in SYMBOLS},
     **{symbol: name for name, symbol in SYMBOLS.items()},
@@ -37,6 +46,7 @@ _SPELLINGS = {
     "minutes": "minute",
     "hours": "hour",
     "days": "day",
+    "\\u00B5m": "micrometer",  # as ImageJ escapes it
     "metre": "meter",
     "micrometre": "micrometer",
     "nanometre": "nanometer",
@@ -62,9 +72,9 @@ class Calibration:
     Parameters
     ----------
     axis : str
-        Name of the axis of travel, one lower-case letter: "t" (time), "z" (depth) or another.
+        Name of the frame axis, one lower-case letter: "t" (time), "z" (depth) or another.
     scale : tuple of float
-        Size of a step along (axis of travel, y, x) in ``units``.
+        Size of a step along (frame axis, y, x) in ``units``.
     units : tuple of str or None
         Units of the three steps, as a name ("micrometer") or a symbol ("µm"); None where the step is not a
         physical size.
@@ -82,7 +92,7 @@ class Calibration:
 
     def __post_init__(self) -> None:
         if len(self.axis) != 1 or not self.axis.isalpha() or self.axis in "yx":
-            raise ValueError(f"the axis of travel is one letter other than y and x, not {self.axis!r}")
+            raise ValueError(f"the frame axis is one letter other than y and x, not {self.axis!r}")
         if not all(math.isfinite(s) and s > 0 for s in self.scale):
             raise ValueError(f"a scale must be positive and finite, got {self.scale}")
         if self.frame_rate is not None and not (math.isfinite(self.frame_rate) and self.frame_rate > 0):
@@ -90,7 +100,7 @@ class Calibration:
 
     @property
     def unit_names(self) -> tuple[str | None, str | None, str | None]:
-        """Full names of the units along (axis of travel, y, x), None where unknown."""
+        """Full names of the units along (frame axis, y, x), None where unknown."""
         step, y, x = (unit_name(u) for u in self.units)
         return step, y, x
 
@@ -101,7 +111,7 @@ class Calibration:
         return y if y == x else None
 
     def position(self, frame: int) -> tuple[float, str] | None:
-        """Return where a frame is along the axis of travel and in which unit, None when unknown."""
+        """Return where a frame is along the frame axis and in which unit, None when unknown."""
         if self.frame_times is not None and frame < len(self.frame_times):
             return self.frame_times[frame], "s"
         unit = unit_symbol(self.units[0])

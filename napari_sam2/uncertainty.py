@@ -1,4 +1,4 @@
-"""How doubtful a tracked object is on each frame, from scores and from jumps in area and position (numpy only)."""
+"""Uncertainty of a tracked object on each frame, from scores and from jumps in area and position (numpy only)."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ _SURE_IOU, _POOR_IOU = 0.85, 0.4
 _USUAL = 4.0  # a jump of so many times the object's usual change is noticed
 
 
-def doubts(
+def frame_uncertainty(
     object_scores: NDArray[np.floating],
     predicted_ious: NDArray[np.floating],
     areas: NDArray[np.floating],
     centers: NDArray[np.floating],
     prompted: NDArray[np.bool_],
 ) -> Floats:
-    """Return how doubtful one object is on each frame, 0 (sure) to 1.
+    """Return the uncertainty of one object on each frame, 0 (sure) to 1.
 
     The largest of four: the object score is near 0 (visible or not?), the predicted IoU is low, the area
     jumps, the position jumps. A jump is judged against the object's own usual change from frame to frame and
-    belongs to the later frame. Where the user said something there is no doubt.
+    belongs to the later frame. Prompted frames have an uncertainty of 0.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def doubts(
     centers : ndarray of float, shape (T, 2)
         Centroids in pixels; NaN where the object is not seen.
     prompted : ndarray of bool, shape (T,)
-        Where the user said something.
+        Frames with a prompt on this object.
     """
     count = len(object_scores)
     if centers.shape != (count, 2) or any(a.shape != (count,) for a in (predicted_ious, areas, prompted)):
@@ -84,23 +84,23 @@ def _beyond_usual(changes: Floats, counted: NDArray[np.bool_], least: float, ful
     return np.asarray(np.clip((changes - _USUAL * usual) / full, 0.0, 1.0), float)
 
 
-def next_doubtful(
-    doubt: NDArray[np.floating], frame: int, step: int = 1, threshold: float = 0.5
+def next_uncertain(
+    uncertainty: NDArray[np.floating], frame: int, step: int = 1, threshold: float = 0.5
 ) -> int | None:
-    """Return the next frame after ``frame`` (``step`` 1) or before it (-1) at which doubt begins or peaks.
+    """Return the next frame after ``frame`` (``step`` 1) or before it (-1) at which a run of uncertain frames peaks.
 
-    Of a run of doubtful frames the most doubtful one is returned; None when there is no further one.
+    Of a run of uncertain frames the most uncertain one is returned; None when there is no further one.
     """
-    for peak in doubtful_peaks(doubt, threshold)[:: 1 if step > 0 else -1]:
+    for peak in uncertain_peaks(uncertainty, threshold)[:: 1 if step > 0 else -1]:
         if (peak - frame) * step > 0:
             return peak
     return None
 
 
-def doubtful_peaks(doubt: NDArray[np.floating], threshold: float = 0.5) -> list[int]:
-    """Return the most doubtful frame of each run of frames with a doubt of at least ``threshold``, in order."""
-    over = np.flatnonzero(np.asarray(doubt) >= threshold)
+def uncertain_peaks(uncertainty: NDArray[np.floating], threshold: float = 0.5) -> list[int]:
+    """Return the most uncertain frame of each run of frames with an uncertainty of at least ``threshold``, in order."""
+    over = np.flatnonzero(np.asarray(uncertainty) >= threshold)
     if not len(over):
         return []
     runs = np.split(over, np.flatnonzero(np.diff(over) > 1) + 1)
-    return [int(run[np.argmax(np.asarray(doubt)[run])]) for run in runs]
+    return [int(run[np.argmax(np.asarray(uncertainty)[run])]) for run in runs]

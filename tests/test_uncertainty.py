@@ -5,7 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from napari_sam2.uncertainty import area_jumps, doubtful_peaks, doubts, next_doubtful, position_jumps
+from napari_sam2.uncertainty import (
+    area_jumps,
+    frame_uncertainty,
+    next_uncertain,
+    position_jumps,
+    uncertain_peaks,
+)
 
 T = 30
 
@@ -23,7 +29,7 @@ def steady(count=T):
 
 
 def test_a_steady_object_is_sure_everywhere():
-    assert doubts(**steady()).max() < 0.05
+    assert frame_uncertainty(**steady()).max() < 0.05
 
 
 @pytest.mark.parametrize(
@@ -38,7 +44,7 @@ def test_a_steady_object_is_sure_everywhere():
 def test_one_bad_number_makes_its_frame_doubtful(name, value, least):
     facts = steady()
     facts[name][12] = value
-    doubt = doubts(**facts)
+    doubt = frame_uncertainty(**facts)
     assert doubt[12] > least
     assert doubt[:12].max() < 0.05
     assert doubt[14:].max() < 0.05
@@ -47,10 +53,10 @@ def test_one_bad_number_makes_its_frame_doubtful(name, value, least):
 def test_a_jump_in_position_is_judged_against_the_usual_speed():
     facts = steady()
     facts["centers"][12:, 0] += 25
-    assert doubts(**facts)[12] > 0.9
+    assert frame_uncertainty(**facts)[12] > 0.9
     facts = steady()
     facts["centers"][:, 0] *= 25  # always as fast: nothing special
-    assert doubts(**facts).max() < 0.05
+    assert frame_uncertainty(**facts).max() < 0.05
 
 
 def test_appearing_and_vanishing_are_doubtful_and_absence_is_not():
@@ -58,7 +64,7 @@ def test_appearing_and_vanishing_are_doubtful_and_absence_is_not():
     facts["areas"][10:15] = 0
     facts["centers"][10:15] = np.nan
     facts["object_scores"][10:15] = -6
-    doubt = doubts(**facts)
+    doubt = frame_uncertainty(**facts)
     assert doubt[10] == 1
     assert doubt[15] == 1
     assert doubt[11:15].max() < 0.05
@@ -68,13 +74,13 @@ def test_prompted_and_unknown_frames_are_not_doubtful():
     facts = steady()
     facts["object_scores"][12] = 0
     facts["prompted"][12] = True
-    assert doubts(**facts)[12] == 0
+    assert frame_uncertainty(**facts)[12] == 0
     for name in ("object_scores", "predicted_ious", "areas", "centers"):
         facts[name][20:] = np.nan
-    assert doubts(**facts)[20:].max() == 0
+    assert frame_uncertainty(**facts)[20:].max() == 0
     facts = steady()
     facts["object_scores"][5] = facts["predicted_ious"][5] = np.nan  # a mask made by hand
-    assert doubts(**facts)[5] < 0.05
+    assert frame_uncertainty(**facts)[5] < 0.05
 
 
 def test_gaps_between_known_frames_are_no_jumps():
@@ -87,18 +93,18 @@ def test_next_doubtful_goes_from_peak_to_peak():
     doubt = np.zeros(20)
     doubt[[3, 4, 5]] = (0.6, 0.9, 0.7)
     doubt[11] = 0.55
-    assert doubtful_peaks(doubt) == [4, 11]
-    assert next_doubtful(doubt, 0) == 4
-    assert next_doubtful(doubt, 4) == 11
-    assert next_doubtful(doubt, 11) is None
-    assert next_doubtful(doubt, 19, -1) == 11
-    assert next_doubtful(doubt, 11, -1) == 4
-    assert next_doubtful(doubt, 0, threshold=0.95) is None
+    assert uncertain_peaks(doubt) == [4, 11]
+    assert next_uncertain(doubt, 0) == 4
+    assert next_uncertain(doubt, 4) == 11
+    assert next_uncertain(doubt, 11) is None
+    assert next_uncertain(doubt, 19, -1) == 11
+    assert next_uncertain(doubt, 11, -1) == 4
+    assert next_uncertain(doubt, 0, threshold=0.95) is None
 
 
 def test_short_and_mismatched_arrays():
     facts = {k: v[:1] for k, v in steady().items()}
-    assert doubts(**facts).tolist() == pytest.approx([0], abs=0.05)
-    assert doubts(**{k: v[:0] for k, v in steady().items()}).shape == (0,)
+    assert frame_uncertainty(**facts).tolist() == pytest.approx([0], abs=0.05)
+    assert frame_uncertainty(**{k: v[:0] for k, v in steady().items()}).shape == (0,)
     with pytest.raises(ValueError, match="need as many"):
-        doubts(**(steady() | {"areas": np.zeros(3)}))
+        frame_uncertainty(**(steady() | {"areas": np.zeros(3)}))

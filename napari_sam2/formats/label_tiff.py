@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from napari_sam2.calibration import unit_symbol
+from napari_sam2.calibration import SECONDS, unit_name, unit_symbol
 from napari_sam2.formats.atomic_output import staged
 from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.masks import compose_labels
@@ -93,7 +93,7 @@ def _write(
 
 def _axes(results: TrackingResults) -> str:
     axis = results.calibration.axis.upper()
-    # TIFF knows time and depth; any other axis of travel is stored as time so that readers show a slider.
+    # TIFF knows time and depth; any other frame axis is stored as time so that readers show a slider.
     return ("Z" if axis == "Z" else "T") + "YX"
 
 
@@ -130,13 +130,10 @@ def _ome_metadata(results: TrackingResults) -> dict[str, Any]:
     return metadata
 
 
-_SECONDS = {"ns": 1e-9, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
-
-
 def _frame_interval(results: TrackingResults) -> float | None:
     """Seconds between frames, None when unknown."""
     cal = results.calibration
-    factor = _SECONDS.get(unit_symbol(cal.units[0]) or "")
+    factor = SECONDS.get(unit_name(cal.units[0]) or "")
     if factor is not None:
         return cal.scale[0] * factor
     return None if cal.frame_rate is None else 1 / cal.frame_rate

@@ -23,7 +23,7 @@ Row = dict[str, Value]
 def write_measurements(results: TrackingResults, path: Path, *, overwrite: bool = False) -> Path:
     """Write a CSV table with one row for each object and each frame on which it was looked for.
 
-    Columns: ``frame``, the position along the axis of travel where it is known (``time_s``, ``z_µm``),
+    Columns: ``frame``, the position along the frame axis where it is known (``time_s``, ``z_µm``),
     ``object_id``, ``name``, ``visible`` (0: the mask is empty), ``area_px``, ``centroid_y_px``,
     ``centroid_x_px``, the box ``box_y0_px`` to ``box_x1_px`` (lower and right edge exclusive),
     ``perimeter_px``; area, centroid and perimeter again in physical units where the pixel size is known

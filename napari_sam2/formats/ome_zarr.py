@@ -21,7 +21,7 @@ def write_ome_zarr(results: TrackingResults, path: Path, *, overwrite: bool = Fa
     """Write labels as an OME-Zarr 0.5 label image: axes, scale, units, the objects' names and colours.
 
     uint16 (T, Y, X) or (Z, Y, X). Smaller levels take every second pixel, so they hold no made-up ids. An
-    axis of travel that is neither time nor depth is stored as "t". Names and colours are in
+    frame axis that is neither time nor depth is stored as "t". Names and colours are in
     ``image-label``.
 
     Raises
@@ -64,9 +64,9 @@ def _level_sizes(size: tuple[int, int]) -> list[tuple[int, int]]:
 
 def _axes(results: TrackingResults) -> list[dict[str, str]]:
     cal = results.calibration
-    travel = cal.axis if cal.axis in _OME_AXIS_TYPES else "t"
+    frame_axis = cal.axis if cal.axis in _OME_AXIS_TYPES else "t"
     axes = [
-        {"name": travel, "type": _OME_AXIS_TYPES[travel]},
+        {"name": frame_axis, "type": _OME_AXIS_TYPES[frame_axis]},
         {"name": "y", "type": "space"},
         {"name": "x", "type": "space"},
     ]

@@ -1,4 +1,4 @@
-"""What every export reads: the masks of a tracking run, frame by frame, and what is known about them."""
+"""Results of a tracking run as the exports read them: masks frame by frame, objects, calibration."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class TrackingResults:
     objects : tuple of ObjectInfo
         Every object that appears anywhere.
     calibration : Calibration
-        Axis of travel, scale, units, times.
+        Frame axis, scale, units, times.
     intensity : callable, optional
         ``intensity(frame)`` gives the source's own numbers, (H, W) or (H, W, C), for measurements.
     channels : tuple of str

@@ -27,8 +27,8 @@ def tracks_array(results: TrackingResults) -> NDArray[np.float64]:
 def write_tracks(results: TrackingResults, path: Path, *, overwrite: bool = False) -> Path:
     """Write the tracks as CSV with the columns ``track_id, t, y, x`` (pixels) and ``name``, frame by frame.
 
-    The first four columns are what ``viewer.add_tracks`` takes. The second column is named after the axis
-    of travel.
+    The first four columns are what ``viewer.add_tracks`` takes. The second column is named after the frame
+    axis.
 
     Raises
     ------

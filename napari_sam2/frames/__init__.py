@@ -1,13 +1,11 @@
 """Frames for the model from anything: arrays of any shape and type, videos, images, TIFF, zarr; one frame at a time."""
 
-from napari_sam2.frames.colormaps import color_stops
 from napari_sam2.frames.errors import DamagedSourceWarning, FrameReadError, SourceError
 from napari_sam2.frames.fingerprint import fingerprint
-from napari_sam2.frames.layout import guess_options
 from napari_sam2.frames.open_source import open_source
-from napari_sam2.frames.options import ChannelOptions, FrameStackOptions
+from napari_sam2.frames.options import ChannelOptions, FrameStackOptions, color_stops
 from napari_sam2.frames.source import Source
-from napari_sam2.frames.stack import FrameStack
+from napari_sam2.frames.stack import FrameStack, guess_options
 
 __all__ = [
     "ChannelOptions",

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam2.frames.colormaps import GRAY, apply_stops
-from napari_sam2.frames.options import ChannelOptions
+from napari_sam2.frames.options import GRAY, ChannelOptions, Stops
 
 Limits = tuple[float, float]
 
@@ -17,7 +16,7 @@ _PIXELS_PER_SAMPLE = 1 << 18
 
 
 def check_dtype(dtype: Any) -> np.dtype[Any]:
-    """The dtype, if pixels can have it.
+    """Return the dtype, if pixels can have it.
 
     Raises
     ------
@@ -31,7 +30,7 @@ def check_dtype(dtype: Any) -> np.dtype[Any]:
 
 
 def full_range(dtype: Any) -> Limits | None:
-    """The whole range of a type; None for floats, whose range has to be measured."""
+    """Return the whole range of a type; None for floats, whose range has to be measured."""
     dtype = np.dtype(dtype)
     if dtype.kind == "b":
         return 0.0, 1.0
@@ -42,9 +41,9 @@ def full_range(dtype: Any) -> Limits | None:
 
 
 def percentile_limits(planes: Iterable[NDArray[Any]], percentiles: tuple[float, float]) -> Limits:
-    """Contrast limits from the finite values of some planes.
+    """Return contrast limits from the finite values of some planes.
 
-    At most 262,144 evenly spaced pixels of each plane are looked at. A constant or an all-NaN sample gives limits that
+    At most 262,144 evenly spaced pixels of each plane are read. A constant or an all-NaN sample gives limits that
     are about one apart.
     """
     values = []
@@ -64,7 +63,7 @@ def percentile_limits(planes: Iterable[NDArray[Any]], percentiles: tuple[float, 
 
 
 def to_unit(plane: NDArray[Any], limits: Limits, gamma: float) -> NDArray[np.float32]:
-    """Intensities between the limits as 0 to 1, clipped; shape kept.
+    """Return intensities between the limits as 0 to 1, clipped; shape kept.
 
     NaN and minus infinity become 0 (black), infinity becomes 1.
     """
@@ -106,7 +105,7 @@ def compose(planes: Sequence[NDArray[Any]], channels: Sequence[ChannelOptions]) 
 
 
 def compose_rgb(samples: NDArray[Any], channel: ChannelOptions) -> NDArray[np.uint8]:
-    """RGB(A) samples as 8-bit RGB; transparent pixels are seen on black. Shape (H, W, 3 or 4) -> (H, W, 3)."""
+    """Convert RGB(A) samples to 8-bit RGB; transparent pixels are seen on black. Shape (H, W, 3 or 4) -> (H, W, 3)."""
     limits = _limits(channel)
     color = samples[..., :3]
     plain = samples.dtype == np.uint8 and limits == (0.0, 255.0) and channel.gamma == 1.0
@@ -117,6 +116,15 @@ def compose_rgb(samples: NDArray[Any], channel: ChannelOptions) -> NDArray[np.ui
         opaque = full_range(samples.dtype) or (0.0, 1.0)
         unit = unit * to_unit(samples[..., 3:], (0.0, opaque[1]), 1.0)
     return _to_bytes(unit)
+
+
+def apply_stops(unit: NDArray[np.float32], stops: Stops) -> NDArray[np.float32]:
+    """Return the colours of values from 0 to 1, interpolated linearly between the stops; shape (…) -> (…, 3)."""
+    table = np.asarray(stops, dtype=np.float32)
+    if len(table) == 2:
+        return np.asarray(table[0] + unit[..., None] * (table[1] - table[0]), dtype=np.float32)
+    places = np.linspace(0.0, 1.0, len(table))
+    return np.stack([np.interp(unit, places, table[:, c]) for c in range(3)], axis=-1).astype(np.float32)
 
 
 def _limits(channel: ChannelOptions) -> Limits:

@@ -1,4 +1,4 @@
-"""Where files go that can be made again: remuxed videos and their indices."""
+"""Folder of files that can be made again, such as remuxed videos."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ ENVIRONMENT_VARIABLE = "NAPARI_SAM2_CACHE"
 
 
 def cache_folder(kind: str) -> Path:
-    """A writable folder for cached files of one kind.
+    """Return a writable folder for cached files of one kind.
 
     ``$NAPARI_SAM2_CACHE`` wins; otherwise the platform's cache folder is used, and the temporary folder where
     that can't be written.
@@ -34,7 +34,7 @@ def cache_folder(kind: str) -> Path:
 
 
 def file_key(path: str, *extra: str) -> str:
-    """A name for what was derived from a file: it changes when the file's place, size or time changes."""
+    """Return a name for what is derived from a file; it changes when the file's place, size or time changes."""
     status = os.stat(path)
     parts = [os.path.realpath(path), str(status.st_size), str(status.st_mtime_ns), *extra]
     return hashlib.sha256("\0".join(parts).encode("utf-8", "surrogateescape")).hexdigest()[:32]

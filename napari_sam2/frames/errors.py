@@ -1,4 +1,4 @@
-"""What can go wrong between a file and a frame."""
+"""Errors and warnings between a file and a frame."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class FrameReadError(ValueError):
         self.path = path
 
     def __reduce__(self) -> tuple[type[FrameReadError], tuple[str, int, str]]:
-        # An exception with own arguments needs this to travel between processes (dask.distributed).
+        # An exception with own arguments needs this to be sent between processes (dask.distributed).
         return type(self), (str(self), self.frame, self.path)
 
 

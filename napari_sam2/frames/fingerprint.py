@@ -1,4 +1,4 @@
-"""Recognising a recording by its content."""
+"""Fingerprint of a recording: recognised by its content."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _SAMPLES = 4
 
 
 def fingerprint(array: Any) -> str:
-    """A short text that is equal for arrays of the same content, whatever they are called and wherever they lie.
+    """Return a short text that is equal for arrays of the same content, whatever they are called and wherever they lie.
 
     Shape, dtype and the pixels of four planes (the first, the last, and two between) go into it; the rest is not read,
     so that it takes no longer for a long recording.
@@ -32,11 +32,11 @@ def fingerprint(array: Any) -> str:
     array = full_resolution(array)
     dtype = check_dtype(array.dtype)
     shape = tuple(int(n) for n in array.shape)
-    told = hashlib.sha256(f"{shape}|{dtype.kind}{dtype.itemsize}".encode())
+    digest = hashlib.sha256(f"{shape}|{dtype.kind}{dtype.itemsize}".encode())
     for index in _sampled(shape):
         plane = np.ascontiguousarray(np.asarray(array[index]))
-        told.update(plane.astype(dtype.newbyteorder("<"), copy=False).tobytes())
-    return told.hexdigest()[:40]
+        digest.update(plane.astype(dtype.newbyteorder("<"), copy=False).tobytes())
+    return digest.hexdigest()[:40]
 
 
 def _sampled(shape: tuple[int, ...]) -> list[tuple[int, ...]]:

@@ -1,4 +1,4 @@
-"""open_source: one door for all kinds of files."""
+"""Open a recording of any kind by its path."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from napari_sam2.frames.extensions import IMAGE_ENDINGS, TIFF_ENDINGS, VIDEO_END
 from napari_sam2.frames.source import Source
 
 
-def open_source(
-    path: str | os.PathLike[str], *, axes: str | None = None, video_backend: str = "ffmpeg"
-) -> Source:
+def open_source(path: str | os.PathLike[str], *, axes: str | None = None) -> Source:
     """Open a recording by path; pixels are read later, frame by frame.
 
     Parameters
@@ -26,8 +24,6 @@ def open_source(
     axes : str, optional
         What the axes are, a letter each (``"tzyx"``, ``"tcyx"``, ``"zyx"``, ``"tyxs"`` with RGB samples), where the
         file does not say so or is wrong.
-    video_backend : {"ffmpeg", "pyav"}
-        What decodes videos; the frames are the same.
 
     Returns
     -------
@@ -44,7 +40,7 @@ def open_source(
         If the file is truncated or damaged, and what of it is readable.
     """
     name = os.path.expanduser(os.fspath(path))
-    opener = _opener(name, video_backend)
+    opener = _opener(name)
     try:
         return opener(_axes_letters(axes))
     except SourceError:
@@ -58,13 +54,13 @@ def open_source(
 
 
 def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
-    """Sort key by which ``frame2`` comes before ``frame10``."""
+    """Return a sort key by which ``frame2`` comes before ``frame10``."""
     parts = re.split(r"([0-9]+)", name.casefold())
     # re.split puts the numbers on the odd places
     return [(0, int(part), "") if i % 2 else (1, 0, part) for i, part in enumerate(parts) if part], name
 
 
-def _opener(name: str, video_backend: str) -> Callable[[tuple[str, ...] | None], Source]:
+def _opener(name: str) -> Callable[[tuple[str, ...] | None], Source]:
     lower = name.lower().rstrip("/\\")
     if not os.path.exists(name):
         if glob.has_magic(name):
@@ -83,7 +79,7 @@ def _opener(name: str, video_backend: str) -> Callable[[tuple[str, ...] | None],
     if lower.endswith(IMAGE_ENDINGS):
         return lambda axes: _images([name], name, axes)
     # Anything else is offered to ffmpeg, which knows more endings than we do.
-    return lambda axes: _video(name, axes, video_backend)
+    return lambda axes: _video(name, axes)
 
 
 def _axes_letters(axes: str | None) -> tuple[str, ...] | None:
@@ -147,11 +143,11 @@ def _npy(name: str, axes: tuple[str, ...] | None) -> Source:
     return open_npy(name, axes)
 
 
-def _video(name: str, axes: tuple[str, ...] | None, backend: str) -> Source:
-    from napari_sam2.frames.video.open_video import open_video
+def _video(name: str, axes: tuple[str, ...] | None) -> Source:
+    from napari_sam2.frames.video.reader import open_video
 
     try:
-        return open_video(name, axes, backend)
+        return open_video(name, axes)
     except SourceError as error:
         if name.lower().endswith(VIDEO_ENDINGS):
             raise

@@ -1,20 +1,40 @@
-"""How an array becomes frames for the model: which axis is time, which channels are seen, and how bright."""
+"""Options for turning an array into frames: frame axis, channels, contrast and colours."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, get_args
 
-from napari_sam2.frames.colormaps import GRAY, Stops, color_stops
+import numpy as np
 
 Contrast = Literal["auto", "full", "percentile"]
+Rgb = tuple[float, float, float]
+Stops = tuple[Rgb, ...]
+
+BLACK: Rgb = (0.0, 0.0, 0.0)
+GRAY: Stops = (BLACK, (1.0, 1.0, 1.0))
+
+_NAMED: dict[str, Rgb] = {
+    "gray": (1, 1, 1),
+    "grey": (1, 1, 1),
+    "white": (1, 1, 1),
+    "red": (1, 0, 0),
+    "green": (0, 1, 0),
+    "blue": (0, 0, 1),
+    "cyan": (0, 1, 1),
+    "magenta": (1, 0, 1),
+    "yellow": (1, 1, 0),
+}
+# The order in which napari colours the channels of a new image; a single channel is grey.
+_CYCLES: dict[int, tuple[str, ...]] = {1: ("gray",), 2: ("magenta", "green")}
+_MANY = ("cyan", "yellow", "magenta", "red", "green", "blue")
 
 
 @dataclass(frozen=True)
 class ChannelOptions:
-    """How one channel is seen.
+    """Contrast and colour of one channel.
 
     Parameters
     ----------
@@ -25,7 +45,7 @@ class ChannelOptions:
     gamma : float
         Exponent on the intensity between the limits; 1 is linear, below 1 brightens what is dim.
     color : str, (r, g, b), or sequence of stops
-        See :func:`~napari_sam2.frames.colormaps.color_stops`; kept as stops.
+        See :func:`~napari_sam2.frames.options.color_stops`; kept as stops.
     """
 
     index: int = 0
@@ -48,14 +68,14 @@ class ChannelOptions:
 
 @dataclass(frozen=True)
 class FrameStackOptions:
-    """How an array becomes frames. Axes count from 0, or from the end with negative numbers.
+    """Frame axis, channels and contrast of an array. Axes count from 0, or from the end with negative numbers.
 
     Parameters
     ----------
     axis : int, optional
-        The axis that is travelled (time, z, or any other). None: the array is a single image.
+        The frame axis (time, z, or any other). None: the array is a single image.
     plane : tuple of int, optional
-        The axes that are rows and columns of a frame. None: the last two that are neither travelled nor channels.
+        The axes that are rows and columns of a frame. None: the last two that are neither frame axis nor channels.
     fixed : tuple of (axis, position)
         Where the remaining axes are held. An axis that is not named is held in its middle.
     channel_axis : int, optional
@@ -63,7 +83,7 @@ class FrameStackOptions:
     rgb : bool
         The channel axis holds red, green, blue and maybe alpha; colours are then as they are.
     reverse : bool
-        Travel backwards: frame 0 is the last position.
+        Reversed order: frame 0 is the last position.
     channels : tuple of ChannelOptions
         The channels that are seen; their colours add up as napari's additive blending does. Empty: all of them, in
         napari's default colours. With ``rgb`` at most one, whose limits and gamma hold for all samples.
@@ -107,7 +127,7 @@ class FrameStackOptions:
         object.__setattr__(self, "channels", tuple(self.channels))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists, numbers and words, ready for JSON; only what differs from the defaults."""
+        """Return lists, numbers and strings ready for JSON; only what differs from the defaults."""
         default = FrameStackOptions()
         full = asdict(self)
         return {
@@ -118,7 +138,7 @@ class FrameStackOptions:
 
     @classmethod
     def from_dict(cls, saved: Mapping[str, Any]) -> FrameStackOptions:
-        """The options that :meth:`to_dict` wrote.
+        """Return the options that :meth:`to_dict` wrote.
 
         Raises
         ------
@@ -150,3 +170,52 @@ def _plain(value: Any) -> Any:
 
 def _frozen(value: Any) -> Any:
     return tuple(_frozen(item) for item in value) if isinstance(value, (list, tuple)) else value
+
+
+def color_stops(color: Any) -> Stops:
+    """Return the stops of a colour map.
+
+    Parameters
+    ----------
+    color : str, (r, g, b), or sequence of (r, g, b) or (r, g, b, a)
+        A name (``gray``, ``red``, ``green``, ``blue``, ``cyan``, ``magenta``, ``yellow``), ``"#rrggbb"``, the colour
+        at the upper limit (black is at the lower one), or evenly spaced stops from the lower to the upper limit,
+        such as ``layer.colormap.map(np.linspace(0, 1, 256))``. Values from 0 to 1; alpha is ignored.
+
+    Raises
+    ------
+    ValueError
+        If it is none of these.
+    """
+    if isinstance(color, str):
+        return (BLACK, _named(color))
+    values = np.asarray(color, dtype=float)
+    if values.ndim == 1 and len(values) in (3, 4):
+        values = np.stack([np.zeros(3), values[:3]])
+    if values.ndim != 2 or len(values) < 2 or values.shape[1] not in (3, 4):
+        raise ValueError(
+            f"A colour is a name, '#rrggbb', (r, g, b) or a list of at least two of these, not shape {values.shape}."
+        )
+    if not ((values >= 0) & (values <= 1)).all():
+        raise ValueError("The parts of a colour must be between 0 and 1.")
+    return tuple((float(r), float(g), float(b)) for r, g, b in values[:, :3])
+
+
+def default_stops(count: int) -> list[Stops]:
+    """Return napari's default colours for ``count`` channels."""
+    cycle: Sequence[str] = _CYCLES.get(count, _MANY)
+    return [color_stops(cycle[i % len(cycle)]) for i in range(count)]
+
+
+def _named(name: str) -> Rgb:
+    if name.lower() in _NAMED:
+        return _NAMED[name.lower()]
+    digits = name.removeprefix("#")
+    if name.startswith("#") and len(digits) == 6:
+        try:
+            r, g, b = (int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4))
+        except ValueError:
+            pass
+        else:
+            return (r, g, b)
+    raise ValueError(f"There is no colour {name!r}; use {', '.join(sorted(_NAMED))} or '#rrggbb'.")

@@ -1,16 +1,29 @@
-"""Source: what a path holds, opened but not read."""
+"""Source: an opened recording, of which nothing is read yet; its axes, scale and planes."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam2.frames.dask_array import PlaneReader
+from napari_sam2.frames.errors import SourceError
 from napari_sam2.frames.options import FrameStackOptions
 from napari_sam2.frames.stack import FrameStack
+
+_USUAL = {2: "yx", 3: "tyx", 4: "tzyx", 5: "tczyx", 6: "ptczyx"}
+
+
+class PlaneReader(Protocol):
+    """Reads one plane. Safe to use from several threads; can be pickled (and then opens its file again)."""
+
+    def read(self, index: tuple[int, ...]) -> NDArray[Any]:
+        """Return the plane at an index on all leading axes."""
+
+    def close(self) -> None:
+        """Close files and processes; reading again opens them again."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +68,7 @@ class Source:
         return self.axes[-1] == "s"
 
     def options(self) -> FrameStackOptions:
-        """Options that travel along time where there is more than one time, else along z, else along the first axis."""
+        """Return options whose frame axis is time where there is more than one time, else z, else the first axis."""
         channel = self.axes.index("c") if "c" in self.axes and not self.rgb else None
         candidates = [i for i, letter in enumerate(self.axes) if letter not in "cyxs"]
         long = [i for i in candidates if self.array.shape[i] > 1]
@@ -66,11 +79,11 @@ class Source:
         )
 
     def frames(self, options: FrameStackOptions | None = None) -> FrameStack:
-        """The recording as frames for the model; see :meth:`options` for what is chosen when nothing is said."""
+        """Return the recording as frames for the model, with :meth:`options` unless others are given."""
         return FrameStack(self.array, options or self.options())
 
     def close(self) -> None:
-        """Give back processes and open files. Reading the array again opens them again."""
+        """Close processes and files. Reading the array again opens them again."""
         if self.reader is not None:
             self.reader.close()
 
@@ -82,6 +95,73 @@ class Source:
 
 
 def unknown_scale(axes: tuple[str, ...]) -> tuple[tuple[float, ...], tuple[str, ...]]:
-    """Scale and units of axes of which a file says nothing."""
+    """Return scale and units of axes that a file does not describe."""
     units = tuple("" if letter in "cs" else "pixel" for letter in axes)
     return (1.0,) * len(axes), units
+
+
+def guessed_axes(shape: Sequence[int], dtype: Any) -> tuple[str, ...]:
+    """Guess axes by their number: ``tyx``, ``tzyx``, ``tczyx``; a last axis of 3 or 4 bytes is RGB(A)."""
+    rgb = len(shape) >= 3 and shape[-1] in (3, 4) and np.dtype(dtype) == np.uint8
+    count = len(shape) - int(rgb)
+    if count not in _USUAL:
+        raise SourceError(f"An array of shape {tuple(shape)} can't be read as frames; give axes.")
+    return tuple(_USUAL[count]) + (("s",) if rgb else ())
+
+
+def checked_axes(
+    given: tuple[str, ...] | None, found: tuple[str, ...], shape: Sequence[int]
+) -> tuple[str, ...]:
+    """Return the axes that the user gave, checked against the shape, or else those that were found."""
+    if given is None:
+        return found
+    if len(given) != len(shape):
+        raise SourceError(
+            f"axes {''.join(given)!r} names {len(given)} axes, but the array has {len(shape)}: shape {tuple(shape)}."
+        )
+    if given[-1] == "s" and shape[-1] not in (3, 4):
+        raise SourceError(
+            f"RGB samples (s) are 3 or 4, but the last axis of shape {tuple(shape)} has {shape[-1]}."
+        )
+    return given
+
+
+def lazy_array(
+    reader: PlaneReader, leading: Sequence[int], plane: Sequence[int], dtype: Any, name: str
+) -> Any:
+    """Return a dask array with one chunk per plane, of which nothing is read yet.
+
+    Parameters
+    ----------
+    reader : PlaneReader
+        Where planes come from.
+    leading, plane : sequence of int
+        Shape of the axes over which planes lie, and of one plane.
+    dtype : dtype
+        Of the pixels.
+    name : str
+        Names the array in dask: the same for the same content.
+
+    Returns
+    -------
+    dask.array.Array, shape (*leading, *plane)
+    """
+    from dask.array import map_blocks
+
+    build: Any = map_blocks  # dask has no types for it
+    chunks = tuple((1,) * n for n in leading) + tuple((n,) for n in plane)
+    # map_blocks makes one small task per plane; stacking delayed arrays would take seconds for a long video.
+    return build(
+        _read_block,
+        reader=reader,
+        leading=len(leading),
+        chunks=chunks,
+        dtype=np.dtype(dtype),
+        meta=np.empty((0,) * len(chunks), dtype),
+        name=name,
+    )
+
+
+def _read_block(reader: PlaneReader, leading: int, block_id: tuple[int, ...]) -> NDArray[Any]:
+    pixels = reader.read(tuple(int(i) for i in block_id[:leading]))
+    return pixels[(np.newaxis,) * leading]

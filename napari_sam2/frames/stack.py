@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam2.frames.colormaps import default_stops
 from napari_sam2.frames.contrast import (
     Limits,
     check_dtype,
@@ -21,8 +20,74 @@ from napari_sam2.frames.contrast import (
     percentile_limits,
 )
 from napari_sam2.frames.errors import FrameReadError
-from napari_sam2.frames.layout import guess_options, resolve_layout
-from napari_sam2.frames.options import ChannelOptions, FrameStackOptions
+from napari_sam2.frames.options import ChannelOptions, FrameStackOptions, default_stops
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The roles of an array's axes.
+
+    Attributes
+    ----------
+    shape : tuple of int
+        Shape of the array.
+    axis : int or None
+        The frame axis.
+    rows, columns : int
+        The axes of a frame.
+    channel : int or None
+        The axis of channels or RGB(A) samples.
+    held : tuple of (axis, position)
+        All remaining axes.
+    reverse : bool
+        Whether frame 0 is the last position.
+    """
+
+    shape: tuple[int, ...]
+    axis: int | None
+    rows: int
+    columns: int
+    channel: int | None
+    held: tuple[tuple[int, int], ...]
+    reverse: bool
+
+    @property
+    def length(self) -> int:
+        """Number of frames."""
+        return 1 if self.axis is None else self.shape[self.axis]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of a frame."""
+        return self.shape[self.rows], self.shape[self.columns]
+
+    @property
+    def channel_count(self) -> int:
+        """Number of channels."""
+        return 1 if self.channel is None else self.shape[self.channel]
+
+    def position(self, frame: int) -> int:
+        """Return the position of a frame on the frame axis."""
+        return self.length - 1 - frame if self.reverse else frame
+
+    def index(self, frame: int, channel: int | None = None) -> tuple[int | slice, ...]:
+        """Return the index into the array of a frame: of one channel, or of all."""
+        parts: list[int | slice] = [slice(None)] * len(self.shape)
+        if self.axis is not None:
+            parts[self.axis] = self.position(frame)
+        for axis, place in self.held:
+            parts[axis] = place
+        if self.channel is not None and channel is not None:
+            parts[self.channel] = channel
+        return tuple(parts)
+
+    def upright(self, part: NDArray[Any]) -> NDArray[Any]:
+        """Order the axes of what was indexed as (rows, columns) or (rows, columns, channel)."""
+        kept = [self.rows, self.columns]
+        if part.ndim == 3 and self.channel is not None:
+            kept.append(self.channel)
+        order = np.argsort(np.argsort(kept))  # rank of each wanted axis among the kept ones
+        return part.transpose(tuple(int(place) for place in order))
 
 
 class FrameStack:
@@ -36,7 +101,7 @@ class FrameStack:
         numpy, dask, zarr, tensorstore, the data of a napari layer. Of a multiscale image level 0 is taken.
     options : FrameStackOptions, optional
         Axes, channels and contrast. None: guessed from shape and dtype (see
-        :func:`~napari_sam2.frames.layout.guess_options`).
+        :func:`guess_options`).
 
     Raises
     ------
@@ -102,11 +167,11 @@ class FrameStack:
         return self._channels
 
     def position(self, frame: int) -> int:
-        """Where on the travelled axis a frame lies; differs from ``frame`` when travelling backwards."""
+        """Return the position of a frame on the frame axis; differs from ``frame`` where the order is reversed."""
         return self._layout.position(self._checked(frame))
 
     def frame(self, frame: int) -> NDArray[np.uint8]:
-        """One frame as the model sees it.
+        """Return one frame as the model sees it.
 
         Parameters
         ----------
@@ -132,7 +197,7 @@ class FrameStack:
         return np.ascontiguousarray(pixels)
 
     def intensities(self, frame: int, channel: int = 0) -> NDArray[Any]:
-        """One frame as it was measured: (H, W) in the array's own dtype, of one channel or RGB sample."""
+        """Return one frame as it was measured: (H, W) in the array's own dtype, of one channel or RGB sample."""
         return self._planes(self._checked(frame), [channel])[0]
 
     def _checked(self, frame: int) -> int:
@@ -171,7 +236,7 @@ class FrameStack:
         )
 
     def _known_limits(self) -> Limits | None:
-        """Limits that follow from the type alone; None where pixels must be looked at."""
+        """Return the limits that follow from the type alone; None where pixels must be read."""
         contrast = self._given.contrast
         simple = self._given.rgb or self._dtype.kind == "b" or self._dtype.itemsize == 1
         if contrast == "percentile" or (contrast == "auto" and not simple):
@@ -193,7 +258,7 @@ class FrameStack:
 
 
 def full_resolution(array: Any) -> Any:
-    """Level 0 of a multiscale sequence, or the array itself.
+    """Return level 0 of a multiscale sequence, or the array itself.
 
     Raises
     ------
@@ -214,3 +279,71 @@ def full_resolution(array: Any) -> Any:
 
 def _is_array(array: Any) -> bool:
     return all(hasattr(array, name) for name in ("shape", "dtype", "__getitem__"))
+
+
+def resolve_layout(shape: Sequence[int], options: FrameStackOptions) -> Layout:
+    """Resolve the roles of all axes.
+
+    Raises
+    ------
+    ValueError
+        If the options do not fit the shape.
+    """
+    shape = tuple(int(n) for n in shape)
+    if any(n < 1 for n in shape):
+        raise ValueError(f"An array of shape {shape} holds no frame.")
+    axis = None if options.axis is None else _axis(options.axis, shape, "axis")
+    channel = -1 if options.rgb and options.channel_axis is None else options.channel_axis
+    channel = None if channel is None else _axis(channel, shape, "channel_axis")
+    if options.rgb and channel is not None and shape[channel] not in (3, 4):
+        raise ValueError(f"RGB needs 3 or 4 samples on axis {channel}; shape {shape} has {shape[channel]}.")
+    taken = {a for a in (axis, channel) if a is not None}
+    plane = _plane(options, shape, taken)
+    roles = [*plane, *(a for a in (axis, channel) if a is not None)]
+    if len(set(roles)) < len(roles):
+        raise ValueError(
+            f"axis {axis}, channel_axis {channel} and plane {plane} must be different axes of shape {shape}."
+        )
+    return Layout(shape, axis, *plane, channel, _held(options, shape, set(roles)), options.reverse)
+
+
+def guess_options(shape: Sequence[int], dtype: Any) -> FrameStackOptions:
+    """Return options for an array of which only shape and type are known.
+
+    A last axis of 3 or 4 is RGB(A) where the type is uint8 and three axes or more are there; the first axis is
+    the frame axis unless the array is a single image.
+    """
+    rgb = len(shape) >= 3 and shape[-1] in (3, 4) and np.dtype(dtype) == np.uint8
+    image = len(shape) - int(rgb) <= 2
+    return FrameStackOptions(axis=None if image else 0, rgb=rgb)
+
+
+def _plane(options: FrameStackOptions, shape: tuple[int, ...], taken: set[int]) -> tuple[int, int]:
+    if options.plane is not None:
+        rows, columns = (_axis(a, shape, "plane") for a in options.plane)
+        return rows, columns
+    free = [a for a in range(len(shape)) if a not in taken]
+    if len(free) < 2:
+        raise ValueError(
+            f"Shape {shape} leaves no two axes for rows and columns besides axes {sorted(taken)}."
+        )
+    return free[-2], free[-1]
+
+
+def _held(options: FrameStackOptions, shape: tuple[int, ...], roles: set[int]) -> tuple[tuple[int, int], ...]:
+    given = {_axis(a, shape, "fixed"): place for a, place in options.fixed}
+    for axis, place in given.items():
+        if axis in roles:
+            raise ValueError(
+                f"Axis {axis} can't be held at {place}: it is the frame axis, rows, columns or the channel axis."
+            )
+        if not -shape[axis] <= place < shape[axis]:
+            raise ValueError(f"Axis {axis} has positions 0 to {shape[axis] - 1}, not {place}.")
+    rest = [a for a in range(len(shape)) if a not in roles]
+    return tuple((a, given.get(a, shape[a] // 2) % shape[a]) for a in rest)
+
+
+def _axis(axis: int, shape: tuple[int, ...], name: str) -> int:
+    if not -len(shape) <= axis < len(shape):
+        raise ValueError(f"{name} {axis} does not exist: the array has {len(shape)} axes, shape {shape}.")
+    return axis % len(shape)

@@ -112,9 +112,9 @@ def raw_pipe(path: Path, count: int) -> Pace:
     return measured(drain)
 
 
-def reading(path: Path, frames: Callable[[int], Iterable[int]], backend: str) -> Pace:
+def reading(path: Path, frames: Callable[[int], Iterable[int]]) -> Pace:
     """A reader that is open already, reading some frames one after the other."""
-    reader = VideoReader(path, backend=backend)
+    reader = VideoReader(path)
 
     def read() -> None:
         for t in frames(len(reader)):
@@ -155,12 +155,11 @@ def main() -> None:
     print(
         f"memory of opening: +{grown:.0f} MiB over imports, {peak:.0f} MiB in all (limit 100); ffmpeg {child:.0f} MiB"
     )
-    paces: dict[str, list[Pace]] = {"raw": [], "ffmpeg": [], "pyav": [], "backwards": []}
+    paces: dict[str, list[Pace]] = {"raw": [], "forwards": [], "backwards": []}
     for _ in range(options.rounds):
         paces["raw"].append(raw_pipe(path, options.read))
-        for backend in ("ffmpeg", "pyav"):
-            paces[backend].append(reading(path, lambda _: range(options.read), backend))
-        paces["backwards"].append(reading(path, lambda n: range(n - 1, n - 1 - options.read, -1), "ffmpeg"))
+        paces["forwards"].append(reading(path, lambda _: range(options.read)))
+        paces["backwards"].append(reading(path, lambda n: range(n - 1, n - 1 - options.read, -1)))
     raw = paces.pop("raw")
     print(
         f"raw pipe: {options.read / min(pace.wall for pace in raw):.0f} frames/s at best on this machine now"

@@ -60,12 +60,6 @@ def test_few_planes_are_read():
     assert array.reads == 4
 
 
-def test_a_video_by_either_backend(variant_video):
-    path = variant_video("b-frames")[0]
-    with open_source(path) as one, open_source(path, video_backend="pyav") as other:
-        assert fingerprint(one.array) == fingerprint(other.array)
-
-
 def test_images_and_vectors():
     assert fingerprint(np.zeros((4, 5))) != fingerprint(np.ones((4, 5)))
     with pytest.raises(TypeError):

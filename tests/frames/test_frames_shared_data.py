@@ -43,16 +43,10 @@ def test_images_of_different_sizes_are_refused_with_a_remedy():
         open_source(DATA / "img_dsb2018" / "images")
 
 
-def test_a_real_video_is_the_same_in_any_order_and_by_both_backends():
+def test_a_real_video_is_the_same_in_any_order():
     path = DATA / "videos" / "bedroom.mp4"
-    reader, jumping, other = (
-        VideoReader(path),
-        VideoReader(path, cache_bytes=1),
-        VideoReader(path, backend="pyav"),
-    )
-    for t in (0, 1, 60, 61, 130, 199):
-        np.testing.assert_array_equal(other.frame(t), reader.frame(t))
+    reader, jumping = VideoReader(path), VideoReader(path, cache_bytes=1)
     for t in (199, 3, 130, 61):
         np.testing.assert_array_equal(jumping.frame(t), reader.frame(t))
-    for r in (reader, jumping, other):
+    for r in (reader, jumping):
         r.close()

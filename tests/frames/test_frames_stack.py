@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napari_sam2.frames import ChannelOptions, FrameStack, FrameStackOptions, guess_options
-from napari_sam2.frames.layout import resolve_layout
+from napari_sam2.frames.stack import resolve_layout
 
 
 def numbered(shape, dtype=np.uint8):

@@ -11,20 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam2.frames.axes import checked_axes
-from napari_sam2.frames.dask_array import lazy_array
 from napari_sam2.frames.disk_cache import file_key
 from napari_sam2.frames.errors import FrameReadError, SourceError
 from napari_sam2.frames.extensions import TIFF_ENDINGS
 from napari_sam2.frames.formats.tiff import TiffPlanes
-from napari_sam2.frames.source import Source, unknown_scale
+from napari_sam2.frames.source import Source, checked_axes, lazy_array, unknown_scale
 
 # Stacks in a folder of multi-page TIFFs that stay open at the same time.
 _OPEN_STACKS = 8
 
 
 class ImagePlanes:
-    """Planes of a sequence of image files; a :class:`~napari_sam2.frames.dask_array.PlaneReader`.
+    """Planes of a sequence of image files; a :class:`~napari_sam2.frames.source.PlaneReader`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Arrays that numpy saved, read through a memory map."""
+"""Arrays saved by numpy, read through a memory map."""
 
 from __future__ import annotations
 
@@ -8,15 +8,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam2.frames.axes import checked_axes, guessed_axes
 from napari_sam2.frames.contrast import check_dtype
-from napari_sam2.frames.dask_array import lazy_array
 from napari_sam2.frames.disk_cache import file_key
-from napari_sam2.frames.source import Source, unknown_scale
+from napari_sam2.frames.source import Source, checked_axes, guessed_axes, lazy_array, unknown_scale
 
 
 class NpyPlanes:
-    """Planes of an npy file; a :class:`~napari_sam2.frames.dask_array.PlaneReader`."""
+    """Planes of an npy file; a :class:`~napari_sam2.frames.source.PlaneReader`."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -27,18 +25,18 @@ class NpyPlanes:
         return type(self), (self._path,)
 
     def read(self, index: tuple[int, ...]) -> NDArray[Any]:
-        """A copy of the plane, so that nothing keeps the file open."""
+        """Return a copy of the plane, so that nothing keeps the file open."""
         return np.array(self.mapped()[index])
 
     def mapped(self) -> NDArray[Any]:
-        """The whole file as a read-only memory map."""
+        """Return the whole file as a read-only memory map."""
         with self._lock:
             if self._map is None:
                 self._map = np.load(self._path, mmap_mode="r", allow_pickle=False)
             return self._map
 
     def close(self) -> None:
-        """Let go of the memory map."""
+        """Drop the memory map."""
         with self._lock:
             self._map = None
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+import struct
 import threading
 import warnings
 from typing import Any
@@ -10,24 +12,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam2.frames.axes import checked_axes
 from napari_sam2.frames.contrast import check_dtype
-from napari_sam2.frames.dask_array import lazy_array
 from napari_sam2.frames.disk_cache import file_key
 from napari_sam2.frames.errors import DamagedSourceWarning, FrameReadError, SourceError
 from napari_sam2.frames.formats.tiff_metadata import tiff_calibration
-from napari_sam2.frames.formats.tiff_validation import check_structure
-from napari_sam2.frames.source import Source
+from napari_sam2.frames.source import Source, checked_axes, lazy_array
 
 # tifffile's letters of axes that have no meaning of their own.
 _NAMELESS = "IQ"
 # Deflate packs at most 1,032 bytes into one; what claims more is a damaged header. Small claims are not worth a look.
 _MOST_COMPRESSED = 1100
 _ALWAYS_POSSIBLE = 256 * 2**20
+# An OME-XML may announce planes that were never acquired, or that lie in other files; but not without end.
+_MOST_PLANES = 4_000_000
 
 
 class TiffPlanes:
-    """Planes of the largest image series of a TIFF; a :class:`~napari_sam2.frames.dask_array.PlaneReader`.
+    """Planes of the largest image series of a TIFF; a :class:`~napari_sam2.frames.source.PlaneReader`.
 
     Attributes
     ----------
@@ -117,7 +118,7 @@ class TiffPlanes:
                 self._file = tifffile.TiffFile(self._path)
             except tifffile.TiffFileError as error:
                 raise SourceError(f"{self._path} is no readable TIFF ({error}).") from error
-            check_structure(self._file, self._path)
+            _check_structure(self._file, self._path)
             if not self._file.series:
                 raise SourceError(f"{self._path} holds no image.")
             self._series = max(
@@ -262,3 +263,51 @@ def _read_with_pillow(path: str, page: int) -> NDArray[Any]:
             page,
             path,
         ) from error
+
+
+def _check_structure(file: Any, path: str) -> None:
+    """Refuse a ``tifffile.TiffFile`` whose pages come round in a circle or whose OME-XML announces absurd numbers.
+
+    Reads two numbers of each page.
+
+    Raises
+    ------
+    SourceError
+        If it is damaged like that.
+    """
+    if _comes_round(file):
+        raise SourceError(f"{path} is damaged: its list of pages never ends.")
+    announced = _most_announced(file.ome_metadata or "")
+    if announced > _MOST_PLANES:
+        raise SourceError(f"{path} is damaged: its OME-XML announces {announced} planes.")
+
+
+def _comes_round(file: Any) -> bool:
+    # tifffile notices circles of up to 100 pages.
+    tiff, stream = file.tiff, file.filehandle
+    offset, seen = int(file.pages.first.offset), set[int]()
+    while 0 < offset < stream.size:
+        if offset in seen:
+            return len(seen) >= 100
+        seen.add(offset)
+        try:
+            stream.seek(offset)
+            (tags,) = struct.unpack(tiff.tagnoformat, stream.read(tiff.tagnosize))
+            stream.seek(offset + tiff.tagnosize + tags * tiff.tagsize)
+            (offset,) = struct.unpack(tiff.offsetformat, stream.read(tiff.offsetsize))
+        except (struct.error, OSError, OverflowError, ValueError):
+            return False  # cut off: tifffile says so itself
+    return False
+
+
+def _most_announced(xml: str) -> int:
+    """The largest number of planes that an element of an OME-XML speaks of."""
+    most = 0
+    for element in re.findall(r"<(?:\w+:)?(?:Pixels|TiffData)\b([^>]*)", xml):
+        numbers = {name: int(n) for name, n in re.findall(r"\b(\w+)\s*=\s*[\"'](\d{1,30})[\"']", element)}
+        planes = 1
+        for name in ("SizeC", "SizeZ", "SizeT"):
+            planes *= max(1, numbers.get(name, 1))
+        places = (numbers.get(name, 0) for name in ("PlaneCount", "IFD", "FirstC", "FirstZ", "FirstT"))
+        most = max(most, planes, *places)
+    return most

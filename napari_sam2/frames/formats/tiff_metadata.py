@@ -1,4 +1,4 @@
-"""Steps, units and times that a TIFF carries: OME-XML and ImageJ's description."""
+"""Steps, units and times in the metadata of a TIFF: OME-XML and ImageJ's description."""
 
 from __future__ import annotations
 
@@ -11,30 +11,7 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-_UNITS = {
-    "µm": "micrometer",
-    "μm": "micrometer",
-    "\\u00B5m": "micrometer",
-    "um": "micrometer",
-    "micron": "micrometer",
-    "microns": "micrometer",
-    "nm": "nanometer",
-    "mm": "millimeter",
-    "cm": "centimeter",
-    "s": "second",
-    "sec": "second",
-    "ms": "millisecond",
-    "min": "minute",
-    "h": "hour",
-}
-_SECONDS = {
-    "second": 1.0,
-    "millisecond": 1e-3,
-    "microsecond": 1e-6,
-    "minute": 60.0,
-    "hour": 3600.0,
-    "day": 86400.0,
-}
+from napari_sam2 import calibration
 
 
 @dataclass(frozen=True)
@@ -47,30 +24,30 @@ class TiffScale:
     channel_names: tuple[str, ...] = ()
 
     def step(self, letter: str) -> float:
-        """Size of a step; 1 where unknown."""
+        """Return the size of a step; 1 where unknown."""
         return self.steps.get(letter, 1.0)
 
     def unit(self, letter: str) -> str:
-        """Unit of a step; pixel where unknown."""
+        """Return the unit of a step; pixel where unknown."""
         return self.units.get(letter, "" if letter in "cs" else "pixel")
 
     def times_of(self, count: int) -> NDArray[np.float64] | None:
-        """Times of ``count`` frames in seconds after the first, or None where the file does not give them."""
+        """Return the times of ``count`` frames in seconds after the first, or None where unknown."""
         if count and len(self.times) == count:
             return np.array(self.times, dtype=np.float64) - self.times[0]
-        seconds = _SECONDS.get(self.units.get("t", ""))
+        seconds = calibration.SECONDS.get(self.units.get("t", ""))
         if count and seconds and "t" in self.steps:
             return np.arange(count, dtype=np.float64) * self.steps["t"] * seconds
         return None
 
 
-def unit_name(unit: str) -> str:
-    """A unit's full name, as napari and OME-Zarr write it."""
-    return _UNITS.get(unit.strip(), unit.strip().lower())
+def full_unit_name(unit: str) -> str:
+    """Return a unit's full name, as napari and OME-Zarr write it."""
+    return calibration.unit_name(unit.strip()) or unit.strip().lower()
 
 
 def tiff_calibration(file: Any) -> TiffScale:
-    """What a ``tifffile.TiffFile`` says about steps and times; nothing where its description is broken."""
+    """Return steps, units and times of a ``tifffile.TiffFile``; empty where its description is broken."""
     with contextlib.suppress(ElementTree.ParseError, ValueError, TypeError, KeyError):
         if file.ome_metadata:
             return ome_calibration(file.ome_metadata)
@@ -80,7 +57,7 @@ def tiff_calibration(file: Any) -> TiffScale:
 
 
 def ome_calibration(xml: str) -> TiffScale:
-    """Steps, units, times and channel names of the first image of an OME-XML text."""
+    """Return steps, units, times and channel names of the first image of an OME-XML text."""
     pixels = next((e for e in ElementTree.fromstring(xml).iter() if _tag(e) == "Pixels"), None)
     if pixels is None:
         return TiffScale()
@@ -89,10 +66,10 @@ def ome_calibration(xml: str) -> TiffScale:
         size = _positive(pixels.get(f"PhysicalSize{letter.upper()}"))
         if size:
             steps[letter] = size
-            units[letter] = unit_name(pixels.get(f"PhysicalSize{letter.upper()}Unit", "µm"))
+            units[letter] = full_unit_name(pixels.get(f"PhysicalSize{letter.upper()}Unit", "µm"))
     increment = _positive(pixels.get("TimeIncrement"))
     if increment:
-        steps["t"], units["t"] = increment, unit_name(pixels.get("TimeIncrementUnit", "s"))
+        steps["t"], units["t"] = increment, full_unit_name(pixels.get("TimeIncrementUnit", "s"))
     names = tuple(e.get("Name") or "" for e in pixels if _tag(e) == "Channel")
     return TiffScale(steps, units, _plane_times(pixels), names if all(names) else ())
 
@@ -102,8 +79,8 @@ def _plane_times(pixels: ElementTree.Element) -> tuple[float, ...]:
     for plane in pixels:
         delta = plane.get("DeltaT")
         if _tag(plane) == "Plane" and delta and plane.get("TheC") == "0" and plane.get("TheZ") == "0":
-            unit = unit_name(plane.get("DeltaTUnit", "s"))
-            times[int(plane.get("TheT", "0"))] = float(delta) * _SECONDS.get(unit, 1.0)
+            unit = full_unit_name(plane.get("DeltaTUnit", "s"))
+            times[int(plane.get("TheT", "0"))] = float(delta) * calibration.SECONDS.get(unit, 1.0)
     if sorted(times) != list(range(len(times))):
         return ()
     ordered = tuple(times[t] for t in range(len(times)))
@@ -112,7 +89,7 @@ def _plane_times(pixels: ElementTree.Element) -> tuple[float, ...]:
 
 def _imagej_calibration(metadata: Mapping[str, Any], page: Any) -> TiffScale:
     steps, units = {}, {}
-    unit = unit_name(str(metadata.get("unit", "pixel")))
+    unit = full_unit_name(str(metadata.get("unit", "pixel")))
     for letter, tag in (("x", "XResolution"), ("y", "YResolution")):
         if tag in page.tags:
             above, below = page.tags[tag].value
@@ -123,7 +100,7 @@ def _imagej_calibration(metadata: Mapping[str, Any], page: Any) -> TiffScale:
         steps["z"], units["z"] = spacing, unit
     interval = _positive(metadata.get("finterval"))
     if interval:
-        steps["t"], units["t"] = interval, unit_name(str(metadata.get("tunit", "s")))
+        steps["t"], units["t"] = interval, full_unit_name(str(metadata.get("tunit", "s")))
     elif _positive(metadata.get("fps")):
         steps["t"], units["t"] = 1.0 / float(metadata["fps"]), "second"
     return TiffScale(steps, units)

@@ -10,20 +10,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam2.frames.axes import checked_axes, guessed_axes
 from napari_sam2.frames.contrast import check_dtype
-from napari_sam2.frames.dask_array import lazy_array
 from napari_sam2.frames.disk_cache import file_key
 from napari_sam2.frames.errors import SourceError
-from napari_sam2.frames.formats.tiff_metadata import unit_name
-from napari_sam2.frames.source import Source, unknown_scale
+from napari_sam2.frames.formats.tiff_metadata import full_unit_name
+from napari_sam2.frames.source import Source, checked_axes, guessed_axes, lazy_array, unknown_scale
 
 # A chunk that spans several planes is decompressed once and kept, if all chunks at its place need no more than this.
 _MAX_SLAB_BYTES = 128 * 2**20
 
 
 class ZarrPlanes:
-    """Planes of a zarr array; a :class:`~napari_sam2.frames.dask_array.PlaneReader`.
+    """Planes of a zarr array; a :class:`~napari_sam2.frames.source.PlaneReader`.
 
     Parameters
     ----------
@@ -161,7 +159,9 @@ def _scale(multiscale: Mapping[str, Any], count: int) -> tuple[float, ...]:
 
 def _units(multiscale: Mapping[str, Any]) -> list[str]:
     listed = multiscale.get("axes", "tczyx")
-    return [unit_name(str(axis.get("unit") or "")) if isinstance(axis, Mapping) else "" for axis in listed]
+    return [
+        full_unit_name(str(axis.get("unit") or "")) if isinstance(axis, Mapping) else "" for axis in listed
+    ]
 
 
 def _times(

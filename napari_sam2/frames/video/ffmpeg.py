@@ -1,4 +1,4 @@
-"""Running the ffmpeg that imageio-ffmpeg brings along, and what it says about a file."""
+"""Running ffmpeg, and what it reports about a file."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ STREAM = "0:V:0"
 
 
 def executable() -> str:
-    """Path of the ffmpeg executable."""
+    """Return the path of the ffmpeg executable."""
     import imageio_ffmpeg
 
     return str(imageio_ffmpeg.get_ffmpeg_exe())
 
 
 def input_name(path: str) -> str:
-    """How ffmpeg is told about a file, so that no name is taken for an option or a protocol."""
+    """Return a file's name for ffmpeg, so that it is never taken for an option or a protocol."""
     return "file:" + os.path.abspath(path)
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a container says about its first video stream.
+    """Properties of the first video stream of a container.
 
     Attributes
     ----------
@@ -119,7 +119,7 @@ def _seconds(hours: str, minutes: str, seconds: str) -> float:
 
 
 def reason(lines: list[str]) -> str:
-    """The first telling line of a log, without ffmpeg's addresses."""
+    """Return the first informative line of a log, without ffmpeg's addresses."""
     lines = [line.strip() for line in lines if line.strip()]
     telling = [
         line for line in lines if re.search(r"not found|Invalid|Error|matches no|denied|No such", line)

@@ -6,7 +6,7 @@ import io
 import subprocess
 import weakref
 from dataclasses import dataclass
-from typing import IO, Any, Protocol
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from napari_sam2.frames.video import ffmpeg
 from napari_sam2.frames.video.packet_index import FrameIndex
 
-# How pixels are made from a video's colours; said explicitly so that all backends agree. swscale takes its fast path
-# with this one; with accurate rounding it needs five times as long.
+# How pixels are made from a video's colours, named so that builds with another default give the same pixels. swscale
+# takes its fast path with this one; with accurate rounding it needs five times as long.
 SCALER = "bicubic"
 
 Decoded = tuple[int, NDArray[Any]]
@@ -23,7 +23,7 @@ Decoded = tuple[int, NDArray[Any]]
 
 @dataclass(frozen=True)
 class PixelFormat:
-    """What one decoded frame looks like.
+    """Format of decoded frames.
 
     Attributes
     ----------
@@ -41,24 +41,14 @@ class PixelFormat:
 
     @classmethod
     def of(cls, info: ffmpeg.VideoInfo) -> PixelFormat:
-        """RGB with 8 bits, or 16-bit grey for a video that is grey with more than 8 bits."""
+        """Return 8-bit RGB, or 16-bit grey for a video that is grey with more than 8 bits."""
         if info.deep_grey:
             return cls("gray16le", info.size, "uint16")
         return cls("rgb24", (*info.size, 3), "uint8")
 
 
-class Decoder(Protocol):
-    """Gives the frames of a video in order, from the frame on for which it was started."""
-
-    def read(self) -> Decoded | None:
-        """The next frame as (presentation time, pixels), or None at the end."""
-
-    def close(self) -> None:
-        """Give back processes and files; may be called twice."""
-
-
 class FramePipe:
-    """A running ffmpeg; a :class:`Decoder`.
+    """A running ffmpeg that gives the frames of a video in order, from one frame on.
 
     Every frame comes with its presentation time (ffmpeg writes both, ``-stats_enc_pre``), so a frame that the decoder
     drops is noticed and never shifts the ones behind it.
@@ -67,10 +57,10 @@ class FramePipe:
     ----------
     path : str
         The video.
-    table : FrameTable
+    table : FrameIndex
         Its frames.
     pixels : PixelFormat
-        What a frame shall look like.
+        Format of the frames.
     first : int
         The first frame that is wanted; frames before it are decoded where needed, but not given.
     earlier : int
@@ -96,7 +86,7 @@ class FramePipe:
         self._finalizer = weakref.finalize(self, _end, self._process, self._times)
 
     def read(self) -> Decoded | None:
-        """The next frame as (presentation time, pixels of its own), or None at the end."""
+        """Return the next frame as (presentation time, pixels of its own), or None at the end."""
         frame = np.empty(self._pixels.shape, self._pixels.dtype)
         view = frame.data.cast("B")
         filled = 0

@@ -1,4 +1,4 @@
-"""Which frames a video has, and where decoding can start: read from its packets, without decoding.
+"""Frames of a video and places where decoding can start, read from its packets without decoding.
 
 ffmpeg lists every packet of a stream in its ``framecrc`` format. The presentation times in that list are those of the
 decoded frames, so they name frames exactly where frame numbers computed from a frame rate do not.
@@ -48,21 +48,21 @@ class FrameIndex:
         return len(self.pts)
 
     def seconds(self) -> NDArray[np.float64]:
-        """Time of each frame after the first, in seconds; shape (N,)."""
+        """Return the time of each frame after the first, in seconds; shape (N,)."""
         return np.asarray((self.pts - self.pts[0]) * float(self.time_base))
 
     def frame_of(self, pts: int) -> int | None:
-        """The frame shown at a presentation time, or None where the table has none."""
+        """Return the frame shown at a presentation time, or None where the table has none."""
         place = int(np.searchsorted(self.pts, pts))
         return place if place < len(self.pts) and self.pts[place] == pts else None
 
     def group_start(self, frame: int) -> int:
-        """First frame of the group of pictures in which a frame is shown (0 where no key frame comes before)."""
+        """Return the first frame of the group of pictures in which a frame is shown (0 before the first key frame)."""
         place = int(np.searchsorted(self.keys, self.pts[frame], side="right")) - 1
         return 0 if place < 0 else int(np.searchsorted(self.pts, self.keys[place]))
 
     def seek_pts(self, frame: int, earlier: int = 0) -> float | None:
-        """Where to seek so that decoding passes a frame: in its group, or ``earlier`` groups before.
+        """Return the time to seek to so that decoding passes a frame: in its group, or ``earlier`` groups before.
 
         None means: from the beginning of the file.
         """
@@ -77,20 +77,20 @@ class FrameIndex:
 
 @dataclass(frozen=True)
 class PacketIndex:
-    """A frame table with what made it doubtful.
+    """A frame index with the signs that it is wrong.
 
     Attributes
     ----------
-    table : FrameTable
+    table : FrameIndex
         The frames.
-    doubtful : bool
+    ambiguous : bool
         True where packets without times or with equal times mean that the table must not be trusted.
     complaints : tuple of str
         What the demuxer complained about: signs of damage.
     """
 
     table: FrameIndex
-    doubtful: bool
+    ambiguous: bool
     complaints: tuple[str, ...]
 
 
@@ -125,7 +125,7 @@ def read_packet_index(path: str) -> PacketIndex:
 
 
 def read_decoded_times(path: str) -> NDArray[np.int64]:
-    """Presentation times of all frames as the decoder gives them; decodes the whole file. Shape (N,)."""
+    """Return the presentation times of all frames as the decoder gives them; decodes the whole file. Shape (N,)."""
     # fmt: off
     command = [ffmpeg.executable(), "-hide_banner", "-nostdin", "-v", "quiet", "-copyts",
                "-i", ffmpeg.input_name(path), "-map", ffmpeg.STREAM, "-fps_mode", "passthrough",
@@ -136,7 +136,7 @@ def read_decoded_times(path: str) -> NDArray[np.int64]:
 
 
 def trusted_table(path: str, index: PacketIndex) -> FrameIndex:
-    """Settle a doubtful index by decoding the file once.
+    """Resolve an ambiguous index by decoding the file once.
 
     Times of frames that the decoder never shows are dropped; where its times are no use either, the table is
     ``by_order``.
@@ -186,7 +186,7 @@ def _index(
         # What is shown before the first place where decoding can start has lost the frames that it builds on.
         shown = shown[shown >= keys[0]]
     pts = np.unique(shown)
-    doubtful = len(pts) < len(shown) or not bool(known.all())
-    if len(times) == 0 or (len(pts) == 0 and not doubtful):
+    ambiguous = len(pts) < len(shown) or not bool(known.all())
+    if len(times) == 0 or (len(pts) == 0 and not ambiguous):
         raise SourceError(f"{path} holds no video frame; it may be empty or cut off.")
-    return PacketIndex(FrameIndex(pts, keys, time_base), doubtful, complaints)
+    return PacketIndex(FrameIndex(pts, keys, time_base), ambiguous, complaints)

@@ -8,12 +8,15 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
+from napari_sam2.frames.disk_cache import file_key
 from napari_sam2.frames.errors import DamagedSourceWarning, FrameReadError, SourceError
+from napari_sam2.frames.source import Source, checked_axes, lazy_array
 from napari_sam2.frames.video import ffmpeg
-from napari_sam2.frames.video.ffmpeg_decoder import Decoder, FramePipe, PixelFormat
-from napari_sam2.frames.video.frame_cache import FrameCache
+from napari_sam2.frames.video.ffmpeg_decoder import FramePipe, PixelFormat
 from napari_sam2.frames.video.packet_index import FrameIndex, PacketIndex, read_packet_index, trusted_table
 from napari_sam2.frames.video.remux import is_indexed, remuxed
 
@@ -34,16 +37,14 @@ _REFRESHES_GRADUALLY = {"h264", "hevc"}
 class VideoReader:
     """A video file as frames.
 
-    One ffmpeg runs as long as frames are read in order; a jump starts it anew at the key frame before. Stepping back
-    decodes a group of pictures once and keeps it. Safe to use from several threads; can be pickled (a copy opens
-    the file again).
+    A :class:`~napari_sam2.frames.source.PlaneReader`. One ffmpeg runs as long as frames are read in order; a jump
+    starts it anew at the key frame before. Stepping back decodes a group of pictures once and keeps it. Safe to use
+    from several threads; can be pickled (a copy opens the file again).
 
     Parameters
     ----------
     path : str or path-like
         The video: mp4, mov, mkv, avi, webm, mpg, ts and what else ffmpeg reads.
-    backend : {"ffmpeg", "pyav"}
-        Decode with the ffmpeg of imageio-ffmpeg, or in this process with PyAV. The frames are the same.
     cache_bytes : int
         Most memory for decoded frames.
 
@@ -58,12 +59,8 @@ class VideoReader:
         If the file is truncated or damaged; it says how many frames are readable.
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str], *, backend: str = "ffmpeg", cache_bytes: int = DEFAULT_CACHE_BYTES
-    ) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, cache_bytes: int = DEFAULT_CACHE_BYTES) -> None:
         self.path = os.path.abspath(os.fspath(path))
-        self._start = _decoder_class(backend)
-        self._backend = backend
         self._cache_bytes = cache_bytes
         if not os.path.isfile(self.path):
             raise SourceError(f"{self.path} does not exist or is not a file; check the path.")
@@ -73,9 +70,12 @@ class VideoReader:
         _warn_of_damage(self.path, self.info, index.complaints, len(self.table))
         self.pixels = PixelFormat.of(self.info)
         self._lock = threading.RLock()
-        self._cache = FrameCache(cache_bytes)
+        # One frame always fits, however large it is.
+        self._cache: LRUCache[int, NDArray[Any]] = LRUCache(
+            max(cache_bytes, self._frame_bytes()), getsizeof=lambda pixels: pixels.nbytes
+        )
         self._unreadable: set[int] = set()
-        self._decoder: Decoder | None = None
+        self._decoder: FramePipe | None = None
         self._next = 0
         self._last = -1
         self._lead: int | None = None
@@ -83,16 +83,20 @@ class VideoReader:
     def __len__(self) -> int:
         return len(self.table)
 
-    def __reduce__(self) -> tuple[Callable[..., VideoReader], tuple[str, str, int]]:
-        return _reopen, (self.path, self._backend, self._cache_bytes)
+    def __reduce__(self) -> tuple[Callable[..., VideoReader], tuple[str, int]]:
+        return _reopen, (self.path, self._cache_bytes)
 
     @property
     def cached_bytes(self) -> int:
-        """Memory that decoded frames take at the moment."""
-        return self._cache.nbytes
+        """Return the memory of the cached frames."""
+        return int(self._cache.currsize)
+
+    def read(self, index: tuple[int, ...]) -> NDArray[Any]:
+        """Return the frame at ``index[0]``, as :meth:`frame` does."""
+        return self.frame(index[0])
 
     def frame(self, index: int) -> NDArray[Any]:
-        """One frame.
+        """Return one frame.
 
         Parameters
         ----------
@@ -114,14 +118,14 @@ class VideoReader:
         if not 0 <= index < len(self):
             raise IndexError(f"Frame {index} does not exist: {self.path} has frames 0 to {len(self) - 1}.")
         with self._lock:
-            pixels = self._cache.get(index)
+            pixels: NDArray[Any] | None = self._cache.get(index)
             if pixels is None:
                 pixels = self._read(index)
             self._last = index
             return pixels
 
     def close(self) -> None:
-        """End ffmpeg and drop the decoded frames. Reading again starts again."""
+        """End ffmpeg and drop the decoded frames. Reading again starts it again."""
         with self._lock:
             self._stop()
             self._cache.clear()
@@ -160,7 +164,7 @@ class VideoReader:
             if frame is None:
                 continue
             pixels.flags.writeable = False
-            self._cache.put(frame, pixels)
+            self._cache[frame] = pixels
             self._next = frame + 1
             if frame == index:
                 return pixels
@@ -181,7 +185,7 @@ class VideoReader:
         return max(self.table.group_start(index), index - room + 1)
 
     def _groups_of_lead(self, first: int) -> int:
-        """How many groups of pictures a decoder needs before its frames are whole; tried out at the first jump."""
+        """Return how many groups of pictures a decoder needs before a frame is complete; tried at the first jump."""
         if self._lead is None and self.table.seek_pts(first) is not None:
             self._lead = 0
             if self.info.codec in _REFRESHES_GRADUALLY:
@@ -197,7 +201,7 @@ class VideoReader:
 
     def _restart(self, first: int, earlier: int) -> None:
         self._stop()
-        self._decoder = self._start(self._file, self.table, self.pixels, first, earlier)
+        self._decoder = FramePipe(self._file, self.table, self.pixels, first, earlier)
         self._next = first
 
     def _stop(self) -> None:
@@ -206,31 +210,45 @@ class VideoReader:
             self._decoder = None
 
 
-def _reopen(path: str, backend: str, cache_bytes: int) -> VideoReader:
+def open_video(path: str, axes: tuple[str, ...] | None = None) -> Source:
+    """Open a video as a (T, Y, X, 3) array, or (T, Y, X) where it is grey with more than 8 bits."""
+    video = VideoReader(path)
+    pixels = video.pixels
+    array = lazy_array(
+        video,
+        (len(video),),
+        pixels.shape,
+        pixels.dtype,
+        f"video-{file_key(video.path, pixels.name)}",
+    )
+    found = ("t", "y", "x", "s")[: array.ndim]
+    times = None if video.table.by_order else video.table.seconds()
+    step = float(times[-1]) / (len(times) - 1) if times is not None and len(times) > 1 else 0.0
+    if step == 0.0:
+        step = 1.0 / video.info.frame_rate if video.info.frame_rate else 1.0
+    if times is None:
+        times = np.arange(len(video), dtype=np.float64) * step
+    return Source(
+        path=video.path,
+        kind="video",
+        array=array,
+        axes=checked_axes(axes, found, array.shape),
+        scale=(step, 1.0, 1.0, 1.0)[: array.ndim],
+        units=("second", "pixel", "pixel", "")[: array.ndim],
+        frame_times=times,
+        reader=video,
+    )
+
+
+def _reopen(path: str, cache_bytes: int) -> VideoReader:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DamagedSourceWarning)  # said when the file was opened first
-        return VideoReader(path, backend=backend, cache_bytes=cache_bytes)
-
-
-def _decoder_class(backend: str) -> Callable[[str, FrameIndex, PixelFormat, int, int], Decoder]:
-    if backend == "ffmpeg":
-        return FramePipe
-    if backend == "pyav":
-        try:
-            import av  # noqa: F401
-        except ImportError as error:
-            raise SourceError(
-                "The backend 'pyav' needs the package av: pip install 'napari-sam2[pyav]'."
-            ) from error
-        from napari_sam2.frames.video.pyav_decoder import PyavDecoder
-
-        return PyavDecoder
-    raise ValueError(f"There is no video backend {backend!r}; choose 'ffmpeg' or 'pyav'.")
+        warnings.simplefilter("ignore", DamagedSourceWarning)  # shown when the file was opened first
+        return VideoReader(path, cache_bytes=cache_bytes)
 
 
 def _trusted_file(path: str, info: ffmpeg.VideoInfo, index: PacketIndex) -> tuple[str, FrameIndex]:
-    """The file to decode (the video itself, or a copy that has an index) and its frames."""
-    if is_indexed(info.container) and not index.doubtful:
+    """Return the file to decode (the video itself, or a copy that has an index) and its frames."""
+    if is_indexed(info.container) and not index.ambiguous:
         if info.codec in _HIDES_FRAMES:
             return path, trusted_table(path, index)
         table = index.table
@@ -244,7 +262,7 @@ def _trusted_file(path: str, info: ffmpeg.VideoInfo, index: PacketIndex) -> tupl
         copied = read_packet_index(copy)
     except SourceError:
         return path, trusted_table(path, index)
-    if not index.doubtful and not copied.doubtful and len(copied.table) == len(index.table):
+    if not index.ambiguous and not copied.ambiguous and len(copied.table) == len(index.table):
         return copy, copied.table
     table = trusted_table(copy, copied)
     # A copy of packets without times can carry made-up ones that the decoder does not confirm.

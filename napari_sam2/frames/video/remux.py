@@ -1,4 +1,4 @@
-"""Giving a video without an index one: the same packets, copied once into a container that can be searched."""
+"""Copies of videos without an index in a container that has one: the same packets, not re-encoded."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ def remuxed(path: str) -> str:
         if ready.exists():
             os.utime(ready)
             return str(ready)
-    said: list[str] = []
+    log: list[str] = []
     for ending in ("mov", "mkv"):
         target = folder / f"{key}.{ending}"
         part = folder / f"{key}.{uuid.uuid4().hex}.part"
-        code, said = _copy(path, part, "mov" if ending == "mov" else "matroska")
+        code, log = _copy(path, part, "mov" if ending == "mov" else "matroska")
         if code == 0 and part.exists():
             os.replace(part, target)  # whole or not at all, also when two processes open the file at once
             prune(folder, _MAX_CACHE_BYTES, keep=target)
             return str(target)
         part.unlink(missing_ok=True)
     raise SourceError(
-        f"{path} has no index and can't be copied into one in {folder} ({ffmpeg.reason(said)}); "
+        f"{path} has no index and can't be copied into one in {folder} ({ffmpeg.reason(log)}); "
         "free some disk space or convert the file to mp4."
     )
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from napari_sam2.plugin.controller.context import ControllerContext
 from napari_sam2.plugin.state import FrameFact
-from napari_sam2.uncertainty import doubtful_peaks, doubts, next_doubtful
+from napari_sam2.uncertainty import frame_uncertainty, next_uncertain, uncertain_peaks
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +82,7 @@ class Timeline:
         facts = self._facts.get(object_id) or _Facts(self._count)
         score, iou, area, x, y = facts.numbers
         if facts.doubt is None:
-            facts.doubt = doubts(score, iou, area, np.stack([x, y], axis=1), facts.prompted)
+            facts.doubt = frame_uncertainty(score, iou, area, np.stack([x, y], axis=1), facts.prompted)
         known = np.isfinite(area)
         return TimelineRow(
             object_id, known, known & (np.nan_to_num(area) > 0), facts.prompted, score, iou, area, facts.doubt
@@ -100,7 +100,7 @@ class Timeline:
         self, object_ids: Iterable[int] | None = None, threshold: float = 0.5
     ) -> tuple[int, ...]:
         """Return the most doubtful frame of each doubtful stretch, in order."""
-        return tuple(doubtful_peaks(self.doubt(object_ids), threshold))
+        return tuple(uncertain_peaks(self.doubt(object_ids), threshold))
 
     def next_doubtful(
         self, object_ids: Iterable[int] | None = None, step: int = 1, threshold: float = 0.5
@@ -113,7 +113,7 @@ class Timeline:
             The object is the one that is most doubtful there.
         """
         ids = tuple(self._facts) if object_ids is None else tuple(object_ids)
-        frame = next_doubtful(self.doubt(ids), self._desk.frame, step, threshold)
+        frame = next_uncertain(self.doubt(ids), self._desk.frame, step, threshold)
         if frame is None:
             return None
         return frame, max(ids, key=lambda i: self.row(i).doubt[frame])

@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2.calibration import Calibration
-from napari_sam2.frames.colormaps import color_stops
-from napari_sam2.frames.options import ChannelOptions, FrameStackOptions
+from napari_sam2.frames.options import ChannelOptions, FrameStackOptions, color_stops
 from napari_sam2.frames.stack import FrameStack
 from napari_sam2.plugin.layers.geometry import TIME_NAMES, Geometry, Reduction
 from napari_sam2.plugin.layers.image_layer import axis_labels_of

@@ -11,15 +11,14 @@ from napari_sam2.frames.video.reader import VideoReader
 X264 = ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-g", "12", "-bf", "2")
 
 
-@pytest.mark.parametrize("backend", ["ffmpeg", "pyav"])
 @pytest.mark.parametrize("file", ["a.mkv", "fast.mp4"])
-def test_a_truncated_file_opens_and_says_how_much_is_left(tmp_path, make_video, number_of, file, backend):
+def test_a_truncated_file_opens_and_says_how_much_is_left(tmp_path, make_video, number_of, file):
     start = ("-movflags", "+faststart") if file.endswith("mp4") else ()
     whole = make_video(tmp_path / file, 90, *X264, *start).read_bytes()
     cut = tmp_path / f"cut_{file}"
     cut.write_bytes(whole[: int(len(whole) * 0.75)])
     with pytest.warns(DamagedSourceWarning, match=r"frames of about 90 are readable") as said:
-        reader = VideoReader(cut, backend=backend)
+        reader = VideoReader(cut)
     count = len(reader)
     assert 20 < count < 90
     assert f"{count} frames of about 90" in str(said[0].message)
@@ -28,15 +27,14 @@ def test_a_truncated_file_opens_and_says_how_much_is_left(tmp_path, make_video, 
     reader.close()
 
 
-@pytest.mark.parametrize("backend", ["ffmpeg", "pyav"])
-def test_an_unreadable_frame_is_named_and_the_reader_goes_on(tmp_path, make_video, number_of, backend):
+def test_an_unreadable_frame_is_named_and_the_reader_goes_on(tmp_path, make_video, number_of):
     path = make_video(tmp_path / "a.mp4", 60, "-c:v", "png", "-pix_fmt", "rgb24")
     content = bytearray(path.read_bytes())
     starts = [i for i in range(len(content)) if content[i : i + 8] == b"\x89PNG\r\n\x1a\n"]
     assert len(starts) == 60
     content[starts[37] : starts[37] + 60] = bytes(60)
     path.write_bytes(bytes(content))
-    reader = VideoReader(path, backend=backend)
+    reader = VideoReader(path)
     assert len(reader) == 60
     with pytest.raises(FrameReadError, match="Frame 37 of .* can't be decoded") as caught:
         reader.frame(37)
@@ -97,8 +95,6 @@ def test_an_intact_file_opens_without_a_warning(variant_video, variant):
         VideoReader(variant_video(variant)[0]).close()
 
 
-def test_an_unknown_backend_and_a_missing_file(tmp_path, variant_video):
-    with pytest.raises(ValueError, match="choose 'ffmpeg' or 'pyav'"):
-        VideoReader(variant_video("mkv")[0], backend="cv2")
+def test_a_missing_file(tmp_path):
     with pytest.raises(SourceError, match="does not exist"):
         VideoReader(tmp_path / "none.mp4")
