@@ -14,8 +14,8 @@ from PIL import Image
 
 from napari_sam2.model.weights.checkpoints import load_model
 from napari_sam2.training.benchmarks.data import read_sequences, synthetic_videos
-from napari_sam2.training.benchmarks.suites import first_prompts, some_ids, track
-from napari_sam2.training.pictures import strip
+from napari_sam2.training.benchmarks.suites import first_prompts, some_ids, track_clip
+from napari_sam2.training.pictures import picture_strip
 
 PICTURES = Path(__file__).parent / "pictures"
 
@@ -24,10 +24,10 @@ def rows(cases, model, kinds):
     """Track each case from frame 0 and draw four of its frames."""
     for (frames, labels), kind in zip(cases, kinds, strict=True):
         ids = some_ids(labels[0], 5)
-        masks, _ = track(model, frames, first_prompts(labels, ids, kind))
+        masks, _ = track_clip(model, frames, first_prompts(labels, ids, kind))
         truth = np.stack([labels == i for i in ids], axis=1)
         times = np.linspace(0, len(frames) - 1, 4).round().astype(int).tolist()
-        yield strip(frames, masks, truth, times)
+        yield picture_strip(frames, masks, truth, times)
 
 
 def save(pictures, name: str) -> None:

@@ -1,6 +1,6 @@
-"""What a user says about one object on one frame, in (x, y) pixels of the frame.
+"""Prompts of one object on one frame, in (x, y) pixels of the frame.
 
-Everything here is frozen, hashable and comparable, so that a change is found by comparing two prompts.
+All are frozen, hashable and comparable, so that a change is found by comparing two prompts.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class MaskPrompt:
     size : tuple of int
         (height, width) of the frame.
     counts : str
-        Compressed run lengths as pycocotools writes them. An empty mask says: the object is absent here.
+        Compressed run lengths as pycocotools writes them. An empty mask: the object is absent here.
     """
 
     size: tuple[int, int]
@@ -77,9 +77,9 @@ class MaskPrompt:
 
 @dataclass(frozen=True)
 class Prompt:
-    """All that is said about one object on one frame.
+    """Points, box and mask of one object on one frame.
 
-    A mask alone is taken over as it is; a mask together with clicks or a box is refined by them.
+    A mask alone is the result; a mask together with clicks or a box is refined by them.
 
     Parameters
     ----------

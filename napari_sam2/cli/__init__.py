@@ -1,4 +1,4 @@
-"""The command line: ``napari-sam2``. Modules are imported when their command runs, so that help is instant."""
+"""The command line, ``napari-sam2``; a command is imported when it runs, so that help is instant."""
 
 from napari_sam2.cli.main import main
 

@@ -1,4 +1,1 @@
-"""SAM 2 in PyTorch: knows tensors; knows no videos, files or users.
-
-Source: N. Ravi et al., "SAM 2: Segment Anything in Images and Videos", 2024.
-"""
+"""SAM 2 in PyTorch: networks that take tensors and return tensors, without videos, files or users."""

@@ -1,4 +1,4 @@
-"""Where networks run, and how float32 products are computed there."""
+"""Devices that networks run on, and how float32 products are computed there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can go wrong with weights, as one class to catch."""
+"""Errors of weights, as one class to catch."""
 
 from __future__ import annotations
 

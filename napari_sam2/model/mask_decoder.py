@@ -14,7 +14,7 @@ from napari_sam2.model.tensors import ImageFeatures
 from napari_sam2.model.two_way_transformer import TwoWayTransformer
 
 
-class DecodedMasks(NamedTuple):
+class DecoderOutput(NamedTuple):
     """Masks (B, K, S/4, S/4), predicted IoUs (B, K), mask tokens (B, K, C), object score (B, 1)."""
 
     logits: Tensor
@@ -57,7 +57,7 @@ class MaskDecoder(nn.Module):
         sparse: Tensor,
         dense: Tensor,
         multimask: bool,
-    ) -> DecodedMasks:
+    ) -> DecoderOutput:
         """Decode a batch of prompts.
 
         Parameters
@@ -75,13 +75,13 @@ class MaskDecoder(nn.Module):
         """
         everything = self._decode_all(embedding, features, position, sparse, dense)
         if multimask:
-            return DecodedMasks(
+            return DecoderOutput(
                 everything.logits[:, 1:],
                 everything.ious[:, 1:],
                 everything.tokens[:, 1:],
                 everything.object_score,
             )
-        single = DecodedMasks(
+        single = DecoderOutput(
             everything.logits[:, :1],
             everything.ious[:, :1],
             everything.tokens[:, :1],
@@ -93,7 +93,7 @@ class MaskDecoder(nn.Module):
 
     def _decode_all(
         self, embedding: Tensor, features: ImageFeatures, position: Tensor, sparse: Tensor, dense: Tensor
-    ) -> DecodedMasks:
+    ) -> DecoderOutput:
         batch = sparse.shape[0]
         own = torch.cat([self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight])
         tokens = torch.cat([own.expand(batch, -1, -1), sparse], 1)
@@ -109,9 +109,9 @@ class MaskDecoder(nn.Module):
         )
         logits = (weights @ fine.flatten(2)).view(batch, -1, *fine.shape[2:])  # (B, 4, S/4, S/4)
         ious = self.iou_prediction_head(tokens[:, 1]).sigmoid()
-        return DecodedMasks(logits, ious, mask_tokens, self.pred_obj_score_head(tokens[:, 0]))
+        return DecoderOutput(logits, ious, mask_tokens, self.pred_obj_score_head(tokens[:, 0]))
 
-    def _stable(self, single: DecodedMasks, everything: DecodedMasks) -> DecodedMasks:
+    def _stable(self, single: DecoderOutput, everything: DecoderOutput) -> DecoderOutput:
         """Replace unstable single masks by the best of three (``_dynamic_multimask_via_stability``).
 
         The token stays that of the single mask, as in the reference.
@@ -126,7 +126,7 @@ class MaskDecoder(nn.Module):
             stable[:, None, None, None], single.logits, everything.logits[row, best][:, None]
         )
         ious = torch.where(stable[:, None], single.ious, everything.ious[row, best][:, None])
-        return DecodedMasks(logits, ious, single.tokens, single.object_score)
+        return DecoderOutput(logits, ious, single.tokens, single.object_score)
 
 
 def shrink(mask: Tensor, side: int) -> Tensor:

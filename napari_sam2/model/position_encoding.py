@@ -1,4 +1,4 @@
-"""Where a token is, in space and in time: sine, random Fourier and rotary encodings."""
+"""Encodings of positions in space and time: sine, random Fourier and rotary encodings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""SAM 2: five verbs on tensors. What is remembered, and for how long, is decided elsewhere."""
+"""SAM 2: five verbs on tensors. Which memories are kept, and for how long, is decided by the session.
+
+Source: N. Ravi et al., "SAM 2: Segment Anything in Images and Videos", 2024.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What flows between the networks: frozen groups of tensors with their shapes."""
+"""Frozen groups of tensors that flow between the networks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NO_OBJECT_LOGIT = -1024.0
 
 @dataclass(frozen=True)
 class ModelOrigin:
-    """Where a network's weights come from.
+    """Origin of a network's weights.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class ModelOrigin:
 
 @dataclass(frozen=True)
 class ImageFeatures:
-    """What the image encoder leaves of a frame.
+    """Features of a frame, as the image encoder returns them.
 
     Parameters
     ----------
@@ -115,7 +115,7 @@ class PromptTensors:
 
 @dataclass(frozen=True)
 class MemoryReadout:
-    """What is recalled for one frame: for each object the same number of memories and pointers.
+    """Memories and pointers recalled for one frame, the same number for each object.
 
     Parameters
     ----------
@@ -224,7 +224,7 @@ def rows(masks: Masks) -> list[Masks]:
     return [type(masks)(*parts) for parts in zip(*(torch.split(plane, 1) for plane in _planes(masks)))]
 
 
-def joined(parts: Sequence[Masks]) -> Masks:
+def concatenated(parts: Sequence[Masks]) -> Masks:
     """Return the masks of several batches as one batch."""
     return type(parts[0])(*(torch.cat(planes) for planes in zip(*(_planes(part) for part in parts))))
 

@@ -1,1 +1,1 @@
-"""The napari plugin: the only folder that imports napari and Qt. Nothing else imports this folder."""
+"""The napari plugin: the only folder that imports napari and Qt, and that no other folder imports."""

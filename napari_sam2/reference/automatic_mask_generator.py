@@ -14,6 +14,7 @@ from napari_sam2.automatic.options import AutomaticOptions
 from napari_sam2.automatic.result import OutputMode, check_output_mode
 from napari_sam2.automatic.sampling.crops import layer_grids
 from napari_sam2.model.sam2 import Sam2
+from napari_sam2.reference.network import build_sam2_hf
 from napari_sam2.reference.sam2_image_predictor import Picture, SAM2ImagePredictor
 from napari_sam2.session.image import ImageSession
 from napari_sam2.session.options import SessionOptions
@@ -102,8 +103,6 @@ class SAM2AutomaticMaskGenerator:
     @classmethod
     def from_pretrained(cls, model_id: str, **kwargs: Any) -> SAM2AutomaticMaskGenerator:
         """Build a generator from a hub repository or model name; arguments go to the builder and to this class."""
-        from napari_sam2.reference.build_sam import build_sam2_hf
-
         return cls(build_sam2_hf(model_id, **kwargs), **kwargs)
 
     def generate(self, image: Picture) -> list[dict[str, Any]]:

@@ -46,7 +46,7 @@ _TARGETS = (
 
 @dataclass(frozen=True)
 class Overrides:
-    """What overrides change.
+    """Fields that overrides change.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What ``SAM2VideoPredictor.init_state`` returns: a session, readable with Meta's keys."""
+"""State of a video predictor: a session, readable with Meta's keys."""
 
 from __future__ import annotations
 

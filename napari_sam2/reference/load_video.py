@@ -1,4 +1,4 @@
-"""What ``init_state`` accepts as a video: folders of JPEG, video files, arrays, frame sources."""
+"""Videos that ``init_state`` accepts: folders of images, video files, arrays, frame sources."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from napari_sam2.session.array_frames import ArrayFrames
 from napari_sam2.session.protocols import FrameSource
 
 
-def open_video(video: Any) -> FrameSource:
+def video_frames(video: Any) -> FrameSource:
     """Return a frame source for a folder of JPEGs, a video file, an array or a frame source.
 
     Parameters

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.model.tensors import ImageFeatures, PromptTensors
+from napari_sam2.reference.network import build_sam2_hf
 from napari_sam2.session.image import ImageSession
 from napari_sam2.session.options import SessionOptions
 from napari_sam2.session.prompt_decoding import FED_BACK_LIMIT
@@ -55,8 +56,6 @@ class SAM2ImagePredictor:
     @classmethod
     def from_pretrained(cls, model_id: str, **kwargs: Any) -> SAM2ImagePredictor:
         """Build a predictor from a hub repository; arguments go to the builder and to this class."""
-        from napari_sam2.reference.build_sam import build_sam2_hf
-
         return cls(build_sam2_hf(model_id, **kwargs), **kwargs)
 
     @property

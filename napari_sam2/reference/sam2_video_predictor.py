@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,12 @@ from torch import Tensor
 
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.model.tensors import NO_OBJECT_LOGIT
+from napari_sam2.model.weights.meta_yaml import read_inference_switches
 from napari_sam2.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt
+from napari_sam2.reference.hydra_overrides import parse_overrides, session_settings
 from napari_sam2.reference.inference_state import InferenceState
-from napari_sam2.reference.load_video import open_video
+from napari_sam2.reference.load_video import video_frames
+from napari_sam2.reference.network import Device, build_sam2, model_name
 from napari_sam2.session.frame_output import ObjectOutput
 from napari_sam2.session.options import SessionOptions
 from napari_sam2.session.tensors import non_overlapping
@@ -64,16 +68,8 @@ class SAM2VideoPredictor:
         )
 
     @classmethod
-    def _of(cls, model: Sam2, options: SessionOptions) -> SAM2VideoPredictor:
-        predictor = cls(model)
-        predictor.options = options
-        return predictor
-
-    @classmethod
     def from_pretrained(cls, model_id: str, **kwargs: Any) -> SAM2VideoPredictor:
         """Build a predictor from a hub repository; arguments go to the builder."""
-        from napari_sam2.reference.build_sam import build_sam2_video_predictor_hf
-
         return build_sam2_video_predictor_hf(model_id, **kwargs)
 
     @property
@@ -120,7 +116,7 @@ class SAM2VideoPredictor:
         elif options.precision == "auto":
             options = replace(options, precision="exact")
         options = replace(options, offload_memories=offload_state_to_cpu or options.offload_memories)
-        return InferenceState(VideoSession(self.model, open_video(video_path), options))
+        return InferenceState(VideoSession(self.model, video_frames(video_path), options))
 
     def add_new_points_or_box(
         self,
@@ -318,6 +314,50 @@ class SAM2VideoPredictor:
                 )
             firsts.append(frames[0])
         return min(firsts)
+
+
+def build_sam2_video_predictor(
+    config_file: str,
+    ckpt_path: str | None = None,
+    device: Device = "cuda",
+    mode: str = "eval",
+    hydra_overrides_extra: Sequence[str] = (),
+    apply_postprocessing: bool = True,
+    vos_optimized: bool = False,
+    **kwargs: Any,
+) -> SAM2VideoPredictor:
+    """Build a video predictor (Meta's ``build_sam2_video_predictor``).
+
+    Parameters are those of :func:`build_sam2`; besides:
+
+    Parameters
+    ----------
+    config_file, ckpt_path, device, mode, hydra_overrides_extra
+        See :func:`build_sam2`. What a YAML file says about tracking (``max_cond_frames_in_attn`` and the like) holds,
+        too, unless ``apply_postprocessing`` or an override says otherwise.
+    apply_postprocessing : bool
+        Also make memories of prompted frames from thresholded masks, and fill holes of up to 8 low-resolution pixels.
+    vos_optimized : bool
+        Accepted; the results are the same.
+    **kwargs : Any
+        ``memory_dtype`` ("float32" or "bfloat16") sets the precision of memories, which the reference always keeps as
+        bfloat16. Anything else is ignored, as in the reference.
+    """
+    network = build_sam2(config_file, ckpt_path, device, mode, hydra_overrides_extra, apply_postprocessing)
+    options: dict[str, Any] = {"memory_dtype": kwargs.get("memory_dtype", "auto")}
+    if Path(config_file).is_file():
+        options |= session_settings(read_inference_switches(config_file))
+    if apply_postprocessing:
+        options |= {"binarize_prompted": True, "fill_hole_area": 8}
+    options |= parse_overrides(hydra_overrides_extra).session
+    predictor = SAM2VideoPredictor(network)
+    predictor.options = SessionOptions.reference(**options)
+    return predictor
+
+
+def build_sam2_video_predictor_hf(model_id: str, **kwargs: Any) -> SAM2VideoPredictor:
+    """Build a video predictor from a hub repository such as ``facebook/sam2.1-hiera-tiny``."""
+    return build_sam2_video_predictor(model_name(model_id), **kwargs)
 
 
 def _array(values: ArrayLike | Tensor) -> np.ndarray[Any, Any]:

@@ -1,4 +1,4 @@
-"""What a session found out about one object on one frame, and its way into and out of a record."""
+"""Results of one object on one frame, as tensors, and their conversion to and from records."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from napari_sam2.prompts import Prompt
 from napari_sam2.session.protocols import ObjectRecord
 from napari_sam2.session.tensors import rounded
 
-# A record with this prompt_hash answers nothing any more and is never recalled.
+# A record with this prompt_hash answers no prompt any more and is never recalled.
 STALE = -1
 
 
@@ -46,7 +46,7 @@ class ObjectOutput:
 
     @classmethod
     def of_result(cls, result: MaskResult, store_dtype: str) -> ObjectOutput:
-        """Take over one row of the network's answer."""
+        """Make an output of one row of the network's result."""
         return cls(
             rounded(result.logits[0, 0], store_dtype),
             result.pointer[0].float().clone(),  # not a view that keeps the whole batch
@@ -56,7 +56,7 @@ class ObjectOutput:
 
     @classmethod
     def of_record(cls, record: ObjectRecord) -> ObjectOutput:
-        """Take over a stored record."""
+        """Make an output of a stored record."""
         return cls(
             torch.from_numpy(record.logits.astype(np.float32)),
             torch.from_numpy(np.array(record.pointer, np.float32)),
@@ -70,7 +70,7 @@ class ObjectOutput:
         )
 
     def record(self, store_dtype: str) -> ObjectRecord:
-        """Return what the store keeps of this."""
+        """Return the record that the store keeps."""
         return ObjectRecord(
             self.logits.cpu().numpy().astype(np.dtype(store_dtype)),
             self.pointer.cpu().numpy(),
@@ -90,12 +90,12 @@ class ObjectOutput:
 
 @dataclass(frozen=True, eq=False)
 class Alternatives:
-    """All the masks the network offered for one prompt, for cycling through them.
+    """Candidate masks of one prompt, to choose another one from.
 
     Parameters
     ----------
     masks : ndarray of bool, shape (K, H, W)
-        K is 1 or 3. To choose one, give it back as a mask prompt.
+        K is 1 or 3. To choose one, set it as a mask prompt.
     ious : ndarray of float32, shape (K,)
         The network's own estimate of the quality of each.
     best : int
@@ -108,7 +108,7 @@ class Alternatives:
 
 
 def prompt_hash(*parts: object) -> int:
-    """Return 63 bits that depend on the contents of prompts, frame numbers and other fingerprints."""
+    """Return 63 bits that depend on the contents of prompts, frame numbers and other hashes."""
     plain = [part.to_json() if isinstance(part, Prompt) else part for part in parts]
     digest = hashlib.blake2b(json.dumps(plain, sort_keys=True).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1

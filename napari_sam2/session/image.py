@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_sam2.model.sam2 import Sam2
-from napari_sam2.model.tensors import ImageFeatures, MaskCandidates, PromptTensors, joined, rows
+from napari_sam2.model.tensors import ImageFeatures, MaskCandidates, PromptTensors, concatenated, rows
 from napari_sam2.prompts import Prompt
 from napari_sam2.session.array_frames import rgb_frame
 from napari_sam2.session.options import SessionOptions
@@ -136,7 +136,7 @@ class ImageSession:
         parts: dict[int, MaskCandidates] = {}
         for alike in _alike(prompts, previous):
             parts.update(zip(alike, self._decode_alike(prompts, alike, previous, multimask)))
-        return joined([parts[i] for i in range(len(prompts))])
+        return concatenated([parts[i] for i in range(len(prompts))])
 
     def decode(self, prompts: PromptTensors, multimask: bool) -> MaskCandidates:
         """Decode prompts that are tensors in pixels of the network's input already."""
@@ -153,7 +153,7 @@ class ImageSession:
             )
             return rows(self.runner.decode(embedding, features, part, multimask))
 
-        return joined(self.runner.in_batches(work, prompts.batch, self._batch))
+        return concatenated(self.runner.in_batches(work, prompts.batch, self._batch))
 
     def _ready(self) -> tuple[ImageFeatures, tuple[int, int]]:
         if self.features is None:

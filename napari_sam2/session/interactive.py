@@ -1,8 +1,6 @@
-"""Answering a prompt in a video: with or without memories, from which earlier mask, and what was offered."""
+"""Answering a prompt in a video: with or without memories, and starting from which earlier mask."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor
@@ -10,16 +8,14 @@ from torch import Tensor
 from napari_sam2.model.tensors import PromptTensors
 from napari_sam2.prompts import Prompt
 from napari_sam2.session.frame_output import Alternatives, ObjectOutput, prompt_hash
+from napari_sam2.session.frame_writer import FrameWriter
 from napari_sam2.session.prompt_decoding import DecodedPrompt, FrameContext, decode_points, decode_prompt
 from napari_sam2.session.tensors import fill_holes, frame_logits, rounded
 from napari_sam2.session.tracked_object import Draft, TrackedObject
 
-if TYPE_CHECKING:
-    from napari_sam2.session.video import VideoSession
-
 
 def answer(
-    session: VideoSession, tracked: TrackedObject, frame: int, prompt: Prompt, redo: bool = False
+    writer: FrameWriter, tracked: TrackedObject, frame: int, prompt: Prompt, redo: bool = False
 ) -> Draft:
     """Decode a prompt of one object on one frame; nothing is changed.
 
@@ -28,7 +24,7 @@ def answer(
     Memories are recalled only when propagation had reached the frame before it was prompted: the first prompt of
     a frame is about what is seen there (reference: ``is_init_cond_frame``).
     """
-    options = session.options
+    options = writer.options
     draft = tracked.drafts.get(frame)
     one_by_one = options.refine == "prompt"
     if one_by_one and draft is not None and draft.prompt == prompt and draft.decoded is not None:
@@ -40,13 +36,12 @@ def answer(
         return Draft(prompt, stored, None)
     reached = stored is not None and stored.tracked
     reverse = stored is not None and stored.reverse
-    features = session.features.get(frame)
+    features = writer.features.get(frame)
     readout = None
     if reached and any(f != frame or not one_by_one for f in tracked.bank.conditioning):
         readout = tracked.readout(frame, reverse, own=not one_by_one)
-    context = FrameContext(
-        session.runner, features, session.runner.condition_on_memory(features, readout), session.size
-    )
+    embedding = writer.runner.condition_on_memory(features, readout)
+    context = FrameContext(writer.runner, features, embedding, writer.size)
     if one_by_one:
         decoded = _one_by_one(context, prompt, draft, recalled=readout is not None)
     else:
@@ -62,7 +57,7 @@ def answer(
 
 
 def alternatives_of(draft: Draft, size: tuple[int, int]) -> Alternatives:
-    """Return all masks that the network offered for the last click of a draft."""
+    """Return all candidate masks of the last click of a draft, at the frame's ``size`` (height, width)."""
     decoded = draft.decoded
     if decoded is None or decoded.candidates is None:
         logits, ious = draft.output.logits[None], np.array([draft.output.predicted_iou], np.float32)

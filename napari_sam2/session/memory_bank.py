@@ -1,4 +1,4 @@
-"""What an object remembers and what of it is recalled for a frame: pure policy, no tensors looked at.
+"""Memories of an object, and the policy that chooses which of them are recalled for a frame.
 
 Counterpart in the reference: the middle of ``SAM2Base._prepare_memory_conditioned_features`` and
 ``select_closest_cond_frames``.
@@ -16,7 +16,7 @@ Memory = TypeVar("Memory")
 
 @dataclass(frozen=True)
 class Recall:
-    """Which frames are recalled, and how old they are.
+    """Frames whose memories are recalled, and their ages.
 
     Parameters
     ----------
@@ -61,12 +61,12 @@ class MemoryPolicy(Protocol):
 
     @property
     def spatial_reach(self) -> int:
-        """How many frames back spatial memories of tracked frames can be recalled."""
+        """Number of frames back that spatial memories of tracked frames can be recalled."""
         ...
 
     @property
     def pointer_reach(self) -> int:
-        """How many frames back pointers of tracked frames can be recalled."""
+        """Number of frames back that pointers of tracked frames can be recalled."""
         ...
 
 
@@ -93,12 +93,12 @@ class RecencyPolicy:
 
     @property
     def spatial_reach(self) -> int:
-        """How many frames back spatial memories of tracked frames can be recalled."""
+        """Number of frames back that spatial memories of tracked frames can be recalled."""
         return max(1, (self.memories - 1) * self.stride + 1)
 
     @property
     def pointer_reach(self) -> int:
-        """How many frames back pointers of tracked frames can be recalled."""
+        """Number of frames back that pointers of tracked frames can be recalled."""
         return self.pointers - 1
 
     def recall(
@@ -172,17 +172,17 @@ class MemoryBank(Generic[Memory]):
         return sorted(self._memories)
 
     def is_conditioning(self, frame: int) -> bool:
-        """Tell whether a frame conditions."""
+        """Return whether a frame conditions."""
         cut = bisect_left(self._conditioning, frame)
         return cut < len(self._conditioning) and self._conditioning[cut] == frame
 
     def add(self, frame: int, memory: Memory, conditioning: bool = False) -> None:
-        """Remember a frame; a frame that was remembered before is replaced."""
+        """Add the memory of a frame, in place of an earlier one."""
         self._memories[frame] = memory
         self.mark(frame, conditioning)
 
     def mark(self, frame: int, conditioning: bool) -> None:
-        """Say whether a frame conditions, without touching its memory (which may have been evicted)."""
+        """Set whether a frame conditions, without touching its memory (which may have been evicted)."""
         if conditioning and not self.is_conditioning(frame):
             insort(self._conditioning, frame)
         elif not conditioning and self.is_conditioning(frame):

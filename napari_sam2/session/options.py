@@ -1,4 +1,4 @@
-"""Every choice of a session in one frozen dataclass."""
+"""Options of a session in one frozen dataclass."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class SessionOptions:
-    """How a video session computes, remembers and stores.
+    """Options of a video session: how it computes, remembers and stores.
 
     The defaults are what users expect: every prompted frame conditions and sticks, a result that still
     answers the current prompts is not computed again, and an object exists from its own first prompt on.

@@ -1,4 +1,4 @@
-"""Decoding what a user says about one object on one frame."""
+"""Decoding the prompt of one object on one frame."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FED_BACK_LIMIT = 32.0
 
 @dataclass(frozen=True, eq=False)
 class DecodedPrompt:
-    """The answer to a prompt; ``candidates`` is None when a mask was taken over as it is."""
+    """The answer to a prompt; ``candidates`` is None when a mask was the result."""
 
     result: MaskResult
     candidates: MaskCandidates | None
@@ -45,7 +45,7 @@ def decode_prompt(
     context : FrameContext
         The frame.
     prompt : Prompt
-        A mask is taken over, a box comes next, then the clicks in their order.
+        A mask is the first result, a box comes next, then the clicks in their order.
     base : Tensor, optional
         Logits (1, 1, h, w) to start from.
     answered : Prompt, optional
@@ -91,7 +91,7 @@ def decode_points(
 def decode_coordinates(
     context: FrameContext, xy: Tensor, labels: Tensor, previous: Tensor | None
 ) -> DecodedPrompt:
-    """Decode points that are already in pixels of the network's input: (1, N, 2) and (1, N)."""
+    """Decode points in pixels of the network's input: (1, N, 2) and (1, N)."""
     device = context.runner.device
     fed = None if previous is None else previous.to(device).clamp(-FED_BACK_LIMIT, FED_BACK_LIMIT)
     prompts = PromptTensors(xy.to(device), labels.to(device), fed)

@@ -1,87 +1,110 @@
-"""Carrying objects through time, one frame after the other."""
+"""Carrying objects through time: their drafts are committed, then one frame after the other is tracked."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2.session.frame_output import STALE, ObjectOutput
+from napari_sam2.session.frame_writer import FrameWriter
+from napari_sam2.session.object_table import ObjectTable
+from napari_sam2.session.options import SessionOptions
 from napari_sam2.session.tracked_object import TrackedObject
-
-if TYPE_CHECKING:
-    from napari_sam2.session.video import VideoSession
 
 
 @dataclass(frozen=True, eq=False)
 class TrackedFrame:
-    """The results on one frame of a propagation, by object."""
+    """The results on one frame of a propagation, by object; ``masks`` holds those that were tracked anew."""
 
     frame: int
     outputs: dict[int, ObjectOutput]
     masks: dict[int, NDArray[np.bool_]]
 
 
-def visit(session: VideoSession, objects: Sequence[TrackedObject], frames: range) -> Iterator[TrackedFrame]:
-    """Visit frames in order; each step is stored before it is yielded.
+def commit_drafts(writer: FrameWriter, table: ObjectTable) -> None:
+    """Encode, store and remember the drafts of all objects, frame by frame.
+
+    Counterpart: ``propagate_in_video_preflight``.
+    """
+    for frame in sorted({frame for tracked in table.values() for frame in tracked.drafts}):
+        outputs: dict[int, ObjectOutput] = {}
+        for object_id, tracked in table.items():
+            draft = tracked.drafts.get(frame)
+            # The reference loses a correction of a conditioning frame that does not condition itself.
+            if draft is not None and (draft.output.conditioning or not tracked.bank.is_conditioning(frame)):
+                outputs[object_id] = draft.output
+        memories = writer.encode(frame, list(outputs.values())) if outputs else []
+        writer.write(frame, outputs)
+        for (object_id, output), spatial in zip(outputs.items(), memories):
+            table[object_id].commit(frame, output, spatial)
+        for tracked in table.values():
+            if tracked.drafts.pop(frame, None) is not None and writer.options.forget_around_prompts:
+                _forget_around(writer, tracked, frame)
+
+
+def propagate(
+    writer: FrameWriter, table: ObjectTable, objects: Sequence[TrackedObject], frames: range
+) -> Iterator[TrackedFrame]:
+    """Visit frames in order; each one is stored before it is yielded.
 
     Parameters
     ----------
-    session : VideoSession
-        Provides network, features, options and store.
+    writer : FrameWriter
+        Network, features and store.
+    table : ObjectTable
+        Objects that leave it, or lose their last prompt, between two frames are no longer tracked.
     objects : sequence of TrackedObject
         All with at least one conditioning frame.
     frames : range
-        Its step gives the direction of travel.
+        Its step gives the direction.
     """
     reverse = frames.step < 0
     for frame in frames:
         kept: dict[int, ObjectOutput] = {}
         waiting: list[TrackedObject] = []
-        for tracked in session.still_tracked(objects):
-            output = _kept(session, tracked, frame, reverse)
+        for tracked in table.still_tracked(objects):
+            output = _kept(writer, tracked, frame, reverse)
             if output is not None:
                 kept[tracked.object_id] = output
-            elif _is_looked_for(session, tracked, frame, reverse):
+            elif _is_looked_for(writer.options, tracked, frame, reverse):
                 waiting.append(tracked)
-        fresh, masks = _track(session, waiting, frame, reverse)
+        fresh, masks = _track(writer, waiting, frame, reverse)
         order = [o.object_id for o in objects if o.object_id in kept or o.object_id in fresh]
         yield TrackedFrame(frame, {i: kept.get(i) or fresh[i] for i in order}, masks)
 
 
-def _is_looked_for(session: VideoSession, tracked: TrackedObject, frame: int, reverse: bool) -> bool:
-    if not session.options.start_at_first_prompt:
+def _is_looked_for(options: SessionOptions, tracked: TrackedObject, frame: int, reverse: bool) -> bool:
+    if not options.start_at_first_prompt:
         return True
     conditioning = tracked.bank.conditioning
     return frame <= conditioning[-1] if reverse else frame >= conditioning[0]
 
 
-def _kept(session: VideoSession, tracked: TrackedObject, frame: int, reverse: bool) -> ObjectOutput | None:
+def _kept(writer: FrameWriter, tracked: TrackedObject, frame: int, reverse: bool) -> ObjectOutput | None:
     """Return the stored result of a frame when it is not to be computed (again)."""
-    options = session.options
+    options = writer.options
     if tracked.bank.is_conditioning(frame):
         output = tracked.stored(frame)
         if output is not None and options.refine == "previous":
             # The reference remembers that propagation has passed: the next click here recalls memories.
             output = output.changed(tracked=True, reverse=reverse)
-            session.write(frame, {tracked.object_id: output})
+            writer.write(frame, {tracked.object_id: output})
         if options.forget_around_prompts:
-            forget_around(session, tracked, frame)
+            _forget_around(writer, tracked, frame)
         return output
-    looked_for = _is_looked_for(session, tracked, frame, reverse)
+    looked_for = _is_looked_for(options, tracked, frame, reverse)
     if looked_for and not options.reuse_tracked:
         return None
     output = tracked.stored(frame)
-    if output is None or (looked_for and not tracked.is_current(frame, output)):
-        return None
-    return output
+    stale = output is not None and looked_for and not tracked.is_current(frame, output)
+    return None if stale else output
 
 
 def _track(
-    session: VideoSession, waiting: Sequence[TrackedObject], frame: int, reverse: bool
+    writer: FrameWriter, waiting: Sequence[TrackedObject], frame: int, reverse: bool
 ) -> tuple[dict[int, ObjectOutput], dict[int, NDArray[np.bool_]]]:
     """Track objects on one frame, store the results and then take them into memory."""
     if not waiting:
@@ -92,43 +115,23 @@ def _track(
         if readout is None:
             raise LookupError(f"object {tracked.object_id} has no memory to be tracked with on frame {frame}")
         readouts.append(readout)
-    features = session.features.get(frame)
+    features = writer.features.get(frame)
     fresh: dict[int, ObjectOutput] = {}
-    for tracked, result in zip(waiting, session.runner.track(features, readouts)):
-        output = ObjectOutput.of_result(result, session.options.store_dtype)
+    for tracked, result in zip(waiting, writer.runner.track(features, readouts)):
+        output = ObjectOutput.of_result(result, writer.options.store_dtype)
         fresh[tracked.object_id] = output.changed(reverse=reverse, prompt_hash=tracked.current_hash(frame))
-    memories = session.encode(frame, list(fresh.values()))
-    masks = session.write(frame, fresh)
+    memories = writer.encode(frame, list(fresh.values()))
+    masks = writer.write(frame, fresh)
     for tracked, spatial in zip(waiting, memories):
         tracked.add_tracked(frame, fresh[tracked.object_id], spatial)
     return fresh, masks
 
 
-def commit_frame(session: VideoSession, objects: Mapping[int, TrackedObject], frame: int) -> None:
-    """Encode, store and remember the drafts of all objects on one frame.
-
-    Counterpart: ``propagate_in_video_preflight``.
-    """
-    outputs = {}
-    for object_id, tracked in objects.items():
-        draft = tracked.drafts.get(frame)
-        # The reference loses a correction of a conditioning frame that does not condition itself.
-        if draft is not None and (draft.output.conditioning or not tracked.bank.is_conditioning(frame)):
-            outputs[object_id] = draft.output
-    memories = session.encode(frame, list(outputs.values())) if outputs else []
-    session.write(frame, outputs)
-    for (object_id, output), spatial in zip(outputs.items(), memories):
-        objects[object_id].commit(frame, output, spatial)
-    for tracked in objects.values():
-        if tracked.drafts.pop(frame, None) is not None and session.options.forget_around_prompts:
-            forget_around(session, tracked, frame)
-
-
-def forget_around(session: VideoSession, tracked: TrackedObject, frame: int) -> None:
-    """Make tracked results within the memory window of a prompted frame unfit for recall."""
-    reach = session.runner.model.config.num_maskmem * session.options.memory_stride
-    for other in range(max(0, frame - reach), min(len(session.frames), frame + reach + 1)):
+def _forget_around(writer: FrameWriter, tracked: TrackedObject, frame: int) -> None:
+    """Mark tracked results within the memory window of a prompted frame as stale, which are never recalled."""
+    reach = writer.runner.model.config.num_maskmem * writer.options.memory_stride
+    for other in range(max(0, frame - reach), min(tracked.bank.length, frame + reach + 1)):
         output = None if tracked.bank.is_conditioning(other) else tracked.stored(other)
         if output is not None and output.prompt_hash != STALE:
-            session.write(other, {tracked.object_id: output.changed(prompt_hash=STALE)})
+            writer.write(other, {tracked.object_id: output.changed(prompt_hash=STALE)})
             tracked.bank.forget(other)

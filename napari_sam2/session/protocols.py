@@ -1,4 +1,4 @@
-"""What one object leaves behind on one frame, where that goes, and where frames come from."""
+"""Interfaces of a session: the source of its frames, the store of its results, and the records in it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class FrameSource(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class ObjectRecord:
-    """What one object leaves behind on one frame: enough to show its mask and to rebuild its memory.
+    """Result of one object on one frame: enough to show its mask and to rebuild its memory.
 
     Parameters
     ----------
@@ -51,9 +51,9 @@ class ObjectRecord:
     reverse : bool
         The direction in which propagation passed it last.
     prompt_hash : int
-        Fingerprint (63 bits) of the prompts that this result answers: of the frame's own prompt when it
+        Hash (63 bits) of the prompts that this result answers: of the frame's own prompt when it
         conditions, of the nearest prompts on both sides when it was tracked. A tracked record whose prompt_hash
-        is no longer current is stale: it is shown, but not remembered, until it is tracked again.
+        is no longer current is stale: it is shown, but not recalled, until it is tracked again.
     """
 
     logits: NDArray[Any]
@@ -72,7 +72,7 @@ FrameResults = Mapping[int, tuple[ObjectRecord, NDArray[np.bool_]]]
 
 @runtime_checkable
 class RecordStore(Protocol):
-    """Where a session puts what it no longer needs in RAM. Objects never share an entry."""
+    """Store of a session's results. Objects never share an entry."""
 
     def put(self, object_id: int, frame: int, record: ObjectRecord, mask: NDArray[np.bool_]) -> None:
         """Write (or replace) the record of one object on one frame, with its frame-size mask (H, W)."""

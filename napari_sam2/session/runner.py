@@ -74,7 +74,7 @@ class ModelRunner:
         return self.run(self.model.encode_image, image)
 
     def condition_on_memory(self, features: ImageFeatures, readout: MemoryReadout | None) -> Tensor:
-        """Let a frame look at what one object recalls (None: nothing)."""
+        """Condition the embedding of a frame on the memories of one object (None: on no memory)."""
         return self.run(self.model.condition_on_memory, features, readout)
 
     def decode(
@@ -84,7 +84,7 @@ class ModelRunner:
         return as_float32(self.run(self.model.decode_masks, embedding, features, prompts, multimask))
 
     def use_mask_as_output(self, features: ImageFeatures, mask: Tensor) -> MaskResult:
-        """Take over a mask (1, 1, side, side) of zeros and ones."""
+        """Use a mask (1, 1, side, side) of zeros and ones as the result."""
         return as_float32(self.run(self.model.use_mask_as_output, features, mask.to(self.device)))
 
     def track(self, features: ImageFeatures, readouts: Sequence[MemoryReadout]) -> list[MaskResult]:
@@ -217,7 +217,7 @@ def _memory_dtype(options: SessionOptions, autocast: torch.dtype | None) -> torc
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Tell whether an error says that a device ran out of memory."""
+    """Return whether an error says that a device ran out of memory."""
     return isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in str(error).lower()
 
 

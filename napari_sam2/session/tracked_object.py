@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,17 +10,14 @@ from torch import Tensor
 from napari_sam2.model.tensors import MemoryReadout
 from napari_sam2.prompts import Prompt
 from napari_sam2.session.frame_output import STALE, ObjectOutput, prompt_hash
+from napari_sam2.session.frame_writer import FrameWriter
 from napari_sam2.session.memory_bank import MemoryBank, Recall
 from napari_sam2.session.prompt_decoding import DecodedPrompt
-from napari_sam2.session.protocols import RecordStore
-
-# Makes the spatial memory of an output on a frame.
-Remember = Callable[[int, ObjectOutput], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
 class FrameMemory:
-    """What one frame leaves in the bank; ``spatial`` is None where only the pointer is within reach."""
+    """Memory of one frame; ``spatial`` is None where only the pointer is within reach."""
 
     spatial: Tensor | None
     pointer: Tensor
@@ -46,43 +42,30 @@ class TrackedObject:
         Its only identity.
     bank : MemoryBank
         Empty, or of a policy of your own.
-    store : RecordStore
-        Where results are kept.
-    remember : callable
-        Makes the spatial memory of an output on a frame, from the frame's features.
-    remember_stale : bool
-        Recall tracked results whose prompts have changed since.
+    writer : FrameWriter
+        Its store holds the object's results; it rebuilds memories that were evicted.
 
     Attributes
     ----------
     prompts : dict of int to Prompt
-        What was said, by frame.
+        Prompts by frame.
     drafts : dict of int to Draft
-        Results of prompts that are not yet in memory, by frame.
+        Results on prompted frames that are not committed yet.
     """
 
-    def __init__(
-        self,
-        object_id: int,
-        bank: MemoryBank[FrameMemory],
-        store: RecordStore,
-        remember: Remember,
-        remember_stale: bool = False,
-    ) -> None:
+    def __init__(self, object_id: int, bank: MemoryBank[FrameMemory], writer: FrameWriter) -> None:
         self.object_id = object_id
         self.bank = bank
         self.prompts: dict[int, Prompt] = {}
         self.drafts: dict[int, Draft] = {}
         self._committed: dict[int, int] = {}
-        self._store = store
-        self._remember = remember
-        self._remember_stale = remember_stale
+        self._writer = writer
 
     # -- results ---------------------------------------------------------------------------------------
 
     def stored(self, frame: int) -> ObjectOutput | None:
         """Return the stored result of a frame."""
-        record = self._store.get(self.object_id, frame)
+        record = self._writer.store.get(self.object_id, frame)
         return None if record is None else ObjectOutput.of_record(record)
 
     def output(self, frame: int) -> ObjectOutput | None:
@@ -91,11 +74,11 @@ class TrackedObject:
         return self.stored(frame) if draft is None else draft.output
 
     def is_current(self, frame: int, output: ObjectOutput) -> bool:
-        """Tell whether a stored result still answers the current prompts."""
+        """Return whether a stored result still answers the current prompts."""
         return output.prompt_hash == self.current_hash(frame)
 
     def current_hash(self, frame: int) -> int:
-        """Fingerprint of what a result on this frame answers; see :class:`FrameRecord`."""
+        """Return the hash of the prompts that a new result on this frame answers; see :class:`ObjectRecord`."""
         if self.bank.is_conditioning(frame):
             return self._committed.get(frame, 0)
         before, after = self.bank.neighbours(frame)
@@ -114,7 +97,7 @@ class TrackedObject:
         self.bank.mark(frame, True)
 
     def is_committed(self, frame: int, prompt: Prompt) -> bool:
-        """Tell whether this very prompt conditions already."""
+        """Return whether this very prompt conditions already."""
         return self.bank.is_conditioning(frame) and self._committed.get(frame) == prompt_hash(prompt)
 
     def commit(self, frame: int, output: ObjectOutput, spatial: Tensor) -> None:
@@ -186,11 +169,13 @@ class TrackedObject:
         if memory is not None:
             answered = memory.prompt_hash
         else:
-            record = self._store.get(self.object_id, frame)
+            record = self._writer.store.get(self.object_id, frame)
             if record is None or record.conditioning:
                 return False
             answered = record.prompt_hash
-        return answered != STALE and (self._remember_stale or answered == self.current_hash(frame))
+        return answered != STALE and (
+            self._writer.options.remember_stale or answered == self.current_hash(frame)
+        )
 
     def _pointer(self, frame: int) -> Tensor:
         return self._memory(frame).pointer
@@ -206,7 +191,7 @@ class TrackedObject:
     def _spatial(self, frame: int) -> Tensor:
         memory = self._memory(frame)
         if memory.spatial is None:
-            spatial = self._remember(frame, self._stored_or_fail(frame))
+            spatial = self._writer.encode(frame, [self._stored_or_fail(frame)])[0]
             memory = FrameMemory(spatial, memory.pointer, memory.prompt_hash)
             self.bank.add(frame, memory, self.bank.is_conditioning(frame))
         assert memory.spatial is not None

@@ -24,7 +24,7 @@ def checked_frame_index(frame: int, length: int) -> int:
     return index
 
 
-def checked_object_id(object_id: int) -> int:
+def positive_object_id(object_id: int) -> int:
     """Return an object id; ValueError when it is not positive."""
     index = checked_integer(object_id, "an object id")
     if index < 1:

@@ -1,7 +1,4 @@
-"""A session on disk.
-
-Names are imported on first use.
-"""
+"""Projects: a session on disk, with its undo."""
 
 import lazy_loader
 

@@ -11,12 +11,12 @@ from napari_sam2.session.protocols import FrameSource
 SAMPLES = 4
 
 
-def fingerprint(frames: FrameSource, samples: int = SAMPLES) -> str:
-    """Return a fingerprint of frames as the model sees them.
+def frames_hash(frames: FrameSource, samples: int = SAMPLES) -> str:
+    """Return a hash of frames as the model sees them.
 
     It covers number and size of the frames and all pixels of a few of them, evenly spread from the first
     to the last; so it costs the reading of ``samples`` frames. The same file read with another contrast has
-    another fingerprint, because results would differ as well.
+    another hash, because results would differ as well.
 
     Parameters
     ----------

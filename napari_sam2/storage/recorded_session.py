@@ -42,10 +42,9 @@ class RecordedSession:
     def __init__(self, project: Project, model: Sam2, frames: FrameSource, options: SessionOptions) -> None:
         self.project = project
         self.history = project.history
-        self._model = model
         self._frames = frames
         self.options = options
-        self.session = self._new_session()
+        self.session = VideoSession(model, frames, options, project.store, project.prompts)
 
     # -- what is known -----------------------------------------------------------------------------------
 
@@ -299,15 +298,9 @@ class RecordedSession:
 
     # -- inside ------------------------------------------------------------------------------------------
 
-    def _new_session(self) -> VideoSession:
-        project = self.project
-        return VideoSession(self._model, self._frames, self.options, project.store, project.prompts)
-
     def _rebuild(self) -> None:
-        # What a session computes follows from prompts and records alone, so it may be made anew at any time.
-        features = self.session.features
-        self.session = self._new_session()
-        self.session.features = features
+        # What a session computes follows from prompts and records alone.
+        self.session.restart(self.project.prompts)
 
     @contextmanager
     def _action(self, label: str, joins: bool = False) -> Iterator[None]:

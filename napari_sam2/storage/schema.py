@@ -26,7 +26,7 @@ class SourceDescription:
     path : str, optional
         File, folder or pattern; None for arrays in memory.
     fingerprint : str, optional
-        Content of the frames as :func:`napari_sam2.storage.fingerprints.fingerprint` sees it. Names of layers
+        Content of the frames as :func:`napari_sam2.storage.frames_fingerprint.frames_hash` sees it. Names of layers
         and files are no identity, this is.
     kind : str
         Which reader: "video", "tiff", "zarr", "images", "array" …

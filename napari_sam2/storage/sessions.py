@@ -9,7 +9,7 @@ from napari_sam2.model.sam2 import Sam2
 from napari_sam2.session.options import SessionOptions
 from napari_sam2.session.protocols import FrameSource
 from napari_sam2.storage.errors import ProjectError, ProjectMismatchError
-from napari_sam2.storage.frames_fingerprint import fingerprint
+from napari_sam2.storage.frames_fingerprint import frames_hash
 from napari_sam2.storage.project import Project
 from napari_sam2.storage.recorded_session import RecordedSession
 from napari_sam2.storage.schema import ModelDescription
@@ -90,7 +90,7 @@ def _check_frames(project: Project, frames: FrameSource, verify: bool) -> None:
             "open the frames that it was made with"
         )
     known = project.source.fingerprint
-    if verify and known and fingerprint(frames) != known:
+    if verify and known and frames_hash(frames) != known:
         raise ProjectMismatchError(
             f"{project.path} was made with other frames, or with another contrast: "
             "open the frames that it was made with"

@@ -1,8 +1,4 @@
-"""Procedural videos of cells, tubes, animals and things, with exact ground truth.
-
-Everything follows from `SceneOptions` and a seed. `sample_scene` draws options at random over all kinds of scenes;
-`sample_timelapse`, `sample_zstack` and `sample_two_channel` are the sample data, `crowd` is for benchmarks.
-"""
+"""Procedural videos of cells, tubes, animals and things, with exact ground truth."""
 
 from .clip import Clip, generate_clip
 from .options import SceneOptions

@@ -1,4 +1,4 @@
-"""What lies behind the objects."""
+"""Backgrounds of synthetic scenes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where every object is on every frame, and how large: paths, touching, crossings, exits, divisions."""
+"""Positions and sizes of all objects on all frames: paths, touching, crossings, exits, divisions."""
 
 from __future__ import annotations
 

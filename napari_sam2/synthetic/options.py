@@ -1,4 +1,4 @@
-"""What a synthetic scene is made of."""
+"""Options of a synthetic scene."""
 
 from __future__ import annotations
 

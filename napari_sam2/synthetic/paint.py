@@ -1,4 +1,4 @@
-"""How objects look: from the visible surface to brightness and colour."""
+"""Appearance of objects: from the visible surface to brightness and colour."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Painter:
 
     @property
     def margin(self) -> float:
-        """How far outside an object its look reaches, in pixels."""
+        """Distance outside an object that its appearance reaches, in pixels."""
         return (
             2.0 + 0.35 * float(self._radius.mean().clamp(max=24)) if "phase" in self._options.looks else 2.0
         )
@@ -139,7 +139,7 @@ class Painter:
         return lit
 
     def _around(self, surface: Surface, shape: tuple[int, ...]) -> Tensor:
-        """What needs the neighbourhood: halos, relief, cell borders, overlap; (T, H, W) or 0."""
+        """Brightness that depends on the neighbourhood: halos, relief, cell borders, overlap; (T, H, W) or 0."""
         options = self._options
         total = torch.zeros(shape, device=surface.depth.device)
         if "phase" in options.looks:

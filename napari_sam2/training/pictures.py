@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from skimage.segmentation import find_boundaries
 
-__all__ = ["outlined", "strip"]
+__all__ = ["outlined", "picture_strip"]
 
 Mask = NDArray[np.bool_]
 COLOURS = np.array(
@@ -47,7 +47,7 @@ def outlined(frame: NDArray[np.uint8], predicted: Mask, true: Mask, height: int 
     return picture.round().astype(np.uint8)
 
 
-def strip(
+def picture_strip(
     frames: NDArray[np.uint8], predicted: Mask, true: Mask, times: Sequence[int], height: int = 200
 ) -> NDArray[np.uint8]:
     """Put the frames of `times` side by side, each as `outlined` draws it.

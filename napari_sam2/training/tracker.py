@@ -18,7 +18,7 @@ from napari_sam2.model.tensors import (
     MaskResult,
     MemoryReadout,
     PromptTensors,
-    joined,
+    concatenated,
     picked,
 )
 from napari_sam2.session.memory_bank import RecencyPolicy
@@ -245,7 +245,7 @@ def _find_again(
             seen = features.picked(chosen)
             parts.append(walk.model.decode_masks(embedding[chosen], seen, said, multimask=True))
     order = torch.cat([found.nonzero(), lost.nonzero()])[:, 0].argsort()
-    return picked(joined(parts), order)
+    return picked(concatenated(parts), order)
 
 
 def _track(

@@ -38,7 +38,7 @@ def test_configuration_names(name, preset, version, monkeypatch):
         seen.append(config)
         return recipe_model(TINY)
 
-    monkeypatch.setattr("napari_sam2.reference.build_sam.Sam2", network)
+    monkeypatch.setattr("napari_sam2.reference.network.Sam2", network)
     build_sam2(name, device="cpu")
     assert seen == [ModelConfig.preset(preset, version)]
     build_sam2(
@@ -55,7 +55,7 @@ def test_unknown_configurations(name):
 
 def test_without_cuda_the_best_device_is_taken_with_a_warning(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    monkeypatch.setattr("napari_sam2.reference.build_sam.Sam2", lambda config: recipe_model(TINY))
+    monkeypatch.setattr("napari_sam2.reference.network.Sam2", lambda config: recipe_model(TINY))
     with pytest.warns(UserWarning, match="CUDA is not available here"):
         assert build_sam2("sam2.1_hiera_t.yaml").device.type in ("cpu", "mps")
 
@@ -75,7 +75,7 @@ def test_hub_repositories_become_model_names(repository, name, monkeypatch):
         asked.append(wanted)
         return recipe_model(TINY)
 
-    monkeypatch.setattr("napari_sam2.reference.build_sam.load_model", load)
+    monkeypatch.setattr("napari_sam2.reference.network.load_model", load)
     assert (
         SAM2ImagePredictor.from_pretrained(repository, device="cpu", mask_threshold=0.5).mask_threshold == 0.5
     )
@@ -96,13 +96,13 @@ def test_a_device_that_does_not_exist():
 
 
 def test_training_mode(monkeypatch):
-    monkeypatch.setattr("napari_sam2.reference.build_sam.Sam2", lambda config: recipe_model(TINY))
+    monkeypatch.setattr("napari_sam2.reference.network.Sam2", lambda config: recipe_model(TINY))
     assert build_sam2("sam2.1_hiera_t.yaml", device="cpu", mode="train").training
     assert not build_sam2("sam2.1_hiera_t.yaml", device="cpu").training
 
 
 def test_video_predictor_defaults_and_overrides(monkeypatch):
-    monkeypatch.setattr("napari_sam2.reference.build_sam.Sam2", lambda config: recipe_model(TINY))
+    monkeypatch.setattr("napari_sam2.reference.network.Sam2", lambda config: recipe_model(TINY))
     options = build_sam2_video_predictor("sam2.1_hiera_t.yaml", device="cpu").options
     assert (options.fill_hole_area, options.binarize_prompted, options.non_overlap) == (8, True, False)
     assert not options.corrections_condition
@@ -147,7 +147,7 @@ def test_a_fine_tuned_model_is_a_yaml_and_a_checkpoint(tmp_path):
 
 
 def test_what_a_yaml_says_about_tracking_holds(tmp_path, monkeypatch):
-    monkeypatch.setattr("napari_sam2.reference.build_sam.Sam2", lambda config: recipe_model(TINY))
+    monkeypatch.setattr("napari_sam2.reference.network.Sam2", lambda config: recipe_model(TINY))
     said = {
         "max_cond_frames_in_attn": 4,
         "memory_temporal_stride_for_eval": 2,

@@ -71,8 +71,8 @@ def test_a_wide_difference_comes_from_rounding_alone(folder, monkeypatch):
     answer = module.answer
     rows = iter(np.flatnonzero((golden["rec_frame"] == 6) & np.isin(golden["rec_op"], (2, 3))))
 
-    def forced(session, tracked, frame, prompt):
-        draft = answer(session, tracked, frame, prompt)
+    def forced(writer, tracked, frame, prompt):
+        draft = answer(writer, tracked, frame, prompt)
         if frame != 6:
             return draft
         row = next(rows)

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from napari_sam2.session import ArrayFrames, RecencyPolicy, SessionOptions, VideoSession
+from napari_sam2.session.frame_writer import FrameWriter
 from napari_sam2.session.memory_bank import MemoryBank
 from tests.session.conftest import HEIGHT, WIDTH, click, moving_discs, painted
 
@@ -80,7 +81,7 @@ def test_a_correction_after_500_frames_equals_a_session_that_kept_everything(mod
     for keep in (False, True):
         with monkeypatch.context() as patch:
             if keep:
-                patch.setattr("napari_sam2.session.video.MemoryBank", KeepEverything)
+                patch.setattr("napari_sam2.session.object_table.MemoryBank", KeepEverything)
                 patch.setattr(RecencyPolicy, "spatial_reach", property(lambda self: 10**6))
             session = VideoSession(model, Loop(LENGTH))
             session.set_prompt(0, 1, click(15, 12))
@@ -108,8 +109,8 @@ def test_a_click_far_back_rebuilds_the_memories_around_it(model, monkeypatch):
     recalled = session._objects[1].recall(50, False, own=False)
     assert [f for _, f in recalled.spatial] == [0, 44, 45, 46, 47, 48, 49]
     made = []
-    encode = session.encode
-    monkeypatch.setattr(session, "encode", lambda f, o: made.append(f) or encode(f, o))
+    encode = FrameWriter.encode
+    monkeypatch.setattr(FrameWriter, "encode", lambda self, f, o: made.append(f) or encode(self, f, o))
     session.set_prompt(50, 1, click(18, 12))
     assert made == [44, 45, 46, 47, 48, 49]
 

@@ -130,10 +130,10 @@ def test_a_resumed_session_is_the_session(model, operations, cut):
             if index == resume_at:
                 session.commit()
                 again = VideoSession(model, SOURCE, store=store, prompts=session.prompts)
-                again._removed, again._own_store = session._removed, session._own_store
+                again._objects._removed, again._own_store = session._objects._removed, session._own_store
                 for i in session.object_ids:
                     if i not in again.object_ids:
-                        again._objects[i] = again._new_object(i)
+                        again._objects.add(again._objects.known_or_new(i))
                 session = again
             elif index == cut:
                 session.commit()

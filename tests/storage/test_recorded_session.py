@@ -26,7 +26,7 @@ from napari_sam2.storage import (
     open_session,
 )
 from napari_sam2.storage.files import atomic_files as files
-from napari_sam2.storage.frames_fingerprint import fingerprint
+from napari_sam2.storage.frames_fingerprint import frames_hash
 
 _spec = importlib.util.spec_from_file_location("tiny_sessions", Path(__file__).parent / "tiny_sessions.py")
 assert _spec is not None
@@ -366,7 +366,7 @@ def test_a_prompt_that_fails_changes_nothing(session) -> None:
 
 def test_other_frames_another_model_or_a_reader_are_refused(tmp_path, model, frames) -> None:
     path = tmp_path / "a.sam2"
-    known = SourceDescription(fingerprint=fingerprint(frames))
+    known = SourceDescription(fingerprint=frames_hash(frames))
     Project.create(path, SHAPE, source=known, model=describe_model(model, "tiny one")).close()
     with pytest.raises(ProjectReadOnlyError):
         open_session(Project.open(path), model, frames)

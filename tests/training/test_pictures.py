@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from napari_sam2.training.pictures import COLOURS, outlined, strip
+from napari_sam2.training.pictures import COLOURS, outlined, picture_strip
 
 
 def test_predictions_are_tinted_and_truth_is_outlined():
@@ -21,7 +21,7 @@ def test_predictions_are_tinted_and_truth_is_outlined():
 def test_a_strip_shows_the_chosen_frames_in_order():
     frames = np.stack([np.full((20, 30, 3), 10 * t, np.uint8) for t in range(5)])
     nothing = np.zeros((5, 1, 20, 30), bool)
-    picture = strip(frames, nothing, nothing, [4, 1], height=20)
+    picture = picture_strip(frames, nothing, nothing, [4, 1], height=20)
     assert picture.shape == (20, 30 + 4 + 30, 3)
     assert picture[10, 10, 0] == 40
     assert picture[10, 50, 0] == 10

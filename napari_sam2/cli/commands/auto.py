@@ -19,11 +19,11 @@ from napari_sam2.automatic.options import AutomaticOptions
 from napari_sam2.automatic.tracking import pixels_of, seed_new
 from napari_sam2.cli.commands.track import PASSES, check_free, default_project, make_project, report, track
 from napari_sam2.cli.errors import CommandError, CommandInterrupted, UsageError
-from napari_sam2.cli.options.automatic_options import frame_numbers, options_of
+from napari_sam2.cli.options.automatic_options import automatic_options, chosen_frames
 from napari_sam2.cli.terminal.console import Console
 from napari_sam2.cli.terminal.interrupt import InterruptFlag, graceful_interrupt
 from napari_sam2.cli.terminal.progress import ProgressBar, duration
-from napari_sam2.cli.workflow.load_model import describe, load
+from napari_sam2.cli.workflow.load_model import describe, load_network
 from napari_sam2.cli.workflow.plan import Plan, frame_limits
 from napari_sam2.cli.workflow.recording import Recording, open_recording
 from napari_sam2.cli.workflow.run_plan import Summary
@@ -41,7 +41,7 @@ BoolArray = NDArray[np.bool_]
 
 def run(args: Namespace, console: Console) -> None:
     """Run the command."""
-    options = options_of(args)
+    options = automatic_options(args)
     if args.track:
         _track(args, options, console)
     elif args.export:
@@ -55,9 +55,9 @@ def _find(args: Namespace, options: AutomaticOptions, console: Console) -> None:
     _check_file(out, args.overwrite)
     recording = open_recording(args, args.source)
     frames, size = recording.frames, recording.frames.size
-    wanted = frame_numbers(args, len(frames))
+    wanted = chosen_frames(args, len(frames))
     region, existing = _mask_flag(args, "region", size), _mask_flag(args, "existing", size)
-    model = load(args.model, args.device, console)
+    model = load_network(args.model, args.device, console)
     began = time.monotonic()
     with _searching(console, "nothing was written") as progress:
         finder = MaskFinder(ImageSession(model), frames, options, region, existing, progress)
@@ -80,14 +80,14 @@ def _track(args: Namespace, options: AutomaticOptions, console: Console) -> None
     recording = open_recording(args, args.source)
     frames, size = recording.frames, recording.frames.size
     first, last = frame_limits(args.range, len(frames))
-    wanted = frame_numbers(args, len(frames))
+    wanted = chosen_frames(args, len(frames))
     outside = [frame for frame in wanted if not first <= frame <= last]
     if outside:
         raise UsageError(
             f"frame {outside[0]} is outside --range {first}:{last + 1}: nothing is tracked there"
         )
     region, existing = _mask_flag(args, "region", size), _mask_flag(args, "existing", size)
-    model = load(args.model, args.device, console)
+    model = load_network(args.model, args.device, console)
     summary, explanations = Summary(), []
     with ExitStack() as stack:
         objects = _ProjectObjects(args, recording, model, folder, stack)

@@ -7,7 +7,7 @@ from typing import Any
 
 from napari_sam2.cli.errors import CommandError, UsageError
 from napari_sam2.cli.terminal.console import Console
-from napari_sam2.cli.workflow.load_model import load
+from napari_sam2.cli.workflow.load_model import load_network
 from napari_sam2.training.benchmarks.suites import Extent, Table, resized_model, run_suite
 
 
@@ -19,7 +19,7 @@ def run(args: Namespace, console: Console) -> None:
         )
     if args.data is None and {"sequences", "clicks"}.issuperset(args.suite):
         raise UsageError("the suites sequences and clicks need real data: --data FOLDER")
-    model = load(args.model, args.device, console)
+    model = load_network(args.model, args.device, console)
     if args.image_size is not None:
         model = resized_model(model, args.image_size)
 

@@ -15,7 +15,7 @@ from napari_sam2.cli.commands.track import check_free, make_project, track
 from napari_sam2.cli.options.prompt_options import read_prompts_file
 from napari_sam2.cli.terminal.console import Console
 from napari_sam2.cli.terminal.progress import duration, rate_text
-from napari_sam2.cli.workflow.load_model import describe, load
+from napari_sam2.cli.workflow.load_model import describe, load_network
 from napari_sam2.cli.workflow.plan import Plan
 from napari_sam2.cli.workflow.recording import Recording
 from napari_sam2.cli.workflow.write_exports import listing, results_of, targets, write_exports
@@ -31,7 +31,7 @@ def run(args: Namespace, console: Console) -> None:
     folder: Path = args.out
     check_free(folder / "cells.sam2", args.overwrite)
     # First of all the network: without it there is no demo, and nothing should be left behind.
-    model = load(args.model, args.device, console)
+    model = load_network(args.model, args.device, console)
     sample = sample_timelapse()
     console.note(
         f"{sample.name}: {len(sample.labels)} frames, {len(sample.first_sight)} objects, one box each"

@@ -13,7 +13,7 @@ from napari_sam2.cli.options.dataclass_options import options_from
 from napari_sam2.cli.options.prompt_options import Prompts, collect_prompts, read_objects
 from napari_sam2.cli.terminal.console import Console
 from napari_sam2.cli.terminal.progress import duration, rate_text
-from napari_sam2.cli.workflow.load_model import describe, load
+from napari_sam2.cli.workflow.load_model import describe, load_network
 from napari_sam2.cli.workflow.plan import Direction, Plan, frame_limits
 from napari_sam2.cli.workflow.recording import Recording, open_recording
 from napari_sam2.cli.workflow.run_plan import Summary, run_plan
@@ -45,7 +45,7 @@ def run(args: Namespace, console: Console) -> None:
     plan = Plan(PASSES[args.direction], first, last, args.objects)
     named = {} if args.prompts is None else read_objects(args.prompts)
     options = options_from(SessionOptions, args.set)
-    model = load(args.model, args.device, console)
+    model = load_network(args.model, args.device, console)
     description = describe(model, args.model)
     with make_project(folder, recording, description, options, prompts, named, args.overwrite) as project:
         summary = track(project, model, recording, plan, console, args.export)

@@ -18,7 +18,7 @@ from napari_sam2.cli.commands.resume import unfinished_plan
 from napari_sam2.cli.commands.track import default_project
 from napari_sam2.cli.errors import CommandError, UsageError
 from napari_sam2.cli.options.parser import make_parser
-from napari_sam2.cli.options.prompt_options import read_json
+from napari_sam2.cli.options.prompt_options import read_json_file
 from napari_sam2.cli.run_command import run_command
 from napari_sam2.cli.terminal.console import Console
 from napari_sam2.cli.workflow.write_exports import targets
@@ -179,7 +179,7 @@ def read_jobs(path: Path) -> tuple[TrackJob, ...]:
 
 
 def _entries(path: Path) -> Iterator[dict[str, Any]]:
-    data = read_json(path)
+    data = read_json_file(path)
     defaults = data.get("defaults", {}) if isinstance(data, dict) else {}
     listed = data.get("jobs") if isinstance(data, dict) else data
     if not isinstance(listed, list) or not isinstance(defaults, dict):

@@ -16,7 +16,7 @@ from napari_sam2.cli.errors import CommandError, CommandInterrupted, UsageError
 from napari_sam2.cli.terminal.console import Console
 from napari_sam2.cli.terminal.interrupt import graceful_interrupt
 from napari_sam2.cli.terminal.progress import ProgressBar
-from napari_sam2.cli.workflow.recording import Recording, frames_of
+from napari_sam2.cli.workflow.recording import Recording, recording_of
 from napari_sam2.storage.project import Project
 from napari_sam2.training.curves import draw_curves, read_log
 from napari_sam2.training.data.clips import ClipSource, MaskletClips
@@ -163,7 +163,7 @@ def _sources(args: Namespace, options: TrainOptions, stack: ExitStack) -> tuple[
     train_parts, held_parts = [], []
     for path in args.project:
         project = stack.enter_context(Project.open(path))
-        recording = frames_of(project, None)
+        recording = recording_of(project, None)
         tracked = project.frames()
         if len(tracked) < 5:
             raise CommandError(

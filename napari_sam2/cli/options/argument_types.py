@@ -7,7 +7,7 @@ from argparse import ArgumentTypeError
 from napari_sam2.formats.registry import FORMATS
 
 
-def frame_range(text: str) -> tuple[int | None, int | None]:
+def first_and_last(text: str) -> tuple[int | None, int | None]:
     """Read "A:B" (B not included, either may be missing) as two numbers."""
     first, colon, last = text.partition(":")
     try:

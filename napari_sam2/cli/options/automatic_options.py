@@ -63,7 +63,7 @@ def add_track_flags(group: Any) -> None:
 
 
 def _add_option_flags(parser: Any) -> None:
-    # Values stay text until options_of() reads them: its errors are one sentence, argparse's a page.
+    # Values stay text until automatic_options() reads them: its errors are one sentence, argparse's a page.
     group = parser.add_argument_group("search and filters (defaults are those of --preset default)")
     group.add_argument(
         "--preset",
@@ -99,7 +99,7 @@ def preset_flag(name: str) -> str:
     return name.replace(" ", "-")
 
 
-def options_of(args: Namespace) -> AutomaticOptions:
+def automatic_options(args: Namespace) -> AutomaticOptions:
     """Return what was asked for: preset, then flags, then ``--set``.
 
     Raises
@@ -123,7 +123,7 @@ def options_of(args: Namespace) -> AutomaticOptions:
         raise UsageError(str(error)) from error
 
 
-def frame_numbers(args: Namespace, count: int) -> list[int]:
+def chosen_frames(args: Namespace, count: int) -> list[int]:
     """Return the frames of ``--frame`` or ``--frames``, in order and once each.
 
     Raises

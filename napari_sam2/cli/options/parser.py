@@ -10,8 +10,8 @@ import napari_sam2
 from napari_sam2.cli.options.argument_types import (
     axis_position,
     channel_list,
+    first_and_last,
     format_list,
-    frame_range,
     id_list,
     image_side,
     positive,
@@ -352,7 +352,7 @@ def _add_model(parser: Any) -> None:
 
 
 def _add_range(parser: Any, text: str) -> None:
-    parser.add_argument("--range", type=frame_range, default=(None, None), metavar="A:B", help=text)
+    parser.add_argument("--range", type=first_and_last, default=(None, None), metavar="A:B", help=text)
 
 
 def _add_settings(parser: Any, what: str) -> None:

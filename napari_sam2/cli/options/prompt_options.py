@@ -88,7 +88,7 @@ def read_prompts_file(path: Path, n_frames: int, size: tuple[int, int]) -> Promp
     PromptFileError
         When the file can't be read, or an entry is wrong; nothing of it is used then.
     """
-    entries = _list_of(read_json(path), path)
+    entries = _list_of(read_json_file(path), path)
     prompts: Prompts = {}
     for number, entry in enumerate(entries, 1):
         try:
@@ -101,7 +101,7 @@ def read_prompts_file(path: Path, n_frames: int, size: tuple[int, int]) -> Promp
 
 def read_objects(path: Path) -> dict[int, ObjectInfo]:
     """Read names and colours from the "objects" of a prompts file, where it has some."""
-    data = read_json(path)
+    data = read_json_file(path)
     listed = data.get("objects", []) if isinstance(data, dict) else []
     try:
         return objects_from_json(listed)
@@ -109,7 +109,7 @@ def read_objects(path: Path) -> dict[int, ObjectInfo]:
         raise PromptFileError(f"{path}, objects: {error}") from error
 
 
-def read_json(path: Path) -> Any:
+def read_json_file(path: Path) -> Any:
     """Read a JSON file for people; PromptFileError says what is wrong with it and where."""
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:

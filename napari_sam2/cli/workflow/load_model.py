@@ -14,7 +14,7 @@ from napari_sam2.storage.schema import ModelDescription
 from napari_sam2.storage.sessions import describe_model
 
 
-def load(name: str, device: str, console: Console) -> Sam2:
+def load_network(name: str, device: str, console: Console) -> Sam2:
     """Load a network; a download shows its progress."""
     return load_model(_lasting_name(name), device=device, progress=DownloadProgress(console, name))
 
@@ -26,7 +26,7 @@ def load_for(project: Project, device: str, console: Console) -> Sam2:
         raise CommandError(
             f"{project.path} does not say which model it was made with: it can't be computed again"
         )
-    return load(name, device, console)
+    return load_network(name, device, console)
 
 
 def describe(model: Sam2, name: str) -> ModelDescription:

@@ -18,7 +18,7 @@ from napari_sam2.frames.options import FrameStackOptions
 from napari_sam2.frames.source import Source
 from napari_sam2.frames.stack import FrameStack
 from napari_sam2.storage.errors import ProjectMismatchError
-from napari_sam2.storage.frames_fingerprint import fingerprint
+from napari_sam2.storage.frames_fingerprint import frames_hash
 from napari_sam2.storage.project import Project
 from napari_sam2.storage.schema import SourceDescription
 
@@ -71,7 +71,7 @@ class Recording:
         reading = {"axes": self.axes, "options": self.frames.options.to_dict()}
         path = str(Path(self.source.path).expanduser().absolute())
         return SourceDescription(
-            path, fingerprint(self.frames), self.source.kind, reading, self.calibration.to_json()
+            path, frames_hash(self.frames), self.source.kind, reading, self.calibration.to_json()
         )
 
     @property
@@ -122,7 +122,7 @@ def reopen(description: SourceDescription, moved_to: str | None = None) -> Recor
         raise CommandError(f"the project's frames can't be read ({str(error).rstrip('.')}){hint}") from error
 
 
-def frames_of(project: Project, moved_to: str | None = None) -> Recording:
+def recording_of(project: Project, moved_to: str | None = None) -> Recording:
     """Open a project's frames and make sure that they are the ones it was made with.
 
     Raises
@@ -135,7 +135,7 @@ def frames_of(project: Project, moved_to: str | None = None) -> Recording:
     recording = reopen(project.source, moved_to)
     frames = recording.frames
     known = project.source.fingerprint
-    if (len(frames), *frames.size) != project.shape or (known and fingerprint(frames) != known):
+    if (len(frames), *frames.size) != project.shape or (known and frames_hash(frames) != known):
         raise ProjectMismatchError(
             f"{recording.source.path} does not hold the frames that {project.path} was made with: "
             "say where they are with --source PATH"

@@ -148,7 +148,7 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
 
 
 def recognise(state: Mapping[str, Tensor]) -> tuple[str, Literal["2.0", "2.1"]] | None:
-    """Tell the preset and the release of SAM 2 from weights under our names; None when no preset has these shapes."""
+    """Return the preset and the release of SAM 2 that weights under our names are of; None when no preset fits."""
     version: Literal["2.0", "2.1"] = "2.1" if "no_obj_embed_spatial" in state else "2.0"
     position = state.get("image_encoder.trunk.pos_embed")
     embedding = state.get("no_mem_embed")

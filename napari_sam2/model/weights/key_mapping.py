@@ -71,7 +71,7 @@ _FROM_TRANSFORMERS: tuple[tuple[str, str], ...] = (
 
 
 def is_transformers_layout(keys: Mapping[str, object]) -> bool:
-    """Tell whether a checkpoint's keys are those that transformers writes."""
+    """Return whether a checkpoint's keys are those that transformers writes."""
     return any(key.startswith("vision_encoder.") for key in keys)
 
 

@@ -1,1 +1,1 @@
-"""What the manifest (napari.yaml) points at: readers, sample data, writers."""
+"""Readers, writers and sample data that the manifest (napari.yaml) points to."""

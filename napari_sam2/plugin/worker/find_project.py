@@ -20,7 +20,7 @@ from napari_sam2.plugin.worker.project_backend import ProjectBackend, TemporaryF
 from napari_sam2.plugin.worker.session_spec import SessionSpec
 from napari_sam2.session import SessionOptions
 from napari_sam2.storage.errors import ProjectError, ProjectLockedError, ProjectMismatchError
-from napari_sam2.storage.frames_fingerprint import fingerprint
+from napari_sam2.storage.frames_fingerprint import frames_hash
 from napari_sam2.storage.project import Project
 from napari_sam2.storage.schema import SourceDescription
 from napari_sam2.storage.sessions import describe_model, open_session
@@ -136,7 +136,7 @@ class ProjectSearch:
         calibration = asdict(plan.calibration)
         reading = {"axes": None, "options": frames.options.to_dict()}
         source = SourceDescription(
-            plan.path, fingerprint(frames), "array", reading, json.loads(json.dumps(calibration))
+            plan.path, frames_hash(frames), "array", reading, json.loads(json.dumps(calibration))
         )
         return Project.create(
             path,

@@ -243,7 +243,7 @@ def _clicks(model: Sam2, real: Path, extent: Extent) -> Table:
 # ---------------------------------------------------------------------- videos
 
 
-def track(
+def track_clip(
     model: Sam2, frames: NDArray[np.uint8], prompts: dict[int, Prompt]
 ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
     """Track objects prompted on frame 0: masks (T, N, H, W) and object scores (T, N), in the order of ids."""
@@ -289,7 +289,7 @@ def _videos(model: Sam2, extent: Extent) -> Table:
         ids = some_ids(labels[0], min(extent.objects, VIDEO_OBJECTS))
         if not ids:
             continue
-        masks, _ = track(model, frames, first_prompts(labels, ids, kind))
+        masks, _ = track_clip(model, frames, first_prompts(labels, ids, kind))
         scores[kind].append(j_and_f(masks, labels, ids))
     both = scores["box"] + scores["mask"]
     for name, values in (*scores.items(), ("both", both)):
@@ -310,7 +310,7 @@ def _presence(model: Sam2, extent: Extent) -> Table:
         ids = some_ids(labels[0], min(extent.objects, VIDEO_OBJECTS))
         if not ids:
             continue
-        _, scores = track(model, frames, first_prompts(labels, ids, "mask"))
+        _, scores = track_clip(model, frames, first_prompts(labels, ids, "mask"))
         for column, object_id in enumerate(ids):
             there = (labels[1:] == object_id).any((1, 2))
             agrees = (scores[1:, column] > 0) == there
@@ -334,7 +334,7 @@ def _sequences(model: Sam2, sequences: Sequence[Sequence2D], extent: Extent) -> 
         labels = sequence.labels[: extent.sequence_frames]
         ids = some_ids(labels[0], extent.objects)
         first = np.stack([labels[0] == i for i in ids])
-        masks, _ = track(model, frames, first_prompts(labels, ids, "mask"))
+        masks, _ = track_clip(model, frames, first_prompts(labels, ids, "mask"))
         cells = [f"{len(labels)} x {len(ids)}"]
         for tracked in (masks, copied(first, frames), flow_warped(first, frames)):
             j, f = j_and_f(tracked, labels, ids)

@@ -13,7 +13,7 @@ import tifffile
 from napari_sam2.automatic import AutomaticOptions
 from napari_sam2.automatic.options import PRESETS
 from napari_sam2.cli.errors import UsageError
-from napari_sam2.cli.options.automatic_options import flag, frame_numbers, options_of, preset_flag
+from napari_sam2.cli.options.automatic_options import automatic_options, chosen_frames, flag, preset_flag
 from napari_sam2.cli.options.parser import make_parser
 from napari_sam2.masks import Rle
 from napari_sam2.storage import Project
@@ -42,12 +42,12 @@ def test_every_option_has_a_flag_with_its_docstring_as_help() -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_presets(preset: str) -> None:
-    assert options_of(parsed("--preset", preset_flag(preset))) == AutomaticOptions.preset(preset)
+    assert automatic_options(parsed("--preset", preset_flag(preset))) == AutomaticOptions.preset(preset)
 
 
 def test_presets_are_typed_without_spaces() -> None:
-    assert options_of(parsed("--preset", "few-large")).min_area == 400
-    assert options_of(parsed("--preset", "many-small")).points_per_side == 48
+    assert automatic_options(parsed("--preset", "few-large")).min_area == 400
+    assert automatic_options(parsed("--preset", "many-small")).points_per_side == 48
 
 
 def test_flags_of_every_kind_and_their_order(tmp_path: Path) -> None:
@@ -64,15 +64,15 @@ def test_flags_of_every_kind_and_their_order(tmp_path: Path) -> None:
         "0.5",
     )
     changed = {"min_area": 7, "mode": "exact", "use_m2m": True, "max_overlap": 0.5}
-    assert options_of(parsed(*words)) == AutomaticOptions.preset("cells", **changed)
-    assert options_of(parsed("--min-area", "7", "--set", "min_area=9")).min_area == 9
+    assert automatic_options(parsed(*words)) == AutomaticOptions.preset("cells", **changed)
+    assert automatic_options(parsed("--min-area", "7", "--set", "min_area=9")).min_area == 9
     grid = tmp_path / "points.json"
     grid.write_text("[[0.25, 0.5], [0.75, 1]]")
-    found = options_of(parsed("--point-grids", str(grid)))
+    found = automatic_options(parsed("--point-grids", str(grid)))
     assert found.point_grids == (((0.25, 0.5), (0.75, 1.0)),)
     assert found.points_per_side is None
     grid.write_text("[[[0.25, 0.5]], [[0.1, 0.1], [0.2, 0.2]]]")
-    assert len(options_of(parsed("--point-grids", str(grid), "--crop-n-layers", "1")).point_grids) == 2
+    assert len(automatic_options(parsed("--point-grids", str(grid), "--crop-n-layers", "1")).point_grids) == 2
 
 
 @pytest.mark.parametrize(
@@ -125,13 +125,13 @@ def test_errors_are_one_sentence(napari_sam2, movie: Path, words: tuple[str, ...
     ],
 )
 def test_frames(words: tuple[str, ...], frames: list[int]) -> None:
-    assert frame_numbers(parsed(*words), 10) == frames
+    assert chosen_frames(parsed(*words), 10) == frames
 
 
 @pytest.mark.parametrize("text", ["", "a", "1:2:3:4", "3:3", "0:11", "-1", "0:5:0", "1,,2", "0.5"])
 def test_frames_that_cannot_be_meant(text: str) -> None:
     with pytest.raises(UsageError, match="--frames"):
-        frame_numbers(parsed(f"--frames={text}"), 10)
+        chosen_frames(parsed(f"--frames={text}"), 10)
 
 
 # Files -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,109 @@
+"""Turning the results of one frame into masks, memories and stored records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from napari_sam2.masks import FrameMasks
+from napari_sam2.session.feature_cache import FeatureCache
+from napari_sam2.session.frame_output import ObjectOutput
+from napari_sam2.session.options import SessionOptions
+from napari_sam2.session.protocols import RecordStore
+from napari_sam2.session.runner import ModelRunner
+from napari_sam2.session.tensors import fill_holes, frame_logits, frame_masks, non_overlapping
+
+
+@dataclass(frozen=True, eq=False)
+class FrameWriter:
+    """Network, features and store of a session: all that is needed to process results of one frame.
+
+    Parameters
+    ----------
+    runner : ModelRunner
+        Runs the network; its options are those of the session.
+    features : FeatureCache
+        Image features by frame.
+    store : RecordStore
+        Where records go.
+    size : tuple of int
+        (height, width) of the frames.
+    """
+
+    runner: ModelRunner
+    features: FeatureCache
+    store: RecordStore
+    size: tuple[int, int]
+
+    @property
+    def options(self) -> SessionOptions:
+        """The options of the session."""
+        return self.runner.options
+
+    def encode(self, frame: int, outputs: Sequence[ObjectOutput]) -> list[Tensor]:
+        """Return the spatial memories of results on one frame."""
+        # The reference encodes prompted masks with their holes filled, tracked ones as they are.
+        area = self.options.fill_hole_area
+        logits = [fill_holes(o.logits, area) if o.prompted else o.logits for o in outputs]
+        hard = [o.prompted and self.options.binarize_prompted for o in outputs]
+        scores = [o.object_score for o in outputs]
+        return self.runner.encode_memories(self.features.get(frame), logits, scores, hard)
+
+    def write(self, frame: int, outputs: Mapping[int, ObjectOutput]) -> dict[int, NDArray[np.bool_]]:
+        """Store results of one frame by object, all or none; return their frame-size masks (H, W)."""
+        if not outputs:
+            return {}
+        rows = dict(zip(outputs, self.masks(list(outputs.values()))))
+        dtype = self.options.store_dtype
+        self.store.put_frame(frame, {i: (o.record(dtype), rows[i]) for i, o in outputs.items()})
+        return rows
+
+    def masks(self, outputs: Sequence[ObjectOutput]) -> NDArray[np.bool_]:
+        """Return the frame-size masks (N, H, W) of results of one frame, as they are stored."""
+        logits = [o.logits.to(self.runner.device) for o in outputs]
+        return frame_masks(logits, self.size, self.options.fill_hole_area)
+
+    def frame_logits(self, outputs: Sequence[ObjectOutput]) -> Tensor:
+        """Return the frame-size logits (N, H, W) of results of one frame, holes filled."""
+        logits = torch.stack([o.logits.to(self.runner.device) for o in outputs])
+        return frame_logits(fill_holes(logits, self.options.fill_hole_area), self.size)
+
+    def frame_masks(
+        self,
+        frame: int,
+        outputs: Mapping[int, ObjectOutput],
+        known: Mapping[int, NDArray[np.bool_]] | None = None,
+    ) -> FrameMasks:
+        """Return results of one frame as the user sees them.
+
+        Parameters
+        ----------
+        frame : int
+            Frame index.
+        outputs : mapping of int to ObjectOutput
+            Results by object.
+        known : mapping of int to ndarray, optional
+            Frame-size masks that :meth:`write` has just made of the same results.
+        """
+        if not outputs:
+            return FrameMasks.empty(frame, self.size)
+        results = list(outputs.values())
+        if self.options.non_overlap:
+            masks = (non_overlapping(self.frame_logits(results)) > 0).cpu().numpy()
+        elif known is not None and set(known) == set(outputs):
+            masks = np.stack([known[i] for i in outputs])
+        else:
+            masks = self.masks(results)
+        return FrameMasks(
+            frame,
+            tuple(outputs),
+            masks,
+            np.array([o.object_score for o in results], np.float32),
+            np.array([o.predicted_iou for o in results], np.float32),
+            np.array([o.prompted for o in results], bool),
+        )
