@@ -24,9 +24,8 @@ from napari_sam2.cli.terminal.console import Console
 from napari_sam2.cli.terminal.interrupt import InterruptFlag, graceful_interrupt
 from napari_sam2.cli.terminal.progress import ProgressBar, duration
 from napari_sam2.cli.workflow.load_model import describe, load_network
-from napari_sam2.cli.workflow.plan import Plan, frame_limits
-from napari_sam2.cli.workflow.recording import Recording, open_recording
-from napari_sam2.cli.workflow.run_plan import Summary
+from napari_sam2.cli.workflow.plan import Plan, Summary, frame_limits
+from napari_sam2.cli.workflow.source_frames import SourceFrames, open_frames
 from napari_sam2.cli.workflow.write_exports import results_of, targets, write_exports
 from napari_sam2.formats.detect_format import read_masks
 from napari_sam2.formats.registry import FORMATS
@@ -53,7 +52,7 @@ def run(args: Namespace, console: Console) -> None:
 def _find(args: Namespace, options: AutomaticOptions, console: Console) -> None:
     out: Path = args.out or default_project(args.source).with_suffix(".labels.tif")
     _check_file(out, args.overwrite)
-    recording = open_recording(args, args.source)
+    recording = open_frames(args, args.source)
     frames, size = recording.frames, recording.frames.size
     wanted = chosen_frames(args, len(frames))
     region, existing = _mask_flag(args, "region", size), _mask_flag(args, "existing", size)
@@ -77,7 +76,7 @@ def _find(args: Namespace, options: AutomaticOptions, console: Console) -> None:
 def _track(args: Namespace, options: AutomaticOptions, console: Console) -> None:
     """Find objects on the first frame, follow them, and do the same with what is new on the other frames."""
     folder, file = _places(args)
-    recording = open_recording(args, args.source)
+    recording = open_frames(args, args.source)
     frames, size = recording.frames, recording.frames.size
     first, last = frame_limits(args.range, len(frames))
     wanted = chosen_frames(args, len(frames))
@@ -118,7 +117,7 @@ class _ProjectObjects:
     """The objects of a project that is made when the first object is found."""
 
     def __init__(
-        self, args: Namespace, recording: Recording, model: Sam2, folder: Path, stack: ExitStack
+        self, args: Namespace, recording: SourceFrames, model: Sam2, folder: Path, stack: ExitStack
     ) -> None:
         self.project: Project | None = None
         self._args, self._recording, self._model, self._folder = args, recording, model, folder

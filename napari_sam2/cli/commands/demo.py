@@ -17,7 +17,7 @@ from napari_sam2.cli.terminal.console import Console
 from napari_sam2.cli.terminal.progress import duration, rate_text
 from napari_sam2.cli.workflow.load_model import describe, load_network
 from napari_sam2.cli.workflow.plan import Plan
-from napari_sam2.cli.workflow.recording import Recording
+from napari_sam2.cli.workflow.source_frames import SourceFrames
 from napari_sam2.cli.workflow.write_exports import listing, results_of, targets, write_exports
 from napari_sam2.frames.open_source import open_source
 from napari_sam2.session.options import SessionOptions
@@ -38,7 +38,7 @@ def run(args: Namespace, console: Console) -> None:
     )
     files = write_sample(sample, folder)
     source = open_source(str(files["recording"]))
-    recording = Recording(source, source.frames())
+    recording = SourceFrames(source, source.frames())
     frames = recording.frames
     prompts = read_prompts_file(files["prompts"], len(frames), frames.size)
     description = describe(model, args.model)

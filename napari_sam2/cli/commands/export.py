@@ -9,7 +9,7 @@ from argparse import Namespace
 from napari_sam2.cli.errors import CommandError, UsageError
 from napari_sam2.cli.terminal.console import Console
 from napari_sam2.cli.workflow.plan import frame_limits
-from napari_sam2.cli.workflow.recording import Recording, recording_of
+from napari_sam2.cli.workflow.source_frames import SourceFrames, source_frames_of
 from napari_sam2.cli.workflow.write_exports import listing, results_of, targets, write_exports
 from napari_sam2.formats.registry import FORMATS
 from napari_sam2.storage.errors import ProjectMismatchError
@@ -37,11 +37,11 @@ def run(args: Namespace, console: Console) -> None:
         console.result(data, f"exported {project.path}:{listing(paths)}")
 
 
-def _frames_if_needed(args: Namespace, project: Project, console: Console) -> Recording | None:
+def _frames_if_needed(args: Namespace, project: Project, console: Console) -> SourceFrames | None:
     if not any(FORMATS[name].needs_frames for name in args.export):
         return None
     try:
-        return recording_of(project, args.source)
+        return source_frames_of(project, args.source)
     except (CommandError, ProjectMismatchError) as error:
         if "mp4" in args.export:
             raise

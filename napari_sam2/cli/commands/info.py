@@ -10,7 +10,7 @@ from typing import Any
 from napari_sam2.cli.terminal.console import Console
 from napari_sam2.cli.terminal.progress import duration
 from napari_sam2.cli.workflow.plan import Plan
-from napari_sam2.cli.workflow.recording import Recording, open_recording
+from napari_sam2.cli.workflow.source_frames import SourceFrames, open_frames
 from napari_sam2.storage.project import Project
 from napari_sam2.storage.project_layout import is_project
 
@@ -22,11 +22,11 @@ def run(args: Namespace, console: Console) -> None:
             data = project_info(project)
         console.result(data, _project_text(data))
     else:
-        data = source_info(open_recording(args, args.path))
+        data = source_info(open_frames(args, args.path))
         console.result(data, _source_text(data))
 
 
-def source_info(recording: Recording) -> dict[str, Any]:
+def source_info(recording: SourceFrames) -> dict[str, Any]:
     """Return what is known about a source, ready for JSON."""
     source, frames, cal = recording.source, recording.frames, recording.calibration
     shape = [int(n) for n in source.array.shape]

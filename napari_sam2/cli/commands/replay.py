@@ -14,7 +14,7 @@ from napari_sam2.cli.terminal.console import Console
 from napari_sam2.cli.terminal.progress import rate_text
 from napari_sam2.cli.workflow.load_model import describe, load_for
 from napari_sam2.cli.workflow.plan import Plan
-from napari_sam2.cli.workflow.recording import recording_of
+from napari_sam2.cli.workflow.source_frames import source_frames_of
 from napari_sam2.storage.project import Project
 from napari_sam2.storage.sessions import options_of
 
@@ -42,7 +42,7 @@ def run(args: Namespace, console: Console) -> None:
         plan = whole_plan(saved)
         folder = args.out or Path(stack.enter_context(tempfile.TemporaryDirectory())) / "replay.sam2"
         check_free(folder, args.overwrite)
-        recording = recording_of(saved, args.source)
+        recording = source_frames_of(saved, args.source)
         model = load_for(saved, args.device, console)
         description = describe(model, saved.model.name)
         known = saved.model.weights_hash

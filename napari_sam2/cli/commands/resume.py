@@ -10,9 +10,8 @@ from napari_sam2.cli.commands.track import report, track
 from napari_sam2.cli.errors import CommandError
 from napari_sam2.cli.terminal.console import Console
 from napari_sam2.cli.workflow.load_model import load_for
-from napari_sam2.cli.workflow.plan import Plan
-from napari_sam2.cli.workflow.recording import recording_of
-from napari_sam2.cli.workflow.run_plan import Summary
+from napari_sam2.cli.workflow.plan import Plan, Summary
+from napari_sam2.cli.workflow.source_frames import source_frames_of
 from napari_sam2.cli.workflow.write_exports import results_of, targets, write_exports
 from napari_sam2.storage.project import Project
 
@@ -24,7 +23,7 @@ def run(args: Namespace, console: Console) -> None:
         if plan is None and not args.export:
             raise CommandError(f"there is nothing to resume: {args.project} is complete")
         paths = targets(project, args.export, args.export_to, args.overwrite)
-        recording = recording_of(project, args.source)
+        recording = source_frames_of(project, args.source)
         if args.source:
             project.save_source(replace(project.source, path=str(Path(args.source).expanduser().absolute())))
         summary = Summary()

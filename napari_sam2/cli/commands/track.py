@@ -14,9 +14,8 @@ from napari_sam2.cli.options.prompt_options import Prompts, collect_prompts, rea
 from napari_sam2.cli.terminal.console import Console
 from napari_sam2.cli.terminal.progress import duration, rate_text
 from napari_sam2.cli.workflow.load_model import describe, load_network
-from napari_sam2.cli.workflow.plan import Direction, Plan, frame_limits
-from napari_sam2.cli.workflow.recording import Recording, open_recording
-from napari_sam2.cli.workflow.run_plan import Summary, run_plan
+from napari_sam2.cli.workflow.plan import Direction, Plan, Summary, frame_limits, run_plan
+from napari_sam2.cli.workflow.source_frames import SourceFrames, open_frames
 from napari_sam2.cli.workflow.write_exports import listing, results_of, targets, write_exports
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.objects import ObjectInfo
@@ -37,7 +36,7 @@ def run(args: Namespace, console: Console) -> None:
     """Run the command."""
     folder = args.out or default_project(args.source)
     check_free(folder, args.overwrite)
-    recording = open_recording(args, args.source)
+    recording = open_frames(args, args.source)
     frames = recording.frames
     first, last = frame_limits(args.range, len(frames))
     prompts = collect_prompts(args, len(frames), frames.size, first)
@@ -59,7 +58,7 @@ def run(args: Namespace, console: Console) -> None:
 def track(
     project: Project,
     model: Sam2,
-    recording: Recording,
+    recording: SourceFrames,
     plan: Plan,
     console: Console,
     exports: Sequence[str] = (),
@@ -74,7 +73,7 @@ def track(
 
 def make_project(
     folder: Path,
-    recording: Recording,
+    recording: SourceFrames,
     model: ModelDescription,
     options: SessionOptions,
     prompts: Prompts,

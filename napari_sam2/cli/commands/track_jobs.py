@@ -17,9 +17,9 @@ import dask
 from napari_sam2.cli.commands.resume import unfinished_plan
 from napari_sam2.cli.commands.track import default_project
 from napari_sam2.cli.errors import CommandError, UsageError
+from napari_sam2.cli.main import run_command
 from napari_sam2.cli.options.parser import make_parser
 from napari_sam2.cli.options.prompt_options import read_json_file
-from napari_sam2.cli.run_command import run_command
 from napari_sam2.cli.terminal.console import Console
 from napari_sam2.cli.workflow.write_exports import targets
 from napari_sam2.storage.project import Project

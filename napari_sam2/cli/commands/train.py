@@ -16,7 +16,7 @@ from napari_sam2.cli.errors import CommandError, CommandInterrupted, UsageError
 from napari_sam2.cli.terminal.console import Console
 from napari_sam2.cli.terminal.interrupt import graceful_interrupt
 from napari_sam2.cli.terminal.progress import ProgressBar
-from napari_sam2.cli.workflow.recording import Recording, recording_of
+from napari_sam2.cli.workflow.source_frames import SourceFrames, source_frames_of
 from napari_sam2.storage.project import Project
 from napari_sam2.training.curves import draw_curves, read_log
 from napari_sam2.training.data.clips import ClipSource, MaskletClips
@@ -114,13 +114,13 @@ class ProjectFrames:
 
     Parameters
     ----------
-    recording : Recording
+    recording : SourceFrames
         What is read.
     first, end : int
         The part, ``end`` not included.
     """
 
-    def __init__(self, recording: Recording, first: int, end: int) -> None:
+    def __init__(self, recording: SourceFrames, first: int, end: int) -> None:
         self._frames = recording.frames
         self._first = first
         self.shape = (end - first, *recording.frames.size, 3)
@@ -163,7 +163,7 @@ def _sources(args: Namespace, options: TrainOptions, stack: ExitStack) -> tuple[
     train_parts, held_parts = [], []
     for path in args.project:
         project = stack.enter_context(Project.open(path))
-        recording = recording_of(project, None)
+        recording = source_frames_of(project, None)
         tracked = project.frames()
         if len(tracked) < 5:
             raise CommandError(

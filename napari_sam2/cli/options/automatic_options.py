@@ -8,31 +8,28 @@ import re
 from argparse import Namespace
 from dataclasses import asdict, fields
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from napari_sam2.automatic.options import PRESETS, AutomaticOptions
 from napari_sam2.cli.errors import UsageError
-from napari_sam2.cli.options.dataclass_options import options_from
+from napari_sam2.cli.options.dataclass_options import field_types, options_from, read_value
 
 AUTO_EXAMPLES = """\
 examples:
   napari-sam2 auto nuclei.png --preset cells
   napari-sam2 auto movie.mp4 --frame 10 --points-per-side 16 --min-area 50 --out masks.json
   napari-sam2 auto cells.tif --frames 0:50:10 --out labels.tif
-  everything on frame 0 and what is new on frames 10, 20, ..., tracked into a project, with a table:
+  everything on frame 0 and new objects on frames 10, 20, ..., tracked into a project, with a table:
     napari-sam2 auto cells.tif --preset cells --frames ::10 --track --export csv,mp4
 """
-_NEEDED = MappingProxyType({"int": "a whole number", "float": "a number", "bool": "yes or no"})
-_SWITCHES = MappingProxyType({"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False})
 _GRIDS = "point_grids"
 
 
 def add_auto_flags(parser: Any) -> None:
-    """Add the flags that say where to look, what for, and where to write it."""
+    """Add the flags of source, frames, output and search."""
     parser.add_argument("source", help="video, TIFF, zarr, npy, image, image folder or pattern")
     frames = parser.add_mutually_exclusive_group()
-    frames.add_argument("--frame", type=int, default=0, metavar="N", help="frame to look at (%(default)s)")
+    frames.add_argument("--frame", type=int, default=0, metavar="N", help="frame to search (%(default)s)")
     frames.add_argument(
         "--frames", metavar="A:B|N,N", help="several frames: A:B (B not included), A:B:STEP or N,N"
     )
@@ -48,11 +45,11 @@ def add_auto_flags(parser: Any) -> None:
 
 
 def add_track_flags(group: Any) -> None:
-    """Add the flags that say whether and how objects are followed."""
+    """Add the flags of tracking."""
     group.add_argument(
         "--track",
         action="store_true",
-        help="follow what is found on the first of the frames into a project; newcomers of the others are added",
+        help="track what is found on the first of the frames into a project; new objects of the others are added",
     )
     group.add_argument(
         "--direction",
@@ -71,19 +68,19 @@ def _add_option_flags(parser: Any) -> None:
         default="default",
         help="start from these options (%(default)s)",
     )
-    group.add_argument("--region", type=Path, metavar="PATH", help="mask image: look only where it is not 0")
     group.add_argument(
-        "--existing", type=Path, metavar="PATH", help="labels of objects that are there already"
+        "--region", type=Path, metavar="PATH", help="mask image: search only where it is not 0"
     )
-    said = _descriptions()
+    group.add_argument("--existing", type=Path, metavar="PATH", help="labels of objects that exist already")
+    described = _descriptions()
     for field in fields(AutomaticOptions):
         plain = str(field.type).removesuffix(" | None")
         metavar = {"int": "N", "float": "X", "bool": "yes|no"}.get(plain, "NAME")
-        text = f"{said[field.name].rstrip('.')} ({_shown(field.default)})"
+        text = f"{described[field.name].rstrip('.')} ({_shown(field.default)})"
         if field.name == _GRIDS:
             metavar = "FILE.json"
             text = (
-                "points of your own instead of the grid: a list of [x, y] from 0 to 1, or a list of such lists, "
+                "your own points instead of the grid: a list of [x, y] from 0 to 1, or a list of such lists, "
                 "one for the frame and one for each layer of crops"
             )
         group.add_argument(flag(field.name), metavar=metavar, help=text.replace("%", "%%"))
@@ -100,7 +97,7 @@ def preset_flag(name: str) -> str:
 
 
 def automatic_options(args: Namespace) -> AutomaticOptions:
-    """Return what was asked for: preset, then flags, then ``--set``.
+    """Return the options of preset, then flags, then ``--set``.
 
     Raises
     ------
@@ -108,19 +105,15 @@ def automatic_options(args: Namespace) -> AutomaticOptions:
         A value that can't be read, is out of range, or contradicts another.
     """
     values = asdict(AutomaticOptions.preset(next(n for n in PRESETS if preset_flag(n) == args.preset)))
-    typed = {f.name: getattr(args, f.name) for f in fields(AutomaticOptions)}
-    types = {f.name: str(f.type) for f in fields(AutomaticOptions)}
-    for name, text in typed.items():
-        if text is not None:
-            values[name] = _grids(text) if name == _GRIDS else _value(name, types[name], text)
-    if typed[_GRIDS] is not None and typed["points_per_side"] is None:
-        values["points_per_side"] = None
-    if args.set:
-        return options_from(AutomaticOptions, args.set, **values)
-    try:
-        return AutomaticOptions(**values)
-    except (ValueError, TypeError) as error:
-        raise UsageError(str(error)) from error
+    for name, annotation in field_types(AutomaticOptions).items():
+        text = getattr(args, name)
+        if text is not None and name != _GRIDS:
+            values[name] = read_value(annotation, text, f"{flag(name)} {text!r}")
+    if args.point_grids is not None:
+        values[_GRIDS] = _grids(args.point_grids)
+        if args.points_per_side is None:
+            values["points_per_side"] = None
+    return options_from(AutomaticOptions, args.set, **values)
 
 
 def chosen_frames(args: Namespace, count: int) -> list[int]:
@@ -129,7 +122,7 @@ def chosen_frames(args: Namespace, count: int) -> list[int]:
     Raises
     ------
     UsageError
-        What was typed is no list of frames, or names one that the source does not have.
+        When it is no list of frames, or names one that the source does not have.
     """
     text = str(args.frame) if args.frames is None else args.frames
     name = "--frame" if args.frames is None else "--frames"
@@ -149,25 +142,15 @@ def chosen_frames(args: Namespace, count: int) -> list[int]:
         first, end, step = (*numbers, None)[:3]
         if step is not None and step < 1:
             raise UsageError(f"{name} {text!r}: the step must be at least 1")
-        chosen.update(range(first or 0, count if end is None else end, step or 1))
+        part_frames = range(first or 0, count if end is None else end, step or 1)
+        # One frame too many is enough to refuse the rest, however many billions were typed.
+        chosen.update(part_frames if not part_frames or part_frames[-1] < count else part_frames[-1:])
     if not chosen:
         raise UsageError(f"{name} {text!r} names no frame: B in A:B is not included")
     wrong = [n for n in (min(chosen), max(chosen)) if not 0 <= n < count]
     if wrong:
         raise UsageError(f"{name} {text}: there is no frame {wrong[0]}, the frames go from 0 to {count - 1}")
     return sorted(chosen)
-
-
-def _value(name: str, annotation: str, text: str) -> Any:
-    plain = annotation.removesuffix(" | None")
-    if plain != annotation and text.lower() == "none":
-        return None
-    try:
-        if plain == "bool":
-            return _SWITCHES[text.lower()]
-        return {"int": int, "float": float}.get(plain, str)(text)
-    except (ValueError, KeyError):
-        raise UsageError(f"{flag(name)} {text!r}: {_NEEDED[plain]} is needed") from None
 
 
 def _grids(text: str) -> Any:
@@ -188,14 +171,14 @@ def _grids(text: str) -> Any:
 
 
 def _descriptions() -> dict[str, str]:
-    """Return what the docstring says about each option."""
+    """Return the description of each option from the docstring."""
     text = inspect.getdoc(AutomaticOptions) or ""
     body = text.partition("Parameters\n----------\n")[2].partition("\n\n")[0]
-    said: dict[str, str] = {f.name: "" for f in fields(AutomaticOptions)}
+    described: dict[str, str] = {f.name: "" for f in fields(AutomaticOptions)}
     for names, description in re.findall(r"^(\w[\w, ]*) : .*\n((?: +.*(?:\n|$))+)", body, re.M):
         for name in names.split(", "):
-            said[name] = " ".join(description.split()).replace("``", "")
-    return said
+            described[name] = " ".join(description.split()).replace("``", "")
+    return described
 
 
 def _shown(default: Any) -> str:

@@ -1,56 +1,75 @@
-"""``--set NAME=VALUE``: a frozen dataclass of options from the command line."""
+"""Frozen dataclasses of options from the command line: one flag for each field, and ``--set NAME=VALUE``."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from napari_sam2.cli.errors import UsageError
 
 Options = TypeVar("Options")
 _SWITCHES = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_NEEDED: Mapping[str, str] = MappingProxyType(
+    {
+        "int": "a whole number",
+        "float": "a number",
+        "bool": "true or false",
+        "str": "a word",
+        "Literal": "a word",
+    }
+)
 
 
 def options_from(kind: type[Options], settings: Sequence[str], **start: Any) -> Options:
-    """Make options of ``kind`` from "NAME=VALUE" texts; fields that hold more than one value can't be set.
+    """Build options of ``kind`` from "NAME=VALUE" texts; fields that hold more than one value can't be set.
 
     Parameters
     ----------
     kind : type
         A frozen dataclass.
     settings : sequence of str
-        What was typed.
+        Texts of the command line.
     **start
         Values to begin with.
     """
-    types = {f.name: str(f.type) for f in fields(kind) if _reader(str(f.type)) is not None}  # type: ignore[arg-type]
+    types = field_types(kind)
+    settable = {name: annotation for name, annotation in types.items() if _plain(annotation) in _NEEDED}
     for text in settings:
         name, equals, value = text.partition("=")
-        if not equals or name not in types:
-            raise UsageError(f"--set {text!r}: write NAME=VALUE with one of {', '.join(types)}")
-        try:
-            start[name] = _read(types[name], value.strip())
-        except (ValueError, KeyError):
-            raise UsageError(f"--set {text!r}: {_reader(types[name])} is needed") from None
+        if not equals or name not in settable:
+            raise UsageError(f"--set {text!r}: write NAME=VALUE with one of {', '.join(settable)}")
+        start[name] = read_value(settable[name], value.strip(), f"--set {text!r}")
     try:
         return kind(**start)
     except (ValueError, TypeError) as error:
-        raise UsageError(f"--set: {error}") from error
+        raise UsageError(f"--set: {error}" if settings else str(error)) from error
 
 
-def _reader(annotation: str) -> str | None:
-    """Return what has to be written for a field, None where one word is not enough."""
-    plain = annotation.removesuffix(" | None")
-    if plain.startswith("Literal") or plain == "str":
-        return "a word"
-    return {"int": "a whole number", "float": "a number", "bool": "true or false"}.get(plain)
+def field_types(kind: type[Any]) -> dict[str, str]:
+    """Return the annotation of each field."""
+    return {f.name: str(f.type) for f in fields(kind)}
 
 
-def _read(annotation: str, value: str) -> Any:
-    plain = annotation.removesuffix(" | None")
-    if plain != annotation and value.lower() == "none":
+def read_value(annotation: str, text: str, where: str) -> Any:
+    """Read the value of a field; "none" where it may be None.
+
+    Raises
+    ------
+    UsageError
+        Naming ``where`` the text was given, and what is needed.
+    """
+    plain = _plain(annotation)
+    if "None" in annotation and text.lower() == "none":
         return None
-    if plain == "bool":
-        return _SWITCHES[value.lower()]
-    return {"int": int, "float": float}.get(plain, str)(value)
+    try:
+        if plain == "bool":
+            return _SWITCHES[text.lower()]
+        return {"int": int, "float": float}.get(plain, str)(text)
+    except (ValueError, KeyError):
+        raise UsageError(f"{where}: {_NEEDED[plain]} is needed") from None
+
+
+def _plain(annotation: str) -> str:
+    return annotation.removesuffix(" | None").partition("[")[0]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from napari_sam2.cli.errors import CommandError, UsageError
-from napari_sam2.objects import ObjectInfo, checked_object_id
+from napari_sam2.objects import MAX_OBJECT_ID, ObjectInfo, checked_object_id
 from napari_sam2.prompts import BoxPrompt, PointPrompt, Prompt, PromptPart, merged
 from napari_sam2.storage.schema import objects_from_json, whole_number
 
@@ -187,8 +187,8 @@ def _key(fields: list[str], complaint: str) -> tuple[int, int]:
         frame, object_id = int(fields[0]), int(fields[1])
     except ValueError:
         raise UsageError(complaint) from None
-    if frame < 0 or not 1 <= object_id <= 65535:
-        raise UsageError(f"{complaint}; frames count from 0, object ids from 1 to 65535")
+    if frame < 0 or not 1 <= object_id <= MAX_OBJECT_ID:
+        raise UsageError(f"{complaint}; frames count from 0, object ids from 1 to {MAX_OBJECT_ID}")
     return frame, object_id
 
 

@@ -1,43 +1,41 @@
-"""Frames per second and time left: drawn over itself on a terminal, one line a minute elsewhere."""
+"""Progress of a command: tqdm's bar on a terminal, JSON lines for programs, one line a minute in a log."""
 
 from __future__ import annotations
 
+import io
+import threading
 import time
-from collections import deque
 from collections.abc import Callable
+
+from tqdm import tqdm
 
 from napari_sam2.cli.terminal.console import Console
 
 _TERMINAL_SECONDS = 0.1
-
-
 _MACHINE_SECONDS = 1.0
-
-
 _LOG_SECONDS = 60.0
+_MEGABYTE = 10**6
 
 
-_WINDOW = 50
-
-
-class ProgressBar:
-    """Counts steps of a known number and reports them now and then.
+class ProgressBar(tqdm):  # type: ignore[misc]
+    """Counts steps of a known number and reports them now and then; tqdm measures the speed.
 
     Parameters
     ----------
     console : Console
-        Where to report.
+        Where progress goes.
     task : str
-        What is being done: "tracking", "writing coco".
+        Name of the task: "tracking", "writing coco".
     total : int
-        How many steps there will be.
+        Number of steps.
     unit : str
-        What a step is, in the plural.
-    per : int
-        How many steps make one unit.
+        Name of a step, in the plural; "B" for bytes.
     clock : callable
         Gives seconds; for tests.
     """
+
+    monitor_interval = 0  # no thread: each step looks at the clock
+    _lock = threading.RLock()  # tqdm's own would be shared with other processes
 
     def __init__(
         self,
@@ -45,86 +43,98 @@ class ProgressBar:
         task: str,
         total: int,
         unit: str = "frames",
-        per: int = 1,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.console = console
-        self.task = task
-        self.total = total
-        self.done = 0
-        self._unit = unit
-        self._per = per
-        self._clock = clock
-        self._begin = self._reported = clock()
-        # The last steps only: the first ones load and warm up, and speed may change on the way.
-        self._recent: deque[tuple[float, int]] = deque([(self._begin, 0)], maxlen=_WINDOW)
-        self._width = 0
-
-    def step(self, frame: int | None = None) -> None:
-        """Count one step; ``frame`` is named in the report."""
-        self.advance_to(self.done + 1, frame)
-
-    def advance_to(self, done: int, frame: int | None = None) -> None:
-        """Say how many steps have been done in all."""
-        now = self._clock()
-        self.done = done
-        self._recent.append((now, self.done))
-        if now - self._reported >= self._interval():
-            self._reported = now
-            self._report(frame)
-
-    def finish(self) -> None:
-        """Leave the terminal's line and say how long it took."""
-        if self.console.is_terminal and self._width:
-            self.console.progress({}, "\r" + " " * self._width, end="\r")
-            self._width = 0
+        self._console = console
+        self._frame: int | None = None
+        self._is_drawn = console.is_terminal and not console.quiet
+        seconds = _TERMINAL_SECONDS if console.is_terminal else _LOG_SECONDS
+        seconds = _MACHINE_SECONDS if console.as_json else seconds
+        super().__init__(
+            desc=task,
+            total=total,
+            unit=unit if unit == "B" else f" {unit}",
+            unit_scale=unit == "B",
+            file=console.err if self._is_drawn else io.StringIO(),
+            dynamic_ncols=self._is_drawn,
+            leave=False,
+            disable=False,
+            mininterval=seconds,
+            miniters=1,
+            delay=seconds,
+        )
+        self._time = clock
+        self.start_t = self.last_print_t = clock()
 
     @property
     def seconds(self) -> float:
-        """Since the beginning."""
-        return self._clock() - self._begin
+        """Time since the beginning."""
+        return float(self._time() - self.start_t)
 
-    @property
-    def rate(self) -> float:
-        """Steps per second of late; 0 before the first."""
-        (t0, n0), (t1, n1) = self._recent[0], self._recent[-1]
-        return (n1 - n0) / (t1 - t0) if t1 > t0 else 0.0
+    def step(self, frame: int | None = None) -> None:
+        """Count one step; ``frame`` is named in the report."""
+        self.advance_to(self.n + 1, frame)
 
-    @property
-    def overall_rate(self) -> float:
-        """Steps per second since the beginning."""
-        return self.done / self.seconds if self.seconds > 0 else 0.0
+    def advance_to(self, done: int, frame: int | None = None) -> None:
+        """Set the number of steps that are done in all."""
+        self._frame = frame
+        if frame is not None:
+            self.set_postfix_str(f"frame {frame}", refresh=False)
+        self.update(done - self.n)
 
-    @property
-    def seconds_left(self) -> float | None:
-        """Expected time to the end; None while it can't be told."""
-        return max(self.total - self.done, 0) / self.rate if self.rate > 0 else None
+    def finish(self) -> None:
+        """Clear the terminal's line."""
+        self.close()
 
-    def _interval(self) -> float:
-        if self.console.as_json:
-            return _MACHINE_SECONDS
-        return _TERMINAL_SECONDS if self.console.is_terminal else _LOG_SECONDS
+    def display(self, msg: str | None = None, pos: int | None = None) -> bool:
+        """Draw the bar, or report a line; tqdm calls this when it is time."""
+        if self._is_drawn:
+            super().display(msg, pos)
+        elif msg is None:
+            self._report()
+        return True
 
-    def _report(self, frame: int | None) -> None:
-        left = self.seconds_left
-        at = "" if frame is None else f" frame {frame},"
-        done, total, rate = (n / self._per for n in (self.done, self.total, self.rate))
-        text = f"{self.task}:{at} {done:.0f} of {total:.0f}, {rate_text(rate, self._unit)}"
-        text += "" if left is None else f", {duration(left)} left"
+    def _report(self) -> None:
+        rate = self.format_dict["rate"] or 0.0
+        left = max(self.total - self.n, 0) / rate if rate > 0 else None
+        scale, unit = (_MEGABYTE, "MB") if self.unit == "B" else (1, self.unit.strip())
+        at = "" if self._frame is None else f" frame {self._frame},"
+        text = f"{self.desc.rstrip(': ')}:{at} {self.n / scale:.0f} of {self.total / scale:.0f}, "
+        text += rate_text(rate / scale, unit) + ("" if left is None else f", {duration(left)} left")
         data = {
-            "task": self.task,
-            "frame": frame,
-            "done": self.done,
+            "task": self.desc.rstrip(": "),
+            "frame": self._frame,
+            "done": self.n,
             "total": self.total,
-            "per_second": round(self.rate, 3),
+            "per_second": round(rate, 3),
             "seconds_left": None if left is None else round(left, 1),
         }
-        if self.console.is_terminal:
-            padded = text.ljust(self._width)
-            self._width = len(text)
-            self.console.progress(data, "\r" + padded, end="")
-        else:
-            self.console.progress(data, text)
+        self._console.progress(data, text)
+
+
+class DownloadProgress:
+    """Progress of a download, in megabytes.
+
+    Parameters
+    ----------
+    console : Console
+        Where progress goes.
+    name : str
+        Name of the file or model.
+    """
+
+    def __init__(self, console: Console, name: str) -> None:
+        self._console, self._name = console, name
+        self._bar: ProgressBar | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        """Report the numbers of bytes."""
+        if self._bar is None:
+            self._console.note(f"downloading {self._name} ({total / _MEGABYTE:.0f} MB), once")
+            self._bar = ProgressBar(self._console, f"downloading {self._name}", total, unit="B")
+        self._bar.advance_to(done)
+        if done >= total:
+            self._bar.finish()
 
 
 def rate_text(rate: float, unit: str = "frames") -> str:
@@ -140,34 +150,3 @@ def duration(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60}:{whole % 60:02d} min"
     return f"{whole // 3600}:{whole % 3600 // 60:02d} h"
-
-
-MEGABYTE = 10**6
-
-
-class DownloadProgress:
-    """Reports bytes as megabytes, now and then.
-
-    Parameters
-    ----------
-    console : Console
-        Where to report.
-    name : str
-        What is downloaded.
-    """
-
-    def __init__(self, console: Console, name: str) -> None:
-        self._console = console
-        self._name = name
-        self._progress: ProgressBar | None = None
-
-    def __call__(self, done: int, total: int) -> None:
-        """Take the numbers of bytes."""
-        if self._progress is None:
-            self._console.note(f"downloading {self._name} ({total / MEGABYTE:.0f} MB), once")
-            self._progress = ProgressBar(
-                self._console, f"downloading {self._name}", total, unit="MB", per=MEGABYTE
-            )
-        self._progress.advance_to(done)
-        if done >= total:
-            self._progress.finish()

@@ -1,16 +1,25 @@
-"""What `track` was asked to do, kept in the project so that `resume` does the rest of it."""
+"""The plan of a tracking run: kept in the project for `resume`, and run pass by pass until it ends or is stopped."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+import shlex
+from collections import Counter
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Literal
 
-from napari_sam2.cli.errors import CommandError, UsageError
+from napari_sam2.cli.errors import CommandError, CommandInterrupted, UsageError
+from napari_sam2.cli.terminal.console import Console
+from napari_sam2.cli.terminal.interrupt import InterruptFlag, graceful_interrupt
+from napari_sam2.cli.terminal.progress import ProgressBar
+from napari_sam2.masks import FrameMasks
 from napari_sam2.storage.files.group_attributes import WRITER
 from napari_sam2.storage.project import Project
+
+if TYPE_CHECKING:
+    from napari_sam2.storage.recorded_session import RecordedSession  # loads torch
 
 Direction = Literal["forward", "backward"]
 _FILE = "track.json"
@@ -57,7 +66,7 @@ class Plan:
         return max(wanted), self.first or 0
 
     def save(self, project: Project) -> None:
-        """Keep the plan in the project, in one step."""
+        """Write the plan into the project, in one step."""
         path = project.path / WRITER / _FILE
         part = path.with_suffix(".part")
         with part.open("w", encoding="utf-8") as file:
@@ -92,3 +101,112 @@ def frame_limits(wanted: tuple[int | None, int | None], n_frames: int) -> tuple[
     if first >= n_frames or end > n_frames:
         raise UsageError(f"--range {first}:{end} is outside the source, which has frames 0 to {n_frames - 1}")
     return first, end - 1
+
+
+@dataclass
+class Summary:
+    """Result of a run: its frames, number of visits, duration, and on how many visits each object was seen."""
+
+    covered: set[int] = field(default_factory=set)
+    visits: int = 0
+    seconds: float = 0.0
+    seen: Counter[int] = field(default_factory=Counter)
+
+    @property
+    def frames(self) -> int:
+        """Number of frames, however often they were visited."""
+        return len(self.covered)
+
+    @property
+    def rate(self) -> float:
+        """Visits per second."""
+        return self.visits / self.seconds if self.seconds > 0 else 0.0
+
+    def add(self, other: Summary) -> None:
+        """Add what another part of the run did."""
+        self.covered |= other.covered
+        self.visits += other.visits
+        self.seconds += other.seconds
+        self.seen.update(other.seen)
+
+
+def run_plan(session: RecordedSession, plan: Plan, console: Console, exports: Sequence[str] = ()) -> Summary:
+    """Run the remaining passes of a plan.
+
+    Raises
+    ------
+    CommandInterrupted
+        The user stopped it; everything up to the last frame is saved.
+    """
+    summary = Summary()
+
+    plan.save(session.project)
+    finishing = "\nfinishing this frame (press Ctrl-C again to stop at once)"
+    with graceful_interrupt(lambda: console.note(finishing)) as interrupt:
+        for direction in plan.remaining:
+            _run_pass(session, plan, direction, console, interrupt, summary, exports)
+            plan = plan.advanced()
+            plan.save(session.project)
+    return summary
+
+
+def resume_command(session: RecordedSession, exports: Sequence[str] = ()) -> str:
+    """Return what to type to go on."""
+    words = ["napari-sam2", "resume", str(session.project.path)]
+    return shlex.join(words + (["--export", ",".join(exports)] if exports else []))
+
+
+def _run_pass(
+    session: RecordedSession,
+    plan: Plan,
+    direction: Direction,
+    console: Console,
+    interrupt: InterruptFlag,
+    summary: Summary,
+    exports: Sequence[str],
+) -> None:
+    steps, total = _steps(session, plan, direction)
+    task = "tracking" if len(plan.passes) == 1 else f"tracking {direction}"
+    progress = ProgressBar(console, task, total)
+    at = None
+    try:
+        for masks in steps:
+            at = masks.frame
+            summary.covered.add(at)
+            summary.seen.update({i: int(m.any()) for i, m in zip(masks.object_ids, masks.masks)})
+            progress.step(at)
+            if interrupt:
+                break
+    except Exception as error:
+        # An unreadable frame, a full disk: say that nothing is lost, and how to go on when it is mended.
+        if at is None:
+            raise
+        reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+        raise CommandError(
+            f"{reason}; everything up to frame {at} is saved, go on with: {resume_command(session, exports)}"
+        ) from error
+    finally:
+        # Closing the generator ends the action in the project's history; what was done stays.
+        if isinstance(steps, Generator):
+            steps.close()
+        progress.finish()
+        summary.visits += progress.n
+        summary.seconds += progress.seconds
+    if interrupt:
+        raise CommandInterrupted(
+            f"stopped after frame {at}; everything up to it is saved. Go on with:\n"
+            f"  {resume_command(session, exports)}",
+            interrupt.signal_number,
+        )
+
+
+def _steps(session: RecordedSession, plan: Plan, direction: Direction) -> tuple[Iterator[FrameMasks], int]:
+    """Return the frames of a pass, from where it was interrupted, and how many they are."""
+    start, stop = plan.frames(direction, session.project)
+    reverse = direction == "backward"
+    pending = session.pending
+    if pending is not None and pending.reverse == reverse and pending.next_frame is not None:
+        steps, start = session.resume(), pending.next_frame
+    else:
+        steps = session.propagate(start, stop, reverse, plan.objects)
+    return steps, max(0, (start - stop if reverse else stop - start) + 1)

@@ -12,7 +12,7 @@ from napari_sam2.cli.errors import CommandError, CommandInterrupted
 from napari_sam2.cli.terminal.console import Console
 from napari_sam2.cli.terminal.interrupt import graceful_interrupt
 from napari_sam2.cli.terminal.progress import ProgressBar
-from napari_sam2.cli.workflow.recording import Recording
+from napari_sam2.cli.workflow.source_frames import SourceFrames
 from napari_sam2.formats.registry import FORMATS
 from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.storage.project import Project
@@ -21,7 +21,7 @@ from napari_sam2.storage.results import project_results
 OverlayOptions = Mapping[str, Any]
 
 
-def results_of(project: Project, recording: Recording | None) -> TrackingResults:
+def results_of(project: Project, recording: SourceFrames | None) -> TrackingResults:
     """Return a project's masks as the exports read them; without a recording there are no pictures."""
     if recording is None:
         return project_results(project)

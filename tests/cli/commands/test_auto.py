@@ -85,7 +85,7 @@ def test_flags_of_every_kind_and_their_order(tmp_path: Path) -> None:
         (("--pred-iou-thresh", "1.5"), "pred_iou_thresh must be between 0 and 1, got 1.5"),
         (("--stability-score-thresh", "nan"), "stability_score_thresh must be between 0 and 1"),
         (("--mode", "quick"), "mode must be one of fast, exact, got 'quick'"),
-        (("--use-m2m", "maybe"), "--use-m2m 'maybe': yes or no is needed"),
+        (("--use-m2m", "maybe"), "--use-m2m 'maybe': true or false is needed"),
         (("--point-grids", "absent.json"), "absent.json: the file can't be read"),
         (("--point-grids", "broken.json"), "broken.json: write a JSON list of points"),
         (("--point-grids", "outside.json"), "points of point_grids go from 0 to 1"),

@@ -346,13 +346,13 @@ def test_without_frames_the_table_has_no_intensities_and_there_is_no_video(
 def test_stopping_an_export_leaves_no_half_file(
     napari_sam2, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Stopping(exporting.Progress):
+    class Stopping(exporting.ProgressBar):
         def step(self, frame: int | None = None) -> None:
             super().step(frame)
-            if self.done == 4:
+            if self.n == 4:
                 os.kill(os.getpid(), 2)
 
-    monkeypatch.setattr(exporting, "Progress", Stopping)
+    monkeypatch.setattr(exporting, "ProgressBar", Stopping)
     run = napari_sam2("export", project, "--export", "mp4")
     assert run.code == 130
     assert "napari-sam2" in run.err
@@ -476,7 +476,7 @@ def test_ctrl_c_ends_training_after_a_step_and_the_same_command_goes_on(
     monkeypatch.setattr(TrainOptions, "preset", lambda name: finetune)
     words = ("train", project, "--out", "run", "--model", checkpoint, "--image-size", "96", "--device", "cpu")
 
-    class Stopping(train.Progress):
+    class Stopping(train.ProgressBar):
         def advance_to(self, done: int, frame: int | None = None) -> None:
             super().advance_to(done, frame)
             if done == 2:
@@ -484,7 +484,7 @@ def test_ctrl_c_ends_training_after_a_step_and_the_same_command_goes_on(
                 time.sleep(0.01)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train, "Progress", Stopping)
+        patch.setattr(train, "ProgressBar", Stopping)
         run = napari_sam2(*words)
     assert run.code == 130
     assert "stopped after step 2; the same command goes on" in run.err

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import tifffile
 
-from napari_sam2.cli.workflow import run_plan as tracking
+from napari_sam2.cli.workflow import plan as tracking
 from napari_sam2.cli.workflow.plan import Plan
 from napari_sam2.frames.stack import FrameStack
 from napari_sam2.storage import Project
@@ -107,14 +107,14 @@ def test_prompts_that_a_project_stores_can_be_given_again(napari_sam2, movie: Pa
 def stop_after(monkeypatch: pytest.MonkeyPatch, frames: int, number: int = signal.SIGINT) -> None:
     """Press Ctrl-C while a frame is being reported."""
 
-    class Stopping(tracking.Progress):
+    class Stopping(tracking.ProgressBar):
         def step(self, frame: int | None = None) -> None:
             super().step(frame)
-            if self.done == frames:
+            if self.n == frames:
                 os.kill(os.getpid(), number)
                 time.sleep(0.01)
 
-    monkeypatch.setattr(tracking, "Progress", Stopping)
+    monkeypatch.setattr(tracking, "ProgressBar", Stopping)
 
 
 @pytest.mark.parametrize("direction", ["forward", "backward", "both"])

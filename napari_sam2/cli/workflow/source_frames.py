@@ -27,7 +27,7 @@ _EVEN = 0.02
 
 
 @dataclass(frozen=True)
-class Recording:
+class SourceFrames:
     """A source, opened, with the frames that are looked at.
 
     Parameters
@@ -82,7 +82,7 @@ class Recording:
         return 1 if axis is None else int(self.source.array.shape[axis])
 
 
-def open_recording(args: Namespace, path: str) -> Recording:
+def open_frames(args: Namespace, path: str) -> SourceFrames:
     """Open a source with the options of the command line (``axes``, ``axis``, ``at``, ``contrast``, ``channels``)."""
     source = open_source(path, axes=args.axes)
     options = source.options()
@@ -96,10 +96,10 @@ def open_recording(args: Namespace, path: str) -> Recording:
         frames = _with_contrast(source, options, args.contrast, args.channels)
     except (ValueError, TypeError) as error:
         raise UsageError(f"{path}: {error}") from error
-    return Recording(source, frames, args.axes)
+    return SourceFrames(source, frames, args.axes)
 
 
-def reopen(description: SourceDescription, moved_to: str | None = None) -> Recording:
+def reopen(description: SourceDescription, moved_to: str | None = None) -> SourceFrames:
     """Open the frames of a project again.
 
     Raises
@@ -116,13 +116,13 @@ def reopen(description: SourceDescription, moved_to: str | None = None) -> Recor
         source = open_source(path, axes=axes if isinstance(axes, str) else None)
         saved = reading.get("options")
         options = FrameStackOptions.from_dict(saved) if isinstance(saved, Mapping) else source.options()
-        return Recording(source, source.frames(options), axes)
+        return SourceFrames(source, source.frames(options), axes)
     except (ValueError, TypeError, OSError) as error:
         hint = "" if moved_to else ": if the file was moved, say where it is with --source PATH"
         raise CommandError(f"the project's frames can't be read ({str(error).rstrip('.')}){hint}") from error
 
 
-def recording_of(project: Project, moved_to: str | None = None) -> Recording:
+def source_frames_of(project: Project, moved_to: str | None = None) -> SourceFrames:
     """Open a project's frames and make sure that they are the ones it was made with.
 
     Raises
