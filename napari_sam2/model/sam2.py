@@ -72,6 +72,11 @@ class Sam2(nn.Module):
         """Device of the weights."""
         return self.no_mem_embed.device
 
+    @property
+    def image_size(self) -> int:
+        """Side of the square input in pixels."""
+        return self.config.image_size
+
     def encode_image(self, images: Tensor) -> ImageFeatures:
         """Encode normalised images (B, 3, S, S) (reference: ``forward_image``)."""
         if images.ndim != 4 or images.shape[1] != 3:

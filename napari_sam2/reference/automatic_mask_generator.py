@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -18,6 +19,23 @@ from napari_sam2.reference.network import build_sam2_hf
 from napari_sam2.reference.sam2_image_predictor import Picture, SAM2ImagePredictor
 from napari_sam2.session.image import ImageSession
 from napari_sam2.session.options import SessionOptions
+
+# Meta's attributes that hold an option of the same name.
+_SETTABLE = (
+    "points_per_batch",
+    "pred_iou_thresh",
+    "stability_score_thresh",
+    "stability_score_offset",
+    "mask_threshold",
+    "box_nms_thresh",
+    "crop_n_layers",
+    "crop_nms_thresh",
+    "crop_overlap_ratio",
+    "crop_n_points_downscale_factor",
+    "min_mask_region_area",
+    "use_m2m",
+    "multimask_output",
+)
 
 
 class SAM2AutomaticMaskGenerator:
@@ -76,7 +94,6 @@ class SAM2AutomaticMaskGenerator:
         multimask_output: bool = True,
         **kwargs: Any,
     ) -> None:
-        check_output_mode(output_mode)
         grids = None if point_grids is None else tuple(map(_grid, point_grids))
         self.options = AutomaticOptions(
             points_per_side=points_per_side,
@@ -96,9 +113,31 @@ class SAM2AutomaticMaskGenerator:
             multimask_output=multimask_output,
             mode="exact",
         )
-        self.output_mode = cast(OutputMode, output_mode)
+        self.output_mode = output_mode
         self.predictor = SAM2ImagePredictor(model)
-        self.point_grids = layer_grids(self.options)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "point_grids":
+            return layer_grids(self.options)
+        if name in _SETTABLE:
+            return getattr(self.options, name)
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "output_mode":
+            check_output_mode(value)
+        if name in ("options", "output_mode", "predictor"):
+            object.__setattr__(self, name, value)
+        elif name == "point_grids":
+            grids = tuple(map(_grid, value))
+            self.options = replace(self.options, points_per_side=None, point_grids=grids)
+        elif name in _SETTABLE:
+            self.options = replace(self.options, **{name: value})
+        else:
+            known = ", ".join(("output_mode", "point_grids", "predictor", *_SETTABLE))
+            raise AttributeError(
+                f"{type(self).__name__} has no attribute {name!r} that could be set; these can be: {known}"
+            )
 
     @classmethod
     def from_pretrained(cls, model_id: str, **kwargs: Any) -> SAM2AutomaticMaskGenerator:
@@ -122,7 +161,8 @@ class SAM2AutomaticMaskGenerator:
         autocast = torch.is_autocast_enabled(self.predictor.device.type)
         precision = SessionOptions(resize="bilinear", precision="fast" if autocast else "exact")
         session = ImageSession(self.predictor.model, precision)
-        return generate_masks(session, np.asarray(image), self.options).records(self.output_mode)
+        found = generate_masks(session, np.asarray(image), self.options)
+        return found.records(cast(OutputMode, self.output_mode))
 
 
 def _grid(points: ArrayLike) -> tuple[tuple[float, float], ...]:

@@ -13,7 +13,7 @@ import yaml
 from napari_sam2.model.config import ModelConfig
 from napari_sam2.session.options import SessionOptions
 
-_MODEL_FIELDS = {
+MODEL_FIELDS = {
     "image_size": ("image_size", int),
     "max_obj_ptrs_in_encoder": ("max_pointers", int),
     "sigmoid_scale_for_mem_enc": ("sigmoid_scale", float),
@@ -22,7 +22,7 @@ _MODEL_FIELDS = {
     "sam_mask_decoder_extra_args.dynamic_multimask_stability_delta": ("stability_delta", float),
     "sam_mask_decoder_extra_args.dynamic_multimask_stability_thresh": ("stability_threshold", float),
 }
-_PREDICTOR_FIELDS = {
+PREDICTOR_FIELDS = {
     "fill_hole_area": ("fill_hole_area", int),
     "non_overlap_masks": ("non_overlap", bool),
     "add_all_frames_to_correct_as_cond": ("corrections_condition", bool),
@@ -31,6 +31,9 @@ _PREDICTOR_FIELDS = {
     "num_maskmem": ("max_memories", int),
     "memory_temporal_stride_for_eval": ("memory_stride", int),
     "binarize_mask_from_pts_for_mem_enc": ("binarize_prompted", bool),
+    "multimask_min_pt_num": ("multimask_min_points", int),
+    "multimask_max_pt_num": ("multimask_max_points", int),
+    "multimask_output_for_tracking": ("multimask_tracking", bool),
 }
 # Say something about speed, or have no effect on a predictor that tracks each object on its own.
 _WITHOUT_EFFECT = {
@@ -74,18 +77,24 @@ def parse_overrides(strings: Sequence[str]) -> Overrides:
     session: dict[str, Any] = {}
     for string in strings:
         key, value = _split(string)
-        if key in _MODEL_FIELDS:
-            name, kind = _MODEL_FIELDS[key]
+        if key in MODEL_FIELDS:
+            name, kind = MODEL_FIELDS[key]
             model[name] = _possible(ModelConfig, name, string, _typed(string, value, kind))
-        elif key in _PREDICTOR_FIELDS:
-            name, kind = _PREDICTOR_FIELDS[key]
+        elif key in PREDICTOR_FIELDS:
+            name, kind = PREDICTOR_FIELDS[key]
             session[name] = _possible(SessionOptions, name, string, _typed(string, value, kind))
         elif key in _WITHOUT_EFFECT:
             _typed(string, value, _WITHOUT_EFFECT[key])
         elif key != "_target_" or value not in _TARGETS:
-            known = ", ".join(sorted({*_MODEL_FIELDS, *_PREDICTOR_FIELDS, *_WITHOUT_EFFECT}))
+            known = ", ".join(sorted({*MODEL_FIELDS, *PREDICTOR_FIELDS, *_WITHOUT_EFFECT}))
             raise ValueError(f"override {string!r} is not supported; these keys of model are: {known}")
     return Overrides(model, session)
+
+
+def checked_setting(name: str, value: Any, kind: type, options: Callable[..., object], field: str) -> Any:
+    """Return a value for a field of ``options``; ValueError when it has the wrong type or is impossible."""
+    string = f"{name}={value!r}"
+    return _possible(options, field, string, _typed(string, value, kind))
 
 
 def session_settings(switches: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
+import dask.array
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,14 +18,14 @@ from napari_sam2.session.protocols import FrameSource
 
 
 def video_frames(video: Any) -> FrameSource:
-    """Return a frame source for a folder of JPEGs, a video file, an array or a frame source.
+    """Return a frame source for a folder of images, a video file, an array or a frame source.
 
     Parameters
     ----------
     video : path, array or FrameSource
-        A folder with images named by number (``00000.jpg``), as the reference demands; a video file; an array (numpy,
-        dask, zarr, torch) of shape (T, H, W) or (T, H, W, C) with C 1, 3 or 4; or anything with ``len``, ``size`` and
-        ``frame(t)``.
+        A folder of JPEG or PNG files, in the order of the numbers in their names; a video file; an array (numpy, dask,
+        zarr, torch) of shape (T, H, W), (T, H, W, C) or (T, C, H, W), with C 1, 3 or (last only) 4; or anything with
+        ``len``, ``size`` and ``frame(t)``.
 
     Raises
     ------
@@ -33,9 +35,9 @@ def video_frames(video: Any) -> FrameSource:
     if isinstance(video, (str, os.PathLike)):
         path = Path(video)
         if path.is_dir():
-            return JpegFolder(path)
+            return ImageFolder(path)
         if not path.exists():
-            raise FileNotFoundError(f"there is no video '{path}': give a folder of JPEGs or a video file")
+            raise FileNotFoundError(f"there is no video '{path}': give a folder of images or a video file")
         return _video_file(path)
     if isinstance(video, FrameSource):
         return video
@@ -48,25 +50,28 @@ def video_frames(video: Any) -> FrameSource:
     raise TypeError(f"a {type(video).__name__} is no video: give a path, an array or a frame source")
 
 
-class JpegFolder:
-    """A folder of images whose names are frame numbers.
+class ImageFolder:
+    """A folder of images, one a frame.
 
     Parameters
     ----------
     folder : Path
-        Holds ``0.jpg``, ``00001.jpeg`` and so on; sorted by number.
+        Holds JPEG files, or PNG files where there is no JPEG, in the order of the numbers in their names.
+
+    Raises
+    ------
+    ValueError
+        When it holds neither.
     """
 
     def __init__(self, folder: Path) -> None:
-        files = [f for f in folder.iterdir() if f.suffix.lower() in (".jpg", ".jpeg")]
-        if not files:
-            raise ValueError(f"no images found in '{folder}': it must hold JPEG files named by frame number")
-        try:
-            self._files = sorted(files, key=lambda f: int(f.stem))
-        except ValueError:
+        files = [f for f in folder.iterdir() if f.is_file() and not f.name.startswith(".")]
+        jpegs = [f for f in files if f.suffix.lower() in (".jpg", ".jpeg")]
+        self._files = sorted(jpegs or [f for f in files if f.suffix.lower() == ".png"], key=_natural)
+        if not self._files:
             raise ValueError(
-                f"the images in '{folder}' must be named by frame number, like 00000.jpg"
-            ) from None
+                f"no images found in '{folder}': it must hold JPEG or PNG files, one for each frame"
+            )
         with Image.open(self._files[0]) as first:
             self._size = (first.height, first.width)
 
@@ -84,6 +89,12 @@ class JpegFolder:
             return np.asarray(image.convert("RGB"))
 
 
+def _natural(file: Path) -> tuple[tuple[str | int, ...], str]:
+    """Return a key that sorts frame2 before frame10."""
+    parts = re.split(r"(\d+)", file.stem)
+    return tuple(int(part) if part.isdecimal() else part for part in parts), file.name
+
+
 def _video_file(path: Path) -> FrameSource:
     from napari_sam2.frames import open_source
 
@@ -95,11 +106,16 @@ def _stack(array: Any) -> FrameSource:
     from napari_sam2.frames import FrameStack, FrameStackOptions
 
     shape = tuple(array.shape)
+    if len(shape) == 4 and shape[1] in (1, 3) and shape[3] not in (1, 3, 4):
+        if not hasattr(array, "transpose"):  # zarr has none, and is not to be read whole
+            array = dask.array.asarray(array)  # type: ignore[no-untyped-call]
+        array = array.transpose(0, 2, 3, 1)
+        shape = tuple(array.shape)
     channels = shape[3] if len(shape) == 4 else None
     if len(shape) not in (3, 4) or channels not in (None, 1, 3, 4):
         raise ValueError(
-            f"a video is an array (T, H, W) or (T, H, W, C) with 1, 3 or 4 channels, not {shape}: for other "
-            "axes give napari_sam2.FrameStack(array, FrameStackOptions(…))"
+            f"a video is an array (T, H, W), (T, H, W, C) or (T, C, H, W) with 1, 3 or 4 channels, not {shape}: "
+            "for other axes give napari_sam2.FrameStack(array, FrameStackOptions(…))"
         )
     if isinstance(array, np.ndarray) and array.dtype == np.uint8 and channels != 4:
         return ArrayFrames(array)

@@ -21,6 +21,8 @@ from napari_sam2.session.tensors import fill_holes, remove_sprinkles
 
 Picture = NDArray[np.uint8] | Image.Image
 Prediction = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
+_SETTABLE = ("mask_threshold", "max_hole_area", "max_sprinkle_area", "model")
+_OWN = ("_session", "_features", "_orig_hw", "_is_batch")
 
 
 class SAM2ImagePredictor:
@@ -52,6 +54,14 @@ class SAM2ImagePredictor:
         self.max_hole_area = max_hole_area
         self.max_sprinkle_area = max_sprinkle_area
         self.reset_predictor()
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in _SETTABLE + _OWN:
+            known = ", ".join(_SETTABLE)
+            raise AttributeError(
+                f"{type(self).__name__} has no attribute {name!r} that could be set; these can be: {known}"
+            )
+        object.__setattr__(self, name, value)
 
     @classmethod
     def from_pretrained(cls, model_id: str, **kwargs: Any) -> SAM2ImagePredictor:

@@ -20,6 +20,7 @@ from napari_sam2.reference.hydra_overrides import parse_overrides, session_setti
 from napari_sam2.reference.inference_state import InferenceState
 from napari_sam2.reference.load_video import video_frames
 from napari_sam2.reference.network import Device, build_sam2, model_name
+from napari_sam2.reference.predictor_attributes import PredictorAttributes, state_options
 from napari_sam2.session.frame_output import ObjectOutput
 from napari_sam2.session.options import SessionOptions
 from napari_sam2.session.tensors import non_overlapping
@@ -28,7 +29,7 @@ from napari_sam2.session.video import VideoSession
 FrameOutput = tuple[int, list[Hashable], Tensor]
 
 
-class SAM2VideoPredictor:
+class SAM2VideoPredictor(PredictorAttributes):
     """Segment and follow objects in videos, with Meta's names, arguments and return types.
 
     Use :func:`build_sam2_video_predictor` to make one.
@@ -72,26 +73,6 @@ class SAM2VideoPredictor:
         """Build a predictor from a hub repository; arguments go to the builder."""
         return build_sam2_video_predictor_hf(model_id, **kwargs)
 
-    @property
-    def device(self) -> torch.device:
-        """Device of the network."""
-        return self.model.device
-
-    @property
-    def image_size(self) -> int:
-        """Side of the network's square input."""
-        return self.model.config.image_size
-
-    def to(self, device: str | torch.device) -> SAM2VideoPredictor:
-        """Move the network; states that exist already stay where they are."""
-        self.model.to(device)
-        return self
-
-    def eval(self) -> SAM2VideoPredictor:
-        """Put the network into evaluation mode."""
-        self.model.eval()
-        return self
-
     def init_state(
         self,
         video_path: Any,
@@ -113,7 +94,7 @@ class SAM2VideoPredictor:
         options = self.options
         if torch.is_autocast_enabled(self.device.type):
             options = replace(options, precision="fast")
-        elif options.precision == "auto":
+        elif options.precision == "auto" and self.model.compute_dtype == torch.float32:
             options = replace(options, precision="exact")
         options = replace(options, offload_memories=offload_state_to_cpu or options.offload_memories)
         return InferenceState(VideoSession(self.model, video_frames(video_path), options))
@@ -165,7 +146,7 @@ class SAM2VideoPredictor:
             raise ValueError("at least one of points or box must be provided as input")
         if box is not None and not clear_old_points:
             raise ValueError("a box comes before any point: use clear_old_points=True with a box")
-        session = inference_state.session
+        session = self._session(inference_state)
         scale = (1.0, 1.0) if normalize_coords else (float(session.size[1]), float(session.size[0]))
         clicks, corners = _clicks(points, labels, scale)
         prompt = Prompt(clicks, corners if box is None else _box(box, scale))
@@ -214,7 +195,7 @@ class SAM2VideoPredictor:
         frame_idx, obj_ids, video_res_masks
             As :meth:`add_new_points_or_box` returns them.
         """
-        session = inference_state.session
+        session = self._session(inference_state)
         if not session.object_ids:
             raise RuntimeError(
                 "No input points or masks are provided for any object; please add inputs first."
@@ -236,7 +217,7 @@ class SAM2VideoPredictor:
         internal = inference_state.known_id(obj_id)
         if internal is None:
             raise ValueError(f"object {obj_id!r} does not exist; there are {inference_state.obj_ids}")
-        session = inference_state.session
+        session = self._session(inference_state)
         if (frame_idx, internal) in session.prompts:
             session.clear_prompt(frame_idx, internal)
         return self._newest(inference_state, frame_idx) if need_output else None
@@ -265,7 +246,7 @@ class SAM2VideoPredictor:
                     f"All existing object ids: {inference_state.obj_ids}."
                 )
             return inference_state.obj_ids, []
-        frames = sorted({f for f, i in inference_state.session.prompts if i == internal})
+        frames = sorted({f for f, i in self._session(inference_state).prompts if i == internal})
         inference_state.drop(obj_id)
         if not need_output or not inference_state.obj_ids:
             return inference_state.obj_ids, []
@@ -276,9 +257,14 @@ class SAM2VideoPredictor:
         for obj_id in inference_state.obj_ids:
             inference_state.drop(obj_id)
 
+    def _session(self, state: InferenceState) -> VideoSession:
+        """Return the session of a state, which from now on follows what was set on this predictor."""
+        state.session.change_options(state_options(self.options, state.session.options))
+        return state.session
+
     @torch.inference_mode()
     def _output(self, state: InferenceState, frame: int, outputs: Mapping[int, ObjectOutput]) -> FrameOutput:
-        session = state.session
+        session = self._session(state)
         rows = [state.known_id(obj_id) for obj_id in state.obj_ids]
         logits = torch.full((len(rows), *session.size), NO_OBJECT_LOGIT, device=session.runner.device)
         for row, internal in enumerate(rows):
@@ -297,7 +283,7 @@ class SAM2VideoPredictor:
     def _set_prompt(self, state: InferenceState, frame: int, obj_id: Hashable, prompt: Prompt) -> FrameOutput:
         is_new = state.known_id(obj_id) is None
         try:
-            state.session.set_prompt(frame, state.session_id(obj_id), prompt)
+            self._session(state).set_prompt(frame, state.session_id(obj_id), prompt)
         except Exception:
             if is_new:
                 state.drop(obj_id)

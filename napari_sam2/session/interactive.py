@@ -41,7 +41,7 @@ def answer(
     if reached and any(f != frame or not one_by_one for f in tracked.bank.conditioning):
         readout = tracked.readout(frame, reverse, own=not one_by_one)
     embedding = writer.runner.condition_on_memory(features, readout)
-    context = FrameContext(writer.runner, features, embedding, writer.size)
+    context = FrameContext(writer.runner, features, embedding, writer.size, tracking=reached)
     if one_by_one:
         decoded = _one_by_one(context, prompt, draft, recalled=readout is not None)
     else:
@@ -89,7 +89,8 @@ def _extends(earlier: Prompt, later: Prompt) -> bool:
 
 def _tracked_mask(context: FrameContext) -> Tensor | None:
     """Return the mask that tracking alone gives here, for the first click to correct; None where it sees none."""
-    candidates = context.runner.decode(context.embedding, context.features, PromptTensors(batch=1), True)
+    multimask = context.runner.options.multimask(0, tracking=True)
+    candidates = context.runner.decode(context.embedding, context.features, PromptTensors(batch=1), multimask)
     result = candidates.best()
     if float(result.object_score[0]) <= 0:
         return None

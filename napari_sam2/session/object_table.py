@@ -76,6 +76,12 @@ class ObjectTable(Mapping[int, TrackedObject]):
         """Return those objects that have neither been removed nor lost their last prompt meanwhile."""
         return [t for t in objects if self._objects.get(t.object_id) is t and t.bank.conditioning]
 
+    def change_policy(self, policy: MemoryPolicy) -> None:
+        """Let another policy choose which memories are recalled."""
+        self.policy = policy
+        for tracked in self._objects.values():
+            tracked.bank.policy = policy
+
     def offload(self) -> None:
         """Move the memories of all objects to main memory."""
         for tracked in self._objects.values():

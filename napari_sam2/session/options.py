@@ -62,6 +62,11 @@ class SessionOptions:
         When a prompt is cleared, keep its result as if it had been tracked, instead of dropping it.
     binarize_prompted : bool
         Memories of prompted frames are made from the thresholded mask.
+    multimask_min_points, multimask_max_points : int
+        Prompts of so many points (a box counts as two, no prompt as none) are decoded to three masks, of which the
+        best is taken; others to one.
+    multimask_tracking : bool
+        Also decode three masks where memories are recalled.
     """
 
     precision: Literal["auto", "exact", "fast"] = "auto"
@@ -85,6 +90,9 @@ class SessionOptions:
     forget_around_prompts: bool = False
     keep_cleared: bool = False
     binarize_prompted: bool = True
+    multimask_min_points: int = 0
+    multimask_max_points: int = 1
+    multimask_tracking: bool = True
 
     def __post_init__(self) -> None:
         _check_choice("precision", self.precision, ("auto", "exact", "fast"))
@@ -101,6 +109,11 @@ class SessionOptions:
             raise ValueError(f"max_memories must be -1 (all) or at least 1, got {self.max_memories}")
         if self.max_conditioning != -1 and self.max_conditioning < 2:
             raise ValueError(f"max_conditioning must be -1 (all) or at least 2, got {self.max_conditioning}")
+
+    def multimask(self, points: int, tracking: bool) -> bool:
+        """Return whether a prompt of ``points`` points is decoded to three masks (reference: ``_use_multimask``)."""
+        asked = self.multimask_min_points <= points <= self.multimask_max_points
+        return asked and (self.multimask_tracking or not tracking)
 
     @classmethod
     def reference(cls, **changes: object) -> SessionOptions:

@@ -25,12 +25,16 @@ class DecodedPrompt:
 
 @dataclass(frozen=True)
 class FrameContext:
-    """One frame as one object sees it: features, their memory-conditioned embedding, and the frame's size."""
+    """One frame as one object sees it: features, their memory-conditioned embedding, and the frame's size.
+
+    ``tracking``: propagation had reached the frame before it was prompted.
+    """
 
     runner: ModelRunner
     features: ImageFeatures
     embedding: Tensor
     size: tuple[int, int]
+    tracking: bool = False
 
 
 def decode_prompt(
@@ -95,7 +99,7 @@ def decode_coordinates(
     device = context.runner.device
     fed = None if previous is None else previous.to(device).clamp(-FED_BACK_LIMIT, FED_BACK_LIMIT)
     prompts = PromptTensors(xy.to(device), labels.to(device), fed)
-    multimask = labels.shape[1] <= 1
+    multimask = context.runner.options.multimask(labels.shape[1], context.tracking)
     candidates = context.runner.decode(context.embedding, context.features, prompts, multimask)
     return DecodedPrompt(candidates.best(), candidates)
 

@@ -105,8 +105,8 @@ class ModelRunner:
     def _track_batch(self, features: ImageFeatures, readouts: list[MemoryReadout]) -> list[MaskResult]:
         def track(low: int, high: int) -> list[MaskResult]:
             embedding = self.condition_on_memory(features, _joined(readouts[low:high], self.device))
-            # Multimask, as the reference does on every frame that it tracks without a prompt.
-            candidates = self.decode(embedding, features, PromptTensors(batch=high - low), True)
+            multimask = self.options.multimask(0, tracking=True)
+            candidates = self.decode(embedding, features, PromptTensors(batch=high - low), multimask)
             return rows(candidates.best())
 
         return self.in_batches(track, len(readouts), self._batch)

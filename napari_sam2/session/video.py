@@ -24,6 +24,14 @@ from napari_sam2.session.sqlite_store import TemporaryStore
 from napari_sam2.session.validation import checked_frame_index, frame_range
 
 MEBIBYTE = 2**20
+_FIXED_OPTIONS = (
+    "precision",
+    "memory_dtype",
+    "store_dtype",
+    "resize",
+    "feature_cache_mb",
+    "feature_spill_mb",
+)
 
 
 class VideoSession:
@@ -76,6 +84,7 @@ class VideoSession:
         )
         self._own_store = TemporaryStore() if store is None else None
         self.store: RecordStore = store if self._own_store is None else self._own_store  # type: ignore[assignment]
+        self._keeps_policy = policy is not None
         self.policy = policy or _recency(model, self.options)
         self._writer = FrameWriter(self.runner, self.features, self.store, self.size)
         self._pending: dict[PromptKey, None] = {}
@@ -264,6 +273,28 @@ class VideoSession:
     def frame_logits(self, outputs: Sequence[ObjectOutput]) -> Tensor:
         """Return frame-size logits (N, H, W) of results of one frame, holes filled."""
         return self._writer.frame_logits(outputs)
+
+    def spatial_memory(self, frame: int, output: ObjectOutput) -> Tensor:
+        """Return the spatial memory (C, h, w) that a result on a frame leaves."""
+        return self._writer.encode(frame, [output])[0]
+
+    def change_options(self, options: SessionOptions) -> None:
+        """Set other options, for what is computed from now on; results in the store stay as they are.
+
+        Raises
+        ------
+        ValueError
+            An option that only a new session can have, such as ``precision``.
+        """
+        for name in _FIXED_OPTIONS:
+            if getattr(options, name) != getattr(self.options, name):
+                raise ValueError(
+                    f"{name} can't be changed in a session: make a new one with its store and prompts"
+                )
+        if not self._keeps_policy:
+            self.policy = _recency(self.runner.model, options)
+            self._objects.change_policy(self.policy)
+        self.options = self.runner.options = options
 
     def close(self) -> None:
         """Delete cached features and the temporary store; a store of your own is left as it is."""

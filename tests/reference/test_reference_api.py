@@ -331,10 +331,12 @@ def test_videos_of_every_kind_are_the_same_video(model, tmp_path):
     assert np.array_equal(predictor.init_state(with_alpha).session.frames.frame(3), discs[3])
 
 
-@pytest.mark.parametrize("shape", [(6, 3, 20, 30), (20, 30), (2, 6, 20, 30, 3)])
+@pytest.mark.parametrize("shape", [(6, 5, 20, 30), (20, 30), (2, 6, 20, 30, 3)])
 def test_arrays_with_other_axes_are_not_guessed_at(model, shape):
     for dtype in (np.uint8, np.float32):
-        with pytest.raises(ValueError, match=r"a video is an array \(T, H, W\) or \(T, H, W, C\)"):
+        with pytest.raises(
+            ValueError, match=r"a video is an array \(T, H, W\), \(T, H, W, C\) or \(T, C, H, W\)"
+        ):
             SAM2VideoPredictor(model).init_state(np.zeros(shape, dtype))
 
 
@@ -366,9 +368,6 @@ def test_videos_that_cannot_be_opened(model, tmp_path):
         predictor.init_state(tmp_path / "nothing.mp4")
     with pytest.raises(TypeError, match="is no video"):
         predictor.init_state(42)
-    Image.new("RGB", (4, 4)).save(tmp_path / "frame_a.jpg")
-    with pytest.raises(ValueError, match="named by frame number"):
-        predictor.init_state(tmp_path)
 
 
 def test_autocast_around_the_predictor_makes_it_fast(model):

@@ -93,3 +93,25 @@ def test_reference_options_resume_too(model, frames, store):
     resumed = VideoSession(model, frames, options, store, session.prompts)
     a, b = run(session, start=3, stop=20), run(resumed, start=3, stop=20)
     assert all(np.array_equal(a[t].masks, b[t].masks) for t in a)
+
+
+@pytest.mark.parametrize("stop", [9, 12])
+def test_conditioning_frames_beyond_the_most_that_are_recalled_stand_in_as_tracked_ones(
+    model, frames, store, stop
+):
+    options = SessionOptions(max_conditioning=2)
+    with TemporaryStore() as other:
+        whole, part = (VideoSession(model, frames, options, s) for s in (other, store))
+        for session in (whole, part):
+            for frame in (0, 5, 8, 9):
+                session.set_prompt(frame, 1, click(15 + frame, 12))
+            run(session, stop=stop)
+        resumed = VideoSession(model, frames, options, store, part.prompts)
+        assert resumed._objects[1].bank.frames == []  # nothing is in RAM yet
+        recalled = [s._objects[1].recall(10, False, own=True) for s in (whole, resumed)]
+        # The two nearest condition; frame 5, the next one, is recalled by its age among the recent ones.
+        assert recalled[0].spatial == ((0, 9), (0, 8), (6, 4), (5, 5), (4, 6), (3, 7))
+        assert recalled[1] == recalled[0]
+        for session in (whole, resumed):
+            run(session)
+        assert stored(whole, 1) == stored(resumed, 1)

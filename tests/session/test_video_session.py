@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from napari_sam2.session import ArrayFrames, SessionOptions, VideoSession
+from napari_sam2.session.frame_output import STALE
 from tests.session.conftest import HEIGHT, WIDTH, box, click, clicks, moving_discs, painted
 
 
@@ -326,3 +327,39 @@ def test_it_can_be_made_while_gradients_are_on_and_leaves_none(session):
     for _ in session.propagate(stop=2):
         assert torch.is_grad_enabled()
         assert not torch.is_inference_mode_enabled()
+
+
+def stale_frames(session, object_id=1):
+    records = {f: session.store.get(object_id, f) for f in session.store.frames(object_id)}
+    return [f for f, record in records.items() if record.prompt_hash == STALE]
+
+
+def test_results_around_a_prompt_are_forgotten_when_it_is_committed(model, frames):
+    session = VideoSession(model, frames, SessionOptions(forget_around_prompts=True))
+    session.set_prompt(0, 1, click(15, 12))
+    session.set_prompt(0, 2, click(45, 30))
+    run(session)
+    assert stale_frames(session) == []
+    masks = {t: session.masks(t).masks for t in range(24)}
+    session.set_prompt(12, 1, click(17, 12))
+    session.commit()
+    # Seven frames on both sides, as many as the network has memories; they are shown as before.
+    assert stale_frames(session) == [*range(5, 12), *range(13, 20)]
+    assert stale_frames(session, 2) == []
+    assert [f for _, f in session._objects[1].recall(14, False, own=True).spatial] == [0, 12]
+    assert all(np.array_equal(session.masks(t).masks, masks[t]) for t in range(24) if t != 12)
+    run(session)
+    # Passing the prompted frame forgets what was tracked before it once more; what comes after is tracked anew.
+    assert stale_frames(session) == list(range(5, 12))
+
+
+def test_options_can_be_changed_for_what_is_computed_from_then_on(model, frames):
+    session, other = VideoSession(model, frames), VideoSession(model, frames, SessionOptions(max_memories=2))
+    for each in (session, other):
+        each.set_prompt(0, 1, click(15, 12))
+    session.change_options(SessionOptions(max_memories=2))
+    run(session)
+    run(other)
+    assert stored(session, 1) == stored(other, 1)
+    with pytest.raises(ValueError, match="precision can't be changed in a session: make a new one"):
+        session.change_options(SessionOptions(precision="fast"))

@@ -56,7 +56,7 @@ _REFERENCE_DEFAULTS: dict[str, Any] = {
 }
 
 # The only value that is supported, for switches that no released model sets otherwise.
-_BUILT_IN: dict[str, Any] = {
+BUILT_IN: dict[str, Any] = {
     "image_encoder.scalp": 1,
     "image_encoder.neck.fpn_top_down_levels": [2, 3],
     "image_encoder.neck.fpn_interp_model": "nearest",
@@ -220,9 +220,9 @@ def _config(flat: Mapping[str, Any], file: Path) -> ModelConfig:
     for key, value in flat.items():
         if key in _FIELDS:
             values[_FIELDS[key]] = tuple(value) if isinstance(value, list) else value
-        elif key in _BUILT_IN:
-            if value != _BUILT_IN[key]:
-                raise ValueError(f"{file}: {key}={value!r} is not supported, only {_BUILT_IN[key]!r} is")
+        elif key in BUILT_IN:
+            if value != BUILT_IN[key]:
+                raise ValueError(f"{file}: {key}={value!r} is not supported, only {BUILT_IN[key]!r} is")
         elif key not in _INFERENCE and not _FOLLOWS.search(key) and not _TRAINING.search(key):
             raise ValueError(f"{file}: unknown switch {key}={value!r}")
     for key in _MUST_BE_SAID:
