@@ -18,6 +18,8 @@ from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.masks import FrameMasks, Rle, encode_rle, run_length_total
 
 CATEGORY_ID = 1
+_MAX_PIXELS = 2**28
+_FRAME_KEYS = ("frame_index", "frame_id")
 
 
 def write_coco(results: TrackingResults, path: Path, *, overwrite: bool = False) -> Path:
@@ -25,7 +27,8 @@ def write_coco(results: TrackingResults, path: Path, *, overwrite: bool = False)
 
     ``track_id`` (and ``attributes.track_id``, where CVAT looks) is the object id; ``tracks`` lists names
     and colours; ``score`` is the predicted IoU, ``object_score`` how sure the model is that the object is
-    visible (> 0). An image's id is its frame index + 1; ``frame_index`` counts from 0. Overlapping masks
+    visible (> 0). An image's id is its frame index + 1; ``frame_index`` counts from 0, ``file_name`` is the name of the
+    source's image where it has one. Overlapping masks
     stay whole.
 
     Raises
@@ -72,7 +75,7 @@ def _image(results: TrackingResults, frame: int) -> dict[str, Any]:
     height, width = results.size
     return {
         "id": frame + 1,
-        "file_name": f"{frame:06d}.png",
+        "file_name": results.frame_names[frame] if results.frame_names else f"{frame:06d}.png",
         "frame_index": frame,
         "height": height,
         "width": width,
@@ -112,9 +115,6 @@ def _annotation(found: FrameMasks, row: int) -> dict[str, Any] | None:
     return annotation
 
 
-_MAX_PIXELS = 2**28
-
-
 def read_coco(path: Path) -> ImportedMasks:
     """Read COCO annotations.
 
@@ -145,7 +145,14 @@ def read_coco(path: Path) -> ImportedMasks:
             rle = _segmentation(annotation, sizes[image_id], path)
             if rle is not None and rle.area:
                 collector.add(frames[image_id], _object_id(annotation, path), rle)
-        return collector.finished(max(frames.values(), default=-1) + 1, _names(data))
+        names = {frames[i["id"]]: str(i["file_name"]) for i in images if i.get("file_name")}
+        numbered = any(_all_have(images, key) for key in _FRAME_KEYS)
+        return collector.finished(
+            max(frames.values(), default=-1) + 1,
+            _names(data),
+            frame_names=names if len(names) == len(images) else {},
+            numbered=numbered,
+        )
 
 
 def _lists(data: Any, path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -164,9 +171,13 @@ def _lists(data: Any, path: Path) -> tuple[list[dict[str, Any]], list[dict[str, 
     return found[0], found[1]
 
 
+def _all_have(images: list[dict[str, Any]], key: str) -> bool:
+    return bool(images) and all(isinstance(i.get(key), int) and i[key] >= 0 for i in images)
+
+
 def _frames(images: list[dict[str, Any]], path: Path) -> dict[Any, int]:
-    for key in ("frame_index", "frame_id"):
-        if images and all(isinstance(i.get(key), int) and i[key] >= 0 for i in images):
+    for key in _FRAME_KEYS:
+        if _all_have(images, key):
             frames = {i["id"]: int(i[key]) for i in images}
             break
     else:

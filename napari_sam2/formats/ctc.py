@@ -167,7 +167,8 @@ def read_ctc(path: Path, *, join_gaps: bool = True) -> ImportedMasks:
         collector = Collector(str(path))
         for frame, file in sorted(zip(frames, files)):
             collector.add_labels(frame, _renamed(tifffile.imread(file), ids))
-        return collector.finished(max(frames) + 1)
+        names = {frame: file.name for frame, file in zip(frames, files, strict=True)}
+        return collector.finished(max(frames) + 1, frame_names=names, numbered=True)
 
 
 def _read_table(path: Path) -> dict[int, _Track]:

@@ -13,8 +13,9 @@ from napari_sam2.formats.label_images import read_label_image, readable
 from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.masks import compose_labels
 
-# 255 means "don't care" in data sets of this family.
-HIGHEST_ID = 254
+# Pixels that no method is judged by, in data sets of this family.
+DONT_CARE = 255
+HIGHEST_ID = DONT_CARE - 1
 
 
 def davis_palette() -> list[int]:
@@ -28,7 +29,9 @@ def davis_palette() -> list[int]:
 
 
 def write_davis(results: TrackingResults, path: Path, *, overwrite: bool = False) -> Path:
-    """Write a folder of palette PNG images, ``00000.png`` ..., whose pixel values are the object ids.
+    """Write a folder of palette PNG images whose pixel values are the object ids.
+
+    They are named like the images of the source, or ``00000.png`` ... where it has no names.
 
     Where objects overlap the smaller one is on top.
 
@@ -46,17 +49,15 @@ def write_davis(results: TrackingResults, path: Path, *, overwrite: bool = False
             "export fewer objects, or use TIFF"
         )
     palette = davis_palette()
+    stems = results.frame_stems
     digits = max(5, len(str(results.n_frames - 1)))
     with staged(path, overwrite, contents=("*.png",)) as part:
         part.mkdir()
         for found in results.frames():
             image = Image.fromarray(compose_labels(found, np.uint8))
             image.putpalette(palette)
-            image.save(part / f"{found.frame:0{digits}d}.png")
+            image.save(part / f"{stems[found.frame] if stems else format(found.frame, f'0{digits}d')}.png")
     return path
-
-
-DONT_CARE = 255
 
 
 def read_davis(path: Path) -> ImportedMasks:
@@ -83,4 +84,6 @@ def read_davis(path: Path) -> ImportedMasks:
             # A colour image is left as it is: the collector says what is wrong with it.
             ids = np.where(labels == DONT_CARE, 0, labels) if labels.ndim == 2 else labels
             collector.add_labels(frame, ids)
-        return collector.finished(max(frames) + 1)
+        return collector.finished(
+            max(frames) + 1, frame_names={frame: file.name for frame, file in zip(frames, files, strict=True)}
+        )

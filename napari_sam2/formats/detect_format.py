@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from napari_sam2.formats.coco import read_coco
@@ -13,17 +14,34 @@ from napari_sam2.formats.label_images import is_zarr, read_label_stack
 _STACKS = (".tif", ".tiff", ".npy", ".png")
 
 
-def read_masks(path: Path) -> ImportedMasks:
+def read_masks(path: Path, frame_names: Sequence[str] = ()) -> ImportedMasks:
     """Read a label stack, COCO JSON, a Cell Tracking Challenge or a DAVIS folder; the path tells which.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder.
+    frame_names : sequence of str
+        File names of the source's frames, where it is a sequence of images: masks with names go to the frames with
+        the same names or numbers (see :meth:`ImportedMasks.on_frames`).
 
     Raises
     ------
     FileNotFoundError
         When there is nothing at ``path``.
     ImportProblem
-        When the format is not one of these, or the file is damaged.
+        When the format is not one of these, the file is damaged, or its names do not fit those of the frames.
     """
     path = Path(path)
+    try:
+        return _read(path).on_frames(frame_names)
+    except ImportProblem as problem:
+        if str(path) in str(problem):
+            raise
+        raise ImportProblem(f"{path}: {problem}") from problem
+
+
+def _read(path: Path) -> ImportedMasks:
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
     if path.is_dir():

@@ -1,10 +1,11 @@
-"""What every import gives: masks of objects through time, to be used as prompts or as finished masklets."""
+"""Imported masks of objects through time, to be used as prompts or as finished masklets."""
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,7 +36,12 @@ class ImportedMasks:
     masklets : mapping of int to Masklet
         Object id to its masks; only frames on which the object has pixels have an entry.
     names, colors : mapping
-        What the file says about the objects, by id.
+        Names and colours of the objects in the file, by id.
+    frame_names : mapping of int to str
+        Name of the image of each frame, where the file has names.
+    numbered : bool
+        Whether the file's numbers are frame indices by definition (COCO's ``frame_index``, the images of the Cell
+        Tracking Challenge), and hold where the names differ from the source's.
     """
 
     size: tuple[int, int]
@@ -43,6 +49,39 @@ class ImportedMasks:
     masklets: Mapping[int, Masklet]
     names: Mapping[int, str] = field(default_factory=dict)
     colors: Mapping[int, Color] = field(default_factory=dict)
+    frame_names: Mapping[int, str] = field(default_factory=dict)
+    numbered: bool = False
+
+    def on_frames(self, source_names: Sequence[str]) -> ImportedMasks:
+        """Return the masks on the frames of a source whose frames have names, such as a folder of images.
+
+        An image is matched by the stem of its name, else by the number in it; see :func:`match_names`. A file without
+        names, or a source without, keeps the positions.
+
+        Raises
+        ------
+        ImportProblem
+            When the names do not fit; both lists' beginnings are shown.
+        """
+        if not self.frame_names or not source_names:
+            return self
+        frames = sorted(self.frame_names)
+        names = [self.frame_names[frame] for frame in frames]
+        places = match_names(names, source_names)
+        if places is None and self.numbered:
+            return self
+        if places is None:
+            raise ImportProblem(
+                f"the names of the masks do not fit those of the frames: masks {_beginning(names)}; frames "
+                f"{_beginning(source_names)}: name each mask like its frame"
+            )
+        moved = dict(zip(frames, places, strict=True))
+        masklets = {
+            i: Masklet(i, masklet.size, {moved[frame]: rle for frame, rle in masklet.masks.items()})
+            for i, masklet in self.masklets.items()
+        }
+        named = {moved[frame]: name for frame, name in self.frame_names.items()}
+        return replace(self, n_frames=len(source_names), masklets=masklets, frame_names=named)
 
     @property
     def objects(self) -> tuple[ObjectInfo, ...]:
@@ -110,12 +149,16 @@ class Collector:
         n_frames: int,
         names: Mapping[int, str] | None = None,
         colors: Mapping[int, Color] | None = None,
+        frame_names: Mapping[int, str] | None = None,
+        numbered: bool = False,
     ) -> ImportedMasks:
         """Return what was gathered; an import without a single frame is an error."""
         if self.size is None:
             raise ImportProblem(f"{self.source} has no frames: nothing can be imported from it")
         masklets = {i: Masklet(i, self.size, dict(found)) for i, found in sorted(self.masks.items())}
-        return ImportedMasks(self.size, n_frames, masklets, names or {}, colors or {})
+        return ImportedMasks(
+            self.size, n_frames, masklets, names or {}, colors or {}, frame_names or {}, numbered
+        )
 
     def _check(self, frame: int, labels: NDArray[Any]) -> None:
         if labels.ndim != 2:
@@ -178,3 +221,43 @@ def frames_of_files(files: Sequence[Path]) -> list[int]:
     if len(files) > 1 and max(numbers) - min(numbers) == len(files) - 1:
         return [n - min(numbers) for n in numbers]
     return numbers
+
+
+def match_names(names: Sequence[str], source_names: Sequence[str]) -> list[int] | None:
+    """Return the place of each name among the names of a source's frames; None when they do not fit.
+
+    By the stems of the names; else by the numbers in them; else, where both are series without gaps and equally long
+    (one begins at 0, the other at 1), by order.
+    """
+    stems, source_stems = ([Path(n).stem.casefold() for n in given] for given in (names, source_names))
+    numbers, source_numbers = _varying_numbers(stems), _varying_numbers(source_stems)
+    for keys, source_keys in ((stems, source_stems), (numbers, source_numbers)):
+        if keys is None or source_keys is None:
+            continue
+        places = {key: place for place, key in enumerate(source_keys)}
+        if len(places) == len(source_keys) and len(set(keys)) == len(keys) and all(k in places for k in keys):
+            return [places[key] for key in keys]
+    if numbers and source_numbers and len(numbers) == len(source_numbers) > 1:
+        gapless = all(max(n) - min(n) == len(set(n)) - 1 == len(n) - 1 for n in (numbers, source_numbers))
+        if gapless and sorted(source_numbers) == source_numbers:
+            return [number - min(numbers) for number in numbers]
+    return None
+
+
+def _varying_numbers(stems: Sequence[str]) -> list[int] | None:
+    """Return the number in each stem: the one that varies, or else the last; None where a stem has none."""
+    found = [re.findall(r"[0-9]{1,18}", stem) for stem in stems]
+    if not found or not all(found):
+        return None
+    counts = {len(numbers) for numbers in found}
+    if len(counts) == 1:
+        columns = [[int(numbers[k]) for numbers in found] for k in range(counts.pop())]
+        varying = [column for column in columns if len(set(column)) == len(column)]
+        if varying:
+            return varying[-1]
+    return [int(numbers[-1]) for numbers in found]
+
+
+def _beginning(names: Sequence[str]) -> str:
+    shown = ", ".join(Path(name).name for name in names[:3])
+    return f"{shown}, …" if len(names) > 3 else shown

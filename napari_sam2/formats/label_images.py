@@ -42,7 +42,7 @@ def read_label_stack(path: Path) -> ImportedMasks:
         if path.suffix.lower() == ".png":
             collector = Collector(str(path))
             collector.add_labels(0, read_label_image(path))
-            return collector.finished(1)
+            return collector.finished(1, frame_names={0: path.name}, numbered=True)
         return _read_tiff(path)
 
 
@@ -86,7 +86,9 @@ def _read_folder(path: Path) -> ImportedMasks:
     collector = Collector(str(path))
     for frame, file in sorted(zip(frames, files)):
         collector.add_labels(frame, read_label_image(file))
-    return collector.finished(max(frames) + 1)
+    return collector.finished(
+        max(frames) + 1, frame_names={frame: file.name for frame, file in zip(frames, files, strict=True)}
+    )
 
 
 def _read_tiff(path: Path) -> ImportedMasks:

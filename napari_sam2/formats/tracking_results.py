@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,8 @@ class TrackingResults:
         ``picture(frame)`` gives what is seen, uint8 (H, W, 3), for the overlay video.
     name : str
         Name of the source, written where a format has a place for it.
+    frame_names : tuple of str
+        File name of each frame, where the source is a sequence of images; empty otherwise.
     """
 
     size: tuple[int, int]
@@ -49,6 +52,7 @@ class TrackingResults:
     channels: tuple[str, ...] = ()
     picture: Callable[[int], NDArray[np.uint8]] | None = None
     name: str = "results"
+    frame_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if min(self.size) < 1 or self.n_frames < 1:
@@ -59,6 +63,12 @@ class TrackingResults:
         ids = [o.object_id for o in self.objects]
         if len(set(ids)) != len(ids):
             raise ValueError(f"object ids must be unique, got {ids}")
+
+    @property
+    def frame_stems(self) -> tuple[str, ...]:
+        """File names of the frames without folder and ending; empty where there are none, or two are equal."""
+        stems = tuple(Path(name).stem for name in self.frame_names)
+        return stems if len({stem.casefold() for stem in stems}) == self.n_frames else ()
 
     @property
     def object_ids(self) -> tuple[int, ...]:

@@ -53,6 +53,20 @@ def open_source(path: str | os.PathLike[str], *, axes: str | None = None) -> Sou
         ) from error
 
 
+def image_files(path: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Return the images that a folder or a pattern names, in the order of the frames; empty for anything else."""
+    name = os.path.expanduser(os.fspath(path))
+    if (
+        os.path.isdir(name)
+        and not name.lower().rstrip("/\\").endswith(ZARR_ENDINGS)
+        and not _is_zarr(Path(name))
+    ):
+        return tuple(_images_in(name))
+    if not os.path.exists(name) and glob.has_magic(name):
+        return tuple(_matching(name))
+    return ()
+
+
 def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
     """Return a sort key by which ``frame2`` comes before ``frame10``."""
     parts = re.split(r"([0-9]+)", name.casefold())
@@ -64,7 +78,7 @@ def _opener(name: str) -> Callable[[tuple[str, ...] | None], Source]:
     lower = name.lower().rstrip("/\\")
     if not os.path.exists(name):
         if glob.has_magic(name):
-            return lambda axes: _images(sorted(glob.glob(name, recursive=True), key=natural_key), name, axes)
+            return lambda axes: _images(_matching(name), name, axes)
         raise SourceError(f"{name} does not exist; check the path.")
     if os.path.isdir(name):
         if lower.endswith(ZARR_ENDINGS) or _is_zarr(Path(name)):
@@ -109,6 +123,10 @@ def _images_in(folder: str) -> list[str]:
         known = " ".join((*IMAGE_ENDINGS, *TIFF_ENDINGS))
         raise SourceError(f"The folder {folder} holds no images ({known}); name a file or a pattern.")
     return [os.path.join(folder, name) for name in sorted(names, key=natural_key)]
+
+
+def _matching(pattern: str) -> list[str]:
+    return sorted(glob.glob(pattern, recursive=True), key=natural_key)
 
 
 def _is_zarr(folder: Path) -> bool:

@@ -50,6 +50,8 @@ class Source:
         differ; ``scale`` then holds their mean.
     channel_names : tuple of str
         Names of the channels, where the file gives any.
+    frame_names : tuple of str
+        File names along the first axis, where the source is a sequence of images.
     """
 
     path: str
@@ -60,6 +62,7 @@ class Source:
     units: tuple[str, ...]
     frame_times: NDArray[np.float64] | None = None
     channel_names: tuple[str, ...] = ()
+    frame_names: tuple[str, ...] = ()
     reader: PlaneReader | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -77,6 +80,12 @@ class Source:
         return FrameStackOptions(
             axis=preferred[0] if preferred else None, plane=plane, channel_axis=channel, rgb=self.rgb
         )
+
+    def names_of(self, options: FrameStackOptions) -> tuple[str, ...]:
+        """Return the file name of each frame; empty where frames are no files."""
+        if options.axis is None or options.axis % len(self.axes) != 0:
+            return ()
+        return self.frame_names[::-1] if options.reverse else self.frame_names
 
     def frames(self, options: FrameStackOptions | None = None) -> FrameStack:
         """Return the recording as frames for the model, with :meth:`options` unless others are given."""

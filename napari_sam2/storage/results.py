@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from napari_sam2.calibration import Calibration
 from napari_sam2.formats.tracking_results import TrackingResults
+from napari_sam2.frames.errors import SourceError
+from napari_sam2.frames.open_source import image_files
 
 if TYPE_CHECKING:
     from napari_sam2.storage.project import Project
@@ -48,4 +50,19 @@ def project_results(
         channels,
         picture,
         project.path.stem if path is None else Path(path).name,
+        frame_names_of(project),
     )
+
+
+def frame_names_of(project: Project) -> tuple[str, ...]:
+    """Return the file names of a project's frames, where its source is a sequence of images that is still there."""
+    source, options = project.source, project.source.reading.get("options")
+    if source.path is None or (isinstance(options, Mapping) and options.get("axis", 0) != 0):
+        return ()
+    try:
+        names = tuple(Path(file).name for file in image_files(source.path))
+    except (SourceError, OSError):
+        return ()
+    if isinstance(options, Mapping) and options.get("reverse"):
+        names = names[::-1]
+    return names if len(names) == project.frame_count else ()

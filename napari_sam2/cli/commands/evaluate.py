@@ -19,6 +19,7 @@ from napari_sam2.formats.imported_masks import ImportedMasks
 from napari_sam2.masks import compose_labels
 from napari_sam2.metrics import SequenceScore, evaluate_sequences
 from napari_sam2.storage.project import Project
+from napari_sam2.storage.results import frame_names_of
 
 Labels = NDArray[np.uint16]
 Matching = Literal["ids", "overlap"]
@@ -59,7 +60,7 @@ def evaluate(
     skip_prompted: bool = False,
 ) -> Evaluation:
     """Compare a project with ground truth at a path; the frames of both must be the same ones."""
-    truth = read_masks(truth_path)
+    truth = read_masks(truth_path, frame_names_of(project))
     first, end = wanted[0] or 0, project.frame_count if wanted[1] is None else wanted[1]
     if end > project.frame_count or first >= end:
         raise UsageError(

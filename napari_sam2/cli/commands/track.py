@@ -39,7 +39,7 @@ def run(args: Namespace, console: Console) -> None:
     recording = open_frames(args, args.source)
     frames = recording.frames
     first, last = frame_limits(args.range, len(frames))
-    prompts = collect_prompts(args, len(frames), frames.size, first)
+    prompts = collect_prompts(args, len(frames), frames.size, first, recording.frame_names)
     check_prompts(prompts, first, last, args.objects)
     plan = Plan(PASSES[args.direction], first, last, args.objects)
     named = {} if args.prompts is None else read_objects(args.prompts)

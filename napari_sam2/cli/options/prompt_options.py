@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from argparse import Namespace
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,13 @@ class PromptFileError(CommandError):
     """A prompts file can't be read; the message names the file and the entry."""
 
 
-def collect_prompts(args: Namespace, n_frames: int, size: tuple[int, int], first_frame: int = 0) -> Prompts:
+def collect_prompts(
+    args: Namespace,
+    n_frames: int,
+    size: tuple[int, int],
+    first_frame: int = 0,
+    frame_names: Sequence[str] = (),
+) -> Prompts:
     """Gather everything that the command line says about objects, checked against the frames.
 
     Parts about the same object and frame are joined: file first, then mask, boxes, and points in the order typed.
@@ -37,12 +43,14 @@ def collect_prompts(args: Namespace, n_frames: int, size: tuple[int, int], first
         Number of frames and their (height, width).
     first_frame : int
         Where a mask of a single frame belongs.
+    frame_names : sequence of str
+        File names of the frames, where the source is a sequence of images: masks are matched by them.
     """
     parts: list[tuple[tuple[int, int], PromptPart]] = []
     if args.prompts is not None:
         parts += read_prompts_file(args.prompts, n_frames, size).items()
     if args.mask is not None:
-        parts += _masks(args.mask, args.mask_on, n_frames, size, first_frame).items()
+        parts += _masks(args.mask, args.mask_on, n_frames, size, first_frame, frame_names).items()
     parts += [box_flag(text) for text in args.box]
     parts += [point_flag(text) for text in args.point]
     if not parts:
@@ -165,10 +173,12 @@ def _check(prompt: Prompt, frame: int, object_id: int, n_frames: int, size: tupl
         raise UsageError(f"object {object_id} on frame {frame}: {error}") from error
 
 
-def _masks(path: Path, on: str, n_frames: int, size: tuple[int, int], first_frame: int) -> Prompts:
+def _masks(
+    path: Path, on: str, n_frames: int, size: tuple[int, int], first_frame: int, frame_names: Sequence[str]
+) -> Prompts:
     from napari_sam2.formats.detect_format import read_masks
 
-    found = read_masks(path)
+    found = read_masks(path, frame_names)
     if found.size != size:
         raise CommandError(
             f"the masks in {path} are {found.size[0]} × {found.size[1]} pixels (height × width) and the frames "

@@ -50,6 +50,11 @@ class SourceFrames:
         return _calibration(self.source, self.frames.options)
 
     @property
+    def frame_names(self) -> tuple[str, ...]:
+        """File name of each frame; empty where frames are no files."""
+        return self.source.names_of(self.frames.options)
+
+    @property
     def channels(self) -> tuple[str, ...]:
         """Names of what :meth:`intensity` gives."""
         if self.source.rgb:

@@ -31,7 +31,7 @@ def results_of(project: Project, recording: SourceFrames | None) -> TrackingResu
         channels=recording.channels,
         picture=recording.frames.frame,
     )
-    return replace(found, calibration=recording.calibration)
+    return replace(found, calibration=recording.calibration, frame_names=recording.frame_names)
 
 
 def targets(project: Project, names: Sequence[str], folder: Path | None, overwrite: bool) -> dict[str, Path]:

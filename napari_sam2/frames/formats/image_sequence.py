@@ -135,7 +135,16 @@ def open_images(files: Sequence[str], name: str, axes: tuple[str, ...] | None = 
     found = (_outer_letter(inner_axes), *inner_axes, *plane_axes)
     names = checked_axes(axes, found, array.shape)
     scale, units = unknown_scale(names)
-    return Source(name, "images", array, names, scale, units, reader=planes)
+    return Source(
+        name,
+        "images",
+        array,
+        names,
+        scale,
+        units,
+        frame_names=tuple(os.path.basename(file) for file in files),
+        reader=planes,
+    )
 
 
 def _outer_letter(inner: tuple[str, ...]) -> str:

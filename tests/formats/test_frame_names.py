@@ -1,0 +1,91 @@
+"""Masks are matched to the frames of an image folder by name, and exports carry the names of its images."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from napari_sam2.formats import ImportProblem, TrackingResults, export_format, read_masks
+from napari_sam2.formats.imported_masks import match_names
+
+GAP = [f"f{n:03d}.png" for n in (1, 2, 3, 5, 6, 7)]  # f004 is missing
+
+
+@pytest.mark.parametrize(
+    ("names", "source", "places"),
+    [
+        (["f006.png", "f001.png"], GAP, [4, 0]),
+        (["F001.PNG"], GAP, [0]),
+        (["f006_cp_masks.tif", "f001_cp_masks.tif"], GAP, [4, 0]),
+        (["mask5.tif"], GAP, [3]),
+        (["00000.png", "00001.png"], ["t1.tif", "t2.tif"], [0, 1]),  # one series begins at 0, the other at 1
+        (["00000.png", "00001.png"], GAP, None),
+        (["f004.png"], GAP, None),
+        (["x.png"], ["a.png", "b.png"], None),
+        (["b.png"], ["a.png", "b.png"], [1]),
+        (["img_000_DAPI_007.png"], ["img_000_GFP_006.png", "img_000_GFP_007.png"], [1]),
+    ],
+)
+def test_names_are_matched_by_stem_then_by_number(
+    names: list[str], source: list[str], places: object
+) -> None:
+    assert match_names(names, source) == places
+
+
+def write_masks(folder: Path, names: list[str]) -> Path:
+    folder.mkdir()
+    for k, name in enumerate(names, 1):
+        Image.fromarray(np.full((4, 5), k, np.uint8)).save(folder / name)
+    return folder
+
+
+def test_a_folder_of_masks_goes_to_the_frames_of_the_same_names(tmp_path: Path) -> None:
+    found = read_masks(write_masks(tmp_path / "masks", ["f001.png", "f006.png"]), GAP)
+    assert {i: m.frames for i, m in found.masklets.items()} == {1: (0,), 2: (4,)}
+    assert found.n_frames == len(GAP)
+
+
+def test_names_that_do_not_fit_are_refused_with_both_beginnings(tmp_path: Path) -> None:
+    path = write_masks(tmp_path / "masks", ["f001.png", "f004.png"])
+    with pytest.raises(
+        ImportProblem, match=r"masks f001\.png, f004\.png; frames f001\.png, f002\.png, f003\.png, …"
+    ):
+        read_masks(path, GAP)
+
+
+def test_one_mask_of_another_name_keeps_its_place_and_one_of_the_same_name_finds_it(tmp_path: Path) -> None:
+    folder = write_masks(tmp_path / "masks", ["cell.png", "f006.png"])
+    assert read_masks(folder / "cell.png", GAP).masklets[1].frames == (0,)
+    assert read_masks(folder / "f006.png", GAP).masklets[2].frames == (4,)
+
+
+@pytest.mark.parametrize("index", [{}, {"frame_index": 3}])
+def test_coco_goes_by_file_name_before_any_index(tmp_path: Path, index: dict) -> None:
+    image = {"id": 7, "file_name": "run/f006.png", "height": 3, "width": 4, **index}
+    annotation = {"id": 1, "image_id": 7, "segmentation": {"size": [3, 4], "counts": [0, 12]}}
+    (tmp_path / "a.json").write_text(json.dumps({"images": [image], "annotations": [annotation]}))
+    assert read_masks(tmp_path / "a.json", GAP).masklets[1].frames == (4,)
+    if not index:
+        with pytest.raises(ImportProblem, match=r"masks f006\.png; frames a\.png, b\.png"):
+            read_masks(tmp_path / "a.json", ["a.png", "b.png"])
+
+
+@pytest.mark.parametrize("name", ["coco", "davis", "ctc"])
+def test_exports_of_an_image_folder_come_back_to_its_frames(
+    run: TrackingResults, tmp_path: Path, name: str
+) -> None:
+    names = tuple(f"f{n:03d}.jpg" for n in (1, 2, 3, 5, 6, 7, 8, 9))
+    fmt = export_format(name)
+    path = fmt.write(replace(run, frame_names=names), tmp_path / fmt.file_name)
+    if name == "coco":
+        assert [i["file_name"] for i in json.loads(path.read_text())["images"]] == list(names)
+    if name == "davis":
+        assert sorted(p.name for p in path.iterdir()) == [n.replace("jpg", "png") for n in names]
+    found = read_masks(path, names)
+    expected = read_masks(fmt.write(run, tmp_path / f"plain-{fmt.file_name}"))
+    assert {i: m.frames for i, m in found.masklets.items()} == {
+        i: m.frames for i, m in expected.masklets.items()
+    }
