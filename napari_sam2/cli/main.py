@@ -13,7 +13,7 @@ from typing import Any
 
 from napari_sam2.cli.errors import CommandError, CommandInterrupted, UsageError
 from napari_sam2.cli.options.parser import make_parser
-from napari_sam2.cli.terminal.console import Console
+from napari_sam2.cli.terminal.console import Console, printable
 
 OK, FAILURE, USAGE, STOPPED = 0, 1, 2, 130
 
@@ -49,7 +49,7 @@ def run_command(args: Namespace, console: Console) -> int:
             return STOPPED
         except Exception as error:
             if args.debug:
-                traceback.print_exc(file=console.err)
+                print(printable(traceback.format_exc()), file=console.err)
             code = USAGE if isinstance(error, UsageError) else FAILURE
             console.error(_sentence(error, args.debug), code)
             return code

@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from napari_sam2.formats.atomic_output import staged
+from napari_sam2.formats.atomic_output import SIGNATURE, staged
 from napari_sam2.formats.imported_masks import Collector, ImportedMasks, ImportProblem, frame_numbers
 from napari_sam2.formats.label_images import readable
 from napari_sam2.formats.tracking_results import TrackingResults
@@ -96,11 +96,12 @@ def write_ctc(results: TrackingResults, path: Path, *, overwrite: bool = False) 
     """
     digits = max(3, len(str(results.n_frames - 1)))
     table = TrackTable(frozenset(results.object_ids))
-    with staged(path, overwrite, contents=("mask*.tif", "res_track.txt")) as part:
+    with staged(path, overwrite, unsigned=("res_track.txt",)) as part:
         part.mkdir()
         for found in results.frames():
             labels = _relabelled(compose_labels(found, np.uint16), found.frame, table)
-            tifffile.imwrite(part / f"mask{found.frame:0{digits}d}.tif", labels, compression="zlib")
+            file = part / f"mask{found.frame:0{digits}d}.tif"
+            tifffile.imwrite(file, labels, compression="zlib", software=SIGNATURE)
         if not table.tracks:
             raise ValueError(
                 "no object is seen on any frame, and the Cell Tracking Challenge has no empty results: "

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
-from napari_sam2.formats.atomic_output import staged
+from napari_sam2.formats.atomic_output import SIGNATURE, staged
 from napari_sam2.formats.imported_masks import Collector, ImportedMasks, ImportProblem, frames_of_files
 from napari_sam2.formats.label_images import read_label_image, readable
 from napari_sam2.formats.tracking_results import TrackingResults
@@ -51,12 +52,15 @@ def write_davis(results: TrackingResults, path: Path, *, overwrite: bool = False
     palette = davis_palette()
     stems = results.frame_stems
     digits = max(5, len(str(results.n_frames - 1)))
-    with staged(path, overwrite, contents=("*.png",)) as part:
+    signed = PngInfo()
+    signed.add_text("Software", SIGNATURE)
+    with staged(path, overwrite) as part:
         part.mkdir()
         for found in results.frames():
             image = Image.fromarray(compose_labels(found, np.uint8))
             image.putpalette(palette)
-            image.save(part / f"{stems[found.frame] if stems else format(found.frame, f'0{digits}d')}.png")
+            name = stems[found.frame] if stems else f"{found.frame:0{digits}d}"
+            image.save(part / f"{name}.png", pnginfo=signed)
     return path
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from napari_sam2.formats.atomic_output import staged
+from napari_sam2.formats.atomic_output import SIGNATURE, staged
 from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.masks import compose_labels
 
@@ -31,7 +31,7 @@ def write_ome_zarr(results: TrackingResults, path: Path, *, overwrite: bool = Fa
     ValueError
         When an object id does not fit into 16 bits.
     """
-    with staged(path, overwrite, contents=("zarr.json", "[0-9]*")) as part:
+    with staged(path, overwrite) as part:
         group = zarr.create_group(store=str(part), zarr_format=3)
         axes = _axes(results)
         names = [a["name"] for a in axes]
@@ -51,6 +51,7 @@ def write_ome_zarr(results: TrackingResults, path: Path, *, overwrite: bool = Fa
                 step = 2**level
                 array[found.frame] = labels[::step, ::step]
         group.attrs["ome"] = _metadata(results, axes, len(levels))
+        group.attrs[SIGNATURE] = {"export": "labels"}
     return path
 
 

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +13,7 @@ import pytest
 
 from napari_sam2.calibration import Calibration
 from napari_sam2.formats import FORMATS, TrackingResults, export_format
-from napari_sam2.formats.atomic_output import staged
+from napari_sam2.formats.atomic_output import SIGNATURE, staged
 from napari_sam2.masks import FrameMasks
 from napari_sam2.objects import ObjectInfo, object_color
 
@@ -110,6 +112,74 @@ def test_a_folder_with_other_files_is_never_replaced(run: TrackingResults, tmp_p
     with pytest.raises(FileExistsError, match=r"thesis\.txt"):
         export_format(name).write(run, tmp_path / "home", overwrite=True)
     assert precious.read_text(encoding="utf-8") == "all of it"
+
+
+@pytest.mark.parametrize("name", ["ctc", "davis", "ome-zarr"])
+def test_a_folder_that_only_looks_like_an_export_is_never_replaced(
+    run: TrackingResults, tmp_path: Path, name: str
+) -> None:
+    """The same files, written by another program: without the signature."""
+    fmt = export_format(name)
+    path = fmt.write(run, tmp_path / "alike")
+    for file in (f for f in path.rglob("*") if f.is_file()):
+        file.write_bytes(file.read_bytes().replace(SIGNATURE.encode(), b"some other program"))
+    before = content(path)
+    with pytest.raises(FileExistsError, match=r"alike is a folder with other files in it \(.+\) and is not"):
+        fmt.write(run, path, overwrite=True)
+    assert content(path) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "foreign"),
+    [
+        ("ctc", "mask999.tif"),
+        ("davis", "99999.png"),
+        ("davis", "0001/movie.png"),
+        ("ome-zarr", "0/movie.mp4"),
+        ("ome-zarr", "2024-movie.tif"),
+    ],
+)
+def test_an_export_to_which_something_was_added_is_never_replaced(
+    run: TrackingResults, tmp_path: Path, name: str, foreign: str
+) -> None:
+    fmt = export_format(name)
+    path = fmt.write(run, tmp_path / "out")
+    added = path / foreign
+    added.parent.mkdir(exist_ok=True)
+    added.write_text("precious", encoding="utf-8")
+    with pytest.raises(FileExistsError, match=foreign.split("/")[0 if name == "davis" else -1]):
+        fmt.write(run, path, overwrite=True)
+    assert added.read_text(encoding="utf-8") == "precious"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="processes are not looked up there")
+def test_remains_of_a_killed_process_are_removed_and_others_are_not(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    with staged(tmp_path / "a.txt") as part:
+        part.write_text("1", encoding="utf-8")
+        own = part.name
+    host, _, rest = own.partition("-")
+    dead = rest.replace(str(os.getpid()), str(ended.pid), 1)
+    names = {
+        "dead": f"{host}-{dead}",
+        "running": own,
+        "other host": f".00000000-{dead}",
+        "other export": f"{host}-{dead}".replace("a.txt", "b.txt"),
+    }
+    for name in names.values():
+        (tmp_path / name).write_text("half", encoding="utf-8")
+    with staged(tmp_path / "a.txt", overwrite=True) as part:
+        part.write_text("2", encoding="utf-8")
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {"a.txt", *names.values()} - {names["dead"]}
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "2"
+    # Killed between the two renames of a folder: the older export comes back.
+    (tmp_path / "a.txt").unlink()
+    (tmp_path / names["dead"].replace(".part.", ".old.")).write_text("older", encoding="utf-8")
+    with pytest.raises(OSError, match="disk full"), staged(tmp_path / "a.txt"):
+        raise OSError("disk full")
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "older"
 
 
 def test_a_file_does_not_replace_a_folder(run: TrackingResults, tmp_path: Path) -> None:

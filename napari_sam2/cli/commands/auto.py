@@ -26,7 +26,13 @@ from napari_sam2.cli.terminal.progress import ProgressBar, duration
 from napari_sam2.cli.workflow.load_model import describe, load_network
 from napari_sam2.cli.workflow.plan import Plan, Summary, frame_limits
 from napari_sam2.cli.workflow.source_frames import SourceFrames, open_frames
-from napari_sam2.cli.workflow.write_exports import results_of, targets, write_exports
+from napari_sam2.cli.workflow.write_exports import (
+    check_not_source,
+    export_command,
+    results_of,
+    targets,
+    write_exports,
+)
 from napari_sam2.formats.detect_format import read_masks
 from napari_sam2.formats.registry import FORMATS
 from napari_sam2.model.sam2 import Sam2
@@ -51,7 +57,7 @@ def run(args: Namespace, console: Console) -> None:
 
 def _find(args: Namespace, options: AutomaticOptions, console: Console) -> None:
     out: Path = args.out or default_project(args.source).with_suffix(".labels.tif")
-    _check_file(out, args.overwrite)
+    _check_file(out, args)
     recording = open_frames(args, args.source)
     frames, size = recording.frames, recording.frames.size
     wanted = chosen_frames(args, len(frames))
@@ -76,6 +82,7 @@ def _find(args: Namespace, options: AutomaticOptions, console: Console) -> None:
 def _track(args: Namespace, options: AutomaticOptions, console: Console) -> None:
     """Find objects on the first frame, follow them, and do the same with what is new on the other frames."""
     folder, file = _places(args)
+    paths = targets(folder, args.export, args.export_to, args.overwrite, args.source)
     recording = open_frames(args, args.source)
     frames, size = recording.frames, recording.frames.size
     first, last = frame_limits(args.range, len(frames))
@@ -104,8 +111,7 @@ def _track(args: Namespace, options: AutomaticOptions, console: Console) -> None
             _report_nothing(console, explanations)
             return
         results = results_of(objects.project, recording)
-        paths = targets(objects.project, args.export, args.export_to, args.overwrite)
-        again = ["napari-sam2", "export", str(folder), "--export", ",".join(args.export)]
+        again = export_command(folder, args.export)
         write_exports(results, paths, console, args.overwrite, {"frames": (first, last + 1)}, again)
         if file is not None:
             FORMATS[FORMAT_OF_SUFFIX[file.suffix.lower()]].write(results, file, overwrite=args.overwrite)
@@ -190,11 +196,12 @@ def _searching(console: Console, saved: str) -> Iterator[_SearchProgress]:
             progress.finish()
 
 
-def _check_file(out: Path, overwrite: bool) -> None:
+def _check_file(out: Path, args: Namespace) -> None:
     """Raise, before any work, when the result can't be written there."""
     if out.suffix.lower() not in FORMAT_OF_SUFFIX:
         raise UsageError(f"--out {out}: choose a name that ends in {' or '.join(FORMAT_OF_SUFFIX)}")
-    if out.exists() and not overwrite:
+    check_not_source(out, args.source)
+    if out.exists() and not args.overwrite:
         raise CommandError(
             f"{out} exists already: replace it with --overwrite, or choose another name with --out"
         )
@@ -205,7 +212,7 @@ def _places(args: Namespace) -> tuple[Path, Path | None]:
     folder, file = default_project(args.source), None
     if args.out is not None and args.out.suffix.lower() in FORMAT_OF_SUFFIX:
         file = args.out
-        _check_file(file, args.overwrite)
+        _check_file(file, args)
     elif args.out is not None:
         folder = args.out
     if folder.suffix.lower() != ".sam2":

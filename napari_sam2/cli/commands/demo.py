@@ -46,7 +46,7 @@ def run(args: Namespace, console: Console) -> None:
         folder / "cells.sam2", recording, description, SessionOptions(), prompts, overwrite=args.overwrite
     ) as project:
         summary = track(project, model, recording, Plan(), console, EXPORTS)
-        paths = targets(project, EXPORTS, None, args.overwrite)
+        paths = targets(project.path, EXPORTS, None, args.overwrite)
         write_exports(results_of(project, recording), paths, console, args.overwrite)
         found = evaluate(project, files["truth"], console)
         data: dict[str, Any] = {"project": str(project.path), "frames": summary.frames, **score_data(found)}

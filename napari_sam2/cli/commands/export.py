@@ -19,7 +19,9 @@ from napari_sam2.storage.project import Project
 def run(args: Namespace, console: Console) -> None:
     """Run the command."""
     with Project.open(args.project) as project:
-        paths = targets(project, args.export, args.export_to, args.overwrite)
+        paths = targets(
+            project.path, args.export, args.export_to, args.overwrite, args.source or project.source.path
+        )
         recording = _frames_if_needed(args, project, console)
         results = results_of(project, recording)
         if args.objects:

@@ -12,17 +12,29 @@ from napari_sam2.cli.terminal.console import Console
 from napari_sam2.cli.workflow.load_model import load_for
 from napari_sam2.cli.workflow.plan import Plan, Summary
 from napari_sam2.cli.workflow.source_frames import source_frames_of
-from napari_sam2.cli.workflow.write_exports import results_of, targets, write_exports
+from napari_sam2.cli.workflow.write_exports import (
+    check_targets,
+    export_command,
+    export_paths,
+    results_of,
+    taken,
+    write_exports,
+)
 from napari_sam2.storage.project import Project
 
 
 def run(args: Namespace, console: Console) -> None:
-    """Run the command."""
+    """Run the command; a complete project gets the exports that are missing."""
     with Project.open(args.project, "a") as project:
         plan = unfinished_plan(project)
         if plan is None and not args.export:
             raise CommandError(f"there is nothing to resume: {args.project} is complete")
-        paths = targets(project, args.export, args.export_to, args.overwrite)
+        paths = export_paths(project.path, args.export, args.export_to)
+        kept = {} if plan is not None or args.overwrite else taken(paths)
+        missing = {name: path for name, path in paths.items() if name not in kept}
+        check_targets(missing, args.overwrite, args.source or project.source.path)
+        for path in kept.values():
+            console.warning(f"{path} exists already and is kept: replace it with --overwrite")
         recording = source_frames_of(project, args.source)
         if args.source:
             project.save_source(replace(project.source, path=str(Path(args.source).expanduser().absolute())))
@@ -30,8 +42,8 @@ def run(args: Namespace, console: Console) -> None:
         if plan is not None:
             model = load_for(project, args.device, console)
             summary = track(project, model, recording, plan, console, args.export)
-        again = ["napari-sam2", "export", str(args.project), "--export", ",".join(args.export)]
-        write_exports(results_of(project, recording), paths, console, args.overwrite, again=again)
+        again = export_command(args.project, args.export)
+        write_exports(results_of(project, recording), missing, console, args.overwrite, again=again)
         report(console, project, summary, paths)
 
 

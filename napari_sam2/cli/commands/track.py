@@ -16,7 +16,7 @@ from napari_sam2.cli.terminal.progress import duration, rate_text
 from napari_sam2.cli.workflow.load_model import describe, load_network
 from napari_sam2.cli.workflow.plan import Direction, Plan, Summary, frame_limits, run_plan
 from napari_sam2.cli.workflow.source_frames import SourceFrames, open_frames
-from napari_sam2.cli.workflow.write_exports import listing, results_of, targets, write_exports
+from napari_sam2.cli.workflow.write_exports import export_command, listing, results_of, targets, write_exports
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.objects import ObjectInfo
 from napari_sam2.session.options import SessionOptions
@@ -36,6 +36,7 @@ def run(args: Namespace, console: Console) -> None:
     """Run the command."""
     folder = args.out or default_project(args.source)
     check_free(folder, args.overwrite)
+    paths = targets(folder, args.export, args.export_to, args.overwrite, args.source)
     recording = open_frames(args, args.source)
     frames = recording.frames
     first, last = frame_limits(args.range, len(frames))
@@ -48,8 +49,7 @@ def run(args: Namespace, console: Console) -> None:
     description = describe(model, args.model)
     with make_project(folder, recording, description, options, prompts, named, args.overwrite) as project:
         summary = track(project, model, recording, plan, console, args.export)
-        paths = targets(project, args.export, args.export_to, args.overwrite)
-        again = ["napari-sam2", "export", str(folder), "--export", ",".join(args.export)]
+        again = export_command(folder, args.export)
         overlay = {"frames": (first, last + 1)}
         write_exports(results_of(project, recording), paths, console, args.overwrite, overlay, again)
         report(console, project, summary, paths)
@@ -80,7 +80,7 @@ def make_project(
     named: Mapping[int, ObjectInfo] = MappingProxyType({}),
     overwrite: bool = False,
 ) -> Project:
-    """Make a project with everything that tracking needs, so that it can be resumed from the first moment on."""
+    """Create a project with everything that tracking needs, so that it can be resumed from the beginning."""
     frames = recording.frames
     project = Project.create(
         folder,
@@ -96,13 +96,17 @@ def make_project(
 
 
 def report(console: Console, project: Project, summary: Summary, paths: Mapping[str, Path]) -> None:
-    """Say what came out."""
+    """Report the result of a run."""
     ids = list(project.objects)
     for lost in (i for i, frames in summary.seen.items() if not frames):
         console.warning(f"object {lost} was not found on any frame: check its prompts, or try a larger model")
     text = (
-        f"tracked {len(ids)} object{'s' if len(ids) != 1 else ''} over {summary.frames} frames "
-        f"in {duration(summary.seconds)} ({rate_text(summary.rate)}): {project.path}"
+        f"{project.path} is complete"
+        if not summary.visits
+        else (
+            f"tracked {len(ids)} object{'s' if len(ids) != 1 else ''} over {summary.frames} frames "
+            f"in {duration(summary.seconds)} ({rate_text(summary.rate)}): {project.path}"
+        )
     )
     data = {
         "project": project.path,

@@ -21,7 +21,7 @@ from napari_sam2.cli.main import run_command
 from napari_sam2.cli.options.parser import make_parser
 from napari_sam2.cli.options.prompt_options import read_json_file
 from napari_sam2.cli.terminal.console import Console
-from napari_sam2.cli.workflow.write_exports import targets
+from napari_sam2.cli.workflow.write_exports import export_paths
 from napari_sam2.storage.project import Project
 from napari_sam2.storage.project_layout import is_project
 
@@ -230,7 +230,7 @@ def _left_of(job: TrackJob, args: Namespace) -> tuple[Work, list[str]]:
         unfinished = unfinished_plan(project) is not None
         if not unfinished and not project.frames():
             raise CommandError(f"{args.out} is there already, but without a mask: remove it, or overwrite it")
-        paths = targets(project, args.export, args.export_to, overwrite=True)
+        paths = export_paths(project.path, args.export, args.export_to)
     missing = [name for name, path in paths.items() if not path.exists()]
     words = [str(args.out)]
     if missing:

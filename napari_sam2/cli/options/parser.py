@@ -8,6 +8,7 @@ from typing import Any
 
 import napari_sam2
 from napari_sam2.cli.options.automatic_options import AUTO_EXAMPLES, add_auto_flags, add_track_flags
+from napari_sam2.cli.terminal.console import printable
 from napari_sam2.formats.registry import FORMATS
 from napari_sam2.objects import MAX_OBJECT_ID
 
@@ -50,9 +51,14 @@ The same command goes on where it was stopped; what is complete is left alone.
 """
 
 
+class _Parser(ArgumentParser):
+    def _print_message(self, message: str, file: Any = None) -> None:
+        super()._print_message(printable(message), file)  # errors repeat what was typed
+
+
 def make_parser() -> ArgumentParser:
     """Return the parser of all commands; each sets ``command`` to "module:function" in this package."""
-    parser = ArgumentParser(
+    parser = _Parser(
         prog="napari-sam2",
         description="Segment and track objects in videos, time-lapses and z-stacks with SAM 2.",
         epilog=_EXAMPLES,

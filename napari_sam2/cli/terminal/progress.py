@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from tqdm import tqdm
 
-from napari_sam2.cli.terminal.console import Console
+from napari_sam2.cli.terminal.console import Console, printable
 
 _TERMINAL_SECONDS = 0.1
 _MACHINE_SECONDS = 1.0
@@ -51,7 +51,7 @@ class ProgressBar(tqdm):  # type: ignore[misc]
         seconds = _TERMINAL_SECONDS if console.is_terminal else _LOG_SECONDS
         seconds = _MACHINE_SECONDS if console.as_json else seconds
         super().__init__(
-            desc=task,
+            desc=printable(task),
             total=total,
             unit=unit if unit == "B" else f" {unit}",
             unit_scale=unit == "B",

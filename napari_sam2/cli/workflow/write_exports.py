@@ -1,14 +1,17 @@
-"""From a project to the files of other programs, with progress."""
+"""Exports of a project, with progress; an interrupted export is repeated by the same command."""
 
 from __future__ import annotations
 
+import glob
+import json
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from napari_sam2.cli.errors import CommandError, CommandInterrupted
+from napari_sam2.cli.errors import CommandError, CommandInterrupted, UsageError
 from napari_sam2.cli.terminal.console import Console
 from napari_sam2.cli.terminal.interrupt import graceful_interrupt
 from napari_sam2.cli.terminal.progress import ProgressBar
@@ -19,6 +22,45 @@ from napari_sam2.storage.project import Project
 from napari_sam2.storage.results import project_results
 
 OverlayOptions = Mapping[str, Any]
+
+
+class _Journal:
+    """The exports that a run has finished so far; the file is there only while a run is not complete.
+
+    What an interrupted run wrote may be replaced without ``--overwrite``, as long as nobody has changed it since.
+
+    Parameters
+    ----------
+    folder : Path
+        Folder of the exports.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / ".napari-sam2-exports.json"
+        self._written: dict[str, Any] = {}
+        with suppress(OSError, ValueError):
+            data = json.loads(self._path.read_text(encoding="utf-8"))
+            self._written = data if isinstance(data, dict) else {}
+
+    def wrote(self, path: Path) -> bool:
+        """Return whether an interrupted run wrote a file or folder as it is now."""
+        return self._written.get(path.name) == _state(path)
+
+    def add(self, path: Path) -> None:
+        """Note a finished export."""
+        self._written[path.name] = _state(path)
+        self._path.write_text(json.dumps(self._written), encoding="utf-8")
+
+    def close(self) -> None:
+        """Remove the journal: the run is complete."""
+        self._path.unlink(missing_ok=True)
+
+
+def _state(path: Path) -> list[int]:
+    """Return size in bytes, number of files and time of the last change (ns) of a file or folder."""
+    files = [path, *(path.rglob("*") if path.is_dir() else ())]
+    stats = [file.lstat() for file in files if file.is_symlink() or file.exists()]
+    return [sum(s.st_size for s in stats), len(stats), max((s.st_mtime_ns for s in stats), default=0)]
 
 
 def results_of(project: Project, recording: SourceFrames | None) -> TrackingResults:
@@ -34,15 +76,41 @@ def results_of(project: Project, recording: SourceFrames | None) -> TrackingResu
     return replace(found, calibration=recording.calibration, frame_names=recording.frame_names)
 
 
-def targets(project: Project, names: Sequence[str], folder: Path | None, overwrite: bool) -> dict[str, Path]:
-    """Return where each format goes; CommandError when something is there that may not be replaced."""
-    base = (project.path / "exports") if folder is None else folder
-    paths = {name: base / FORMATS[name].file_name for name in names}
-    taken = [path for path in paths.values() if path.exists()]
-    if taken and not overwrite:
+def export_paths(project: Path, names: Sequence[str], folder: Path | None) -> dict[str, Path]:
+    """Return the file or folder of each format."""
+    base = (project / "exports") if folder is None else folder
+    return {name: base / FORMATS[name].file_name for name in names}
+
+
+def taken(paths: Mapping[str, Path]) -> dict[str, Path]:
+    """Return the exports that exist already, without those of an interrupted run."""
+    return {n: path for n, path in paths.items() if path.exists() and not _Journal(path.parent).wrote(path)}
+
+
+def check_targets(paths: Mapping[str, Path], overwrite: bool, source: str | None) -> None:
+    """Raise CommandError when something is there that may not be replaced; the source never may."""
+    for path in paths.values():
+        check_not_source(path, source)
+    for path in () if overwrite else taken(paths).values():
         raise CommandError(
-            f"{taken[0]} exists already: replace it with --overwrite, or choose --export-to FOLDER"
+            f"{path} exists already: replace it with --overwrite, or choose --export-to FOLDER"
         )
+
+
+def check_not_source(path: Path, source: str | None) -> None:
+    """Raise UsageError when a file to be written is the source, or one of its files."""
+    if source is None or not path.exists():
+        return
+    if path.resolve() in {Path(found).resolve() for found in (source, *glob.glob(source))}:
+        raise UsageError(f"{path} is the source itself and is not replaced: choose another name or folder")
+
+
+def targets(
+    project: Path, names: Sequence[str], folder: Path | None, overwrite: bool, source: str | None = None
+) -> dict[str, Path]:
+    """Return the file or folder of each format, checked by :func:`check_targets`."""
+    paths = export_paths(project, names, folder)
+    check_targets(paths, overwrite, source)
     return paths
 
 
@@ -58,10 +126,10 @@ def write_exports(
 
     Parameters
     ----------
-    results : Results
-        What to write.
+    results : TrackingResults
+        Masks to write.
     paths : mapping of str to Path
-        Format to file or folder.
+        Format to file or folder, all in one folder.
     console : Console
         Where progress goes.
     overwrite : bool
@@ -69,13 +137,13 @@ def write_exports(
     overlay : mapping, optional
         Options of the overlay video.
     again : sequence of str
-        The command that does it again, told when the user stops it.
+        The command that does it again, shown when the user stops it.
     """
-
-    def tell() -> None:
-        console.note("\nstopping; what is half written is removed")
-
-    with graceful_interrupt(tell) as wish:
+    if not paths:
+        return
+    journal = _Journal(next(iter(paths.values())).parent)
+    stopping = "\nstopping; the export that is being written is removed"
+    with graceful_interrupt(lambda: console.note(stopping)) as interrupt:
         for name, path in paths.items():
             options = dict(overlay or {}) if name == "mp4" else {}
             first, end = options.get("frames") or (0, results.n_frames)
@@ -83,13 +151,21 @@ def write_exports(
 
             def count(frame: int, progress: ProgressBar = progress) -> None:
                 progress.step(frame)
-                if wish:
-                    raise CommandInterrupted(_stopped(again), wish.signal_number)
+                if interrupt:
+                    raise CommandInterrupted(_stopped(again), interrupt.signal_number)
 
             try:
-                FORMATS[name].write(results.watched(count), path, overwrite=overwrite, **options)
+                replaces = overwrite or journal.wrote(path)
+                FORMATS[name].write(results.watched(count), path, overwrite=replaces, **options)
             finally:
                 progress.finish()
+            journal.add(path)
+    journal.close()
+
+
+def export_command(project: Path, names: Sequence[str]) -> list[str]:
+    """Return the command that writes exports of a project, to be shown to the user."""
+    return ["napari-sam2", "export", str(project), "--export", ",".join(names)]
 
 
 def listing(paths: Mapping[str, Path]) -> str:

@@ -77,6 +77,7 @@ def fetch_repository(repository: str, progress: Progress | None = None) -> Path:
     for model in RELEASED.values():
         if model.repository == repository:
             return fetch_released(model, progress)
+    _check_names(repository)
     try:
         files = [f for f in _files_of(repository) if f.endswith((".safetensors", ".pt", ".pth"))]
         name = SAFETENSORS if SAFETENSORS in files else (files[0] if len(files) == 1 else None)
@@ -105,8 +106,18 @@ def _files_of(repository: str) -> list[str]:
         return [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
 
 
+def _check_names(*names: str) -> None:
+    """Raise CheckpointError for names that lead out of the cache's folder of a repository."""
+    for name in names:
+        if "\\" in name or ".." in name.split("/") or name.startswith("/") or not name.isprintable():
+            raise CheckpointError(
+                f"{name!r} is no name of a repository or of a file in one: nothing is downloaded"
+            )
+
+
 def _download(repository: str, file: str, revision: str, progress: Progress | None) -> Path:
     """Return the local file; raises EntryNotFoundError, _Unreachable, or what ``progress`` raised to stop it."""
+    _check_names(repository, file)
     stopped: list[BaseException] = []
 
     def report(done: int, total: int) -> None:

@@ -359,6 +359,84 @@ def test_stopping_an_export_leaves_no_half_file(
     assert [p.name for p in (project / "exports").iterdir() if p.name != "zarr.json"] == []
 
 
+def test_an_interrupted_export_is_repeated_by_the_same_command(
+    napari_sam2, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("export", project, "--export", "coco,davis,mp4", "--export-to", "out")
+
+    class Stopping(exporting.ProgressBar):
+        def step(self, frame: int | None = None) -> None:
+            super().step(frame)
+            if self.n == 4 and "mp4" in self.desc:
+                os.kill(os.getpid(), 2)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(exporting, "ProgressBar", Stopping)
+        assert napari_sam2(*words).code == 130
+    assert {p.name for p in Path("out").iterdir()} == {"coco.json", "davis", ".napari-sam2-exports.json"}
+    assert napari_sam2(*words).code == 0
+    assert {p.name for p in Path("out").iterdir()} == {"coco.json", "davis", "overlay.mp4"}
+    # After a complete run, and after a change by somebody else, nothing is replaced without being told to.
+    run = napari_sam2(*words)
+    assert run.code == 1
+    assert "coco.json exists already: replace it with --overwrite" in run.err
+    (Path("out") / "overlay.mp4").unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(exporting, "ProgressBar", Stopping)
+        assert napari_sam2(*words, "--overwrite").code == 130
+    Path("out/coco.json").write_text("edited", encoding="utf-8")
+    run = napari_sam2(*words)
+    assert run.code == 1
+    assert "coco.json exists already" in run.err
+    assert Path("out/coco.json").read_text(encoding="utf-8") == "edited"
+
+
+def test_resume_of_a_complete_project_writes_the_exports_that_are_missing(napari_sam2, project: Path) -> None:
+    napari_sam2("export", project, "--export", "csv", "--json").ok()
+    table = project / "exports" / "measurements.csv"
+    table.write_text("edited", encoding="utf-8")
+    run = napari_sam2("resume", project, "--export", "csv,coco,tiff")
+    assert run.code == 0
+    assert "measurements.csv exists already and is kept: replace it with --overwrite" in run.err
+    assert table.read_text(encoding="utf-8") == "edited"
+    assert "movie.sam2 is complete" in run.out
+    assert tifffile.imread(project / "exports" / "labels.tif").shape == (12, 40, 56)
+    assert len(json.loads((project / "exports" / "coco.json").read_text())["images"]) == 12
+    assert napari_sam2("resume", project, "--export", "csv,coco").code == 0
+    assert napari_sam2("resume", project, "--export", "csv", "--overwrite").code == 0
+    assert table.read_text(encoding="utf-8").startswith("frame")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("auto", "labels.tif", "--out", "labels.tif"),
+        ("auto", "labels.tif", "--track", "--out", "./labels.tif"),
+        ("track", "labels.tif", *BOX, "--export", "tiff", "--export-to", "."),
+        ("track", "labels*.tif", *BOX, "--export", "tiff", "--export-to", "."),
+    ],
+)
+def test_the_source_is_never_replaced(napari_sam2, movie: Path, words: tuple[str, ...]) -> None:
+    movie.rename("labels.tif")
+    before = Path("labels.tif").read_bytes()
+    run = napari_sam2(*words, "--overwrite")
+    assert run.code == 2
+    assert "labels.tif is the source itself and is not replaced: choose another name or folder" in run.err
+    assert Path("labels.tif").read_bytes() == before
+    assert [p.name for p in Path().iterdir()] == ["labels.tif"]
+
+
+def test_an_export_of_a_project_does_not_replace_its_source(
+    napari_sam2, movie: Path, checkpoint: Path
+) -> None:
+    movie.rename("labels.tif")
+    napari_sam2("track", "labels.tif", *BOX, "--model", checkpoint, "--json").ok()
+    for command in ("export", "resume"):
+        run = napari_sam2(command, "labels.sam2", "--export", "tiff", "--export-to", ".", "--overwrite")
+        assert run.code == 2
+        assert "labels.tif is the source itself" in run.err
+
+
 # Evaluate, weights, auto, train, demo, gui -----------------------------------------------------------------
 
 

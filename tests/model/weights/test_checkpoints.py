@@ -258,6 +258,25 @@ def test_a_repository_with_several_files_asks_which(monkeypatch):
         load_model("somebody/models")
 
 
+@pytest.mark.parametrize(
+    "file", ["../../../x.safetensors", "/etc/x.pt", "a/../../x.pt", "..\\x.pt", "x\x1b.pt"]
+)
+def test_a_file_of_a_repository_cannot_leave_its_folder(monkeypatch, file):
+    monkeypatch.setattr(download, "list_repo_files", lambda repo: [file, "README.md"])
+    monkeypatch.setattr(download, "hf_hub_download", lambda *a, **k: pytest.fail("it was downloaded"))
+    with pytest.raises(
+        CheckpointError, match="is no name of a repository or of a file in one: nothing is downloaded"
+    ):
+        load_model("somebody/models")
+
+
+@pytest.mark.parametrize("name", ["nobody/..", "..\\x/y", "no\x1bbody/models"])
+def test_the_name_of_a_repository_cannot_leave_the_cache(monkeypatch, name):
+    monkeypatch.setattr(download, "list_repo_files", lambda repo: pytest.fail("it was looked up"))
+    with pytest.raises(CheckpointError, match="is no name of a repository"):
+        load_model(name)
+
+
 def test_recipe_weights_round_trip_through_float16(tmp_path):
     state = recipe_state(Sam2(SMALL))
     save_file(
