@@ -11,7 +11,7 @@ from napari_sam2.formats.davis import read_davis
 from napari_sam2.formats.imported_masks import ImportedMasks, ImportProblem
 from napari_sam2.formats.label_images import is_zarr, read_label_stack
 
-_STACKS = (".tif", ".tiff", ".npy", ".png")
+_STACKS = (".tif", ".tiff", ".npy", ".png", ".zip", ".ozx")
 
 
 def read_masks(path: Path, frame_names: Sequence[str] = ()) -> ImportedMasks:

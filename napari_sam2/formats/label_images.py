@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from napari_sam2.formats.imported_masks import Collector, ImportedMasks, ImportProblem, frames_of_files
+from napari_sam2.frames.formats.tiff import TiffPlanes
+from napari_sam2.frames.formats.zarr_arrays import check_codecs, named_axes, open_store
+from napari_sam2.frames.source import plane_order, take_plane
 from napari_sam2.objects import Color
 
 _IMAGE_SUFFIXES = (".tif", ".tiff", ".png")
@@ -35,7 +38,7 @@ def read_label_stack(path: Path) -> ImportedMasks:
     with readable(path):
         if path.is_dir() and not is_zarr(path):
             return _read_folder(path)
-        if path.is_dir():
+        if path.is_dir() or path.suffix.lower() in (".zip", ".ozx"):
             return _read_zarr(path)
         if path.suffix.lower() == ".npy":
             return _read_array(np.load(path, mmap_mode="r", allow_pickle=False), str(path))
@@ -92,45 +95,45 @@ def _read_folder(path: Path) -> ImportedMasks:
 
 
 def _read_tiff(path: Path) -> ImportedMasks:
-    with tifffile.TiffFile(path) as file:
-        series = file.series[0]
-        # Samples last are colours; samples first are what tifffile makes of three or four frames.
-        if series.axes.endswith("S"):
-            raise ImportProblem(f"{path} is a colour image: colours are not labels, save it as a label image")
-        # Rows and columns are those of the pages: axes of length 1 are missing in the series' shape.
-        height, width = int(series.keyframe.imagelength), int(series.keyframe.imagewidth)
-        others = [int(n) for n, axis in zip(series.shape, series.axes) if axis not in "YX" and n != 1]
-        n_frames, size = _frames_and_size((*others, height, width), str(path))
-        collector = Collector(str(path), size)
-        if len(series.pages) == n_frames:
-            for frame, page in enumerate(series.pages):
-                # OME-TIFF may leave pages out; they are black.
-                labels = np.zeros(size, series.dtype) if page is None else page.asarray().reshape(size)
-                collector.add_labels(frame, labels)
-        else:  # one page with all frames, as ImageJ writes it without page directories
-            for frame, labels in enumerate(_memory_mapped(path, series).reshape(n_frames, *size)):
-                collector.add_labels(frame, labels)
-    return collector.finished(n_frames)
-
-
-def _memory_mapped(path: Path, series: Any) -> NDArray[Any]:
+    # Separate samples are what tifffile makes of three or four frames; samples that lie together are colours.
+    planes = TiffPlanes(str(path), samples=False)
     try:
-        return np.asarray(tifffile.memmap(path, mode="r"))
-    except ValueError:  # compressed
-        return np.asarray(series.asarray())
+        if planes.axes[-1] == "s":
+            raise ImportProblem(f"{path} is a colour image: colours are not labels, save it as a label image")
+        planes.check_size()
+        others = tuple(n for n in planes.leading if n != 1)
+        n_frames, size = _frames_and_size((*others, *planes.plane), str(path))
+        collector = Collector(str(path), size)
+        for frame, index in enumerate(np.ndindex(planes.leading)):
+            collector.add_labels(frame, planes.read(index))
+        return collector.finished(n_frames)
+    finally:
+        planes.close()
 
 
 def _read_zarr(path: Path) -> ImportedMasks:
-    node = zarr.open(str(path), mode="r")
-    names: dict[int, str] = {}
-    colors: dict[int, Color] = {}
+    node, names, colors = open_store(str(path)), dict[int, str](), dict[int, Color]()
+    axes = None
     if isinstance(node, zarr.Group):
-        node, names, colors = _label_array(node, path)
-    return _read_array(node, str(path), names, colors)
+        node, axes, names, colors = _label_array(node, path)
+    check_codecs(node, str(path))
+    axes = axes or named_axes(None, node, str(path))
+    if axes is None:
+        return _read_array(node, str(path), names, colors)
+    leading, plane = plane_order(axes)
+    counts = tuple(int(node.shape[axis]) for axis in leading)
+    shape = (*(n for n in counts if n != 1), *(int(node.shape[axis]) for axis in plane))
+    n_frames, size = _frames_and_size(shape, str(path))
+    collector = Collector(str(path), size)
+    for frame, index in enumerate(np.ndindex(counts)):
+        collector.add_labels(frame, take_plane(node, index, axes))
+    return collector.finished(n_frames, names, colors)
 
 
-def _label_array(group: Any, path: Path) -> tuple[Any, dict[int, str], dict[int, Color]]:
-    """Find level 0 of the label image in an OME-Zarr group, and what it says about the objects."""
+def _label_array(
+    group: Any, path: Path
+) -> tuple[Any, tuple[str, ...] | None, dict[int, str], dict[int, Color]]:
+    """Return level 0 of the label image in an OME-Zarr group, its axes, and names and colours of the objects."""
     attributes = dict(group.attrs.get("ome", group.attrs))
     if "labels" in group and "image-label" not in attributes:
         labels = group["labels"]
@@ -150,7 +153,7 @@ def _label_array(group: Any, path: Path) -> tuple[Any, dict[int, str], dict[int,
         for c in about.get("colors", [])
         if "rgba" in c
     }
-    return group[level], names, colors
+    return group[level], named_axes(attributes["multiscales"][0], group[level], str(path)), names, colors
 
 
 def _read_array(
@@ -161,7 +164,7 @@ def _read_array(
     n_frames, size = _frames_and_size(tuple(shape[k] for k in kept), source)
     collector = Collector(source, size)
     for frame in range(n_frames):
-        # Only the axis of travel is indexed by the frame; axes of length 1 by 0.
+        # Only the frame axis is indexed by the frame; axes of length 1 by 0.
         index = tuple(frame if k == kept[0] and len(kept) == 3 else 0 for k in range(len(shape) - 2))
         collector.add_labels(frame, np.asarray(array[index]))
     return collector.finished(n_frames, names, colors)

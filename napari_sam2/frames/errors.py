@@ -30,3 +30,7 @@ class FrameReadError(ValueError):
 
 class DamagedSourceWarning(UserWarning):
     """A file opened although it is truncated or damaged; the message says how much of it is readable."""
+
+
+class PartialSourceWarning(UserWarning):
+    """Not everything in a file is shown; the message names what is left out and how to get it."""

@@ -14,4 +14,4 @@ VIDEO_ENDINGS = (
 )
 
 
-ZARR_ENDINGS = (".zarr", ".ome.zarr", ".n5", ".zarr.zip")
+ZARR_ENDINGS = (".zarr", ".ome.zarr", ".n5", ".ozx", ".zarr.zip")

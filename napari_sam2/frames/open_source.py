@@ -5,25 +5,36 @@ from __future__ import annotations
 import glob
 import os
 import re
+import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from napari_sam2.frames.errors import SourceError
+from napari_sam2.frames.errors import PartialSourceWarning, SourceError
 from napari_sam2.frames.extensions import IMAGE_ENDINGS, TIFF_ENDINGS, VIDEO_ENDINGS, ZARR_ENDINGS
 from napari_sam2.frames.source import Source
 
+# A pattern such as /**/*.png would search the whole disk.
+_MOST_FILES, _MOST_SECONDS = 1_000_000, 60.0
 
-def open_source(path: str | os.PathLike[str], *, axes: str | None = None) -> Source:
+
+def open_source(
+    path: str | os.PathLike[str], *, axes: str | None = None, series: int | str | None = None
+) -> Source:
     """Open a recording by path; pixels are read later, frame by frame.
 
     Parameters
     ----------
     path : str or path-like
         A video; a TIFF (also OME-TIFF, ImageJ); an OME-Zarr or zarr folder; an npy file; a folder of images, a pattern
-        such as ``"run1/*.png"`` or a single image. Images are ordered by the numbers in their names (2 before 10).
+        such as ``"run1/*.png"`` (``"run1/*{DAPI,GFP}*.tif"`` reads a channel for each word) or a single image. Images
+        are ordered by the numbers in their names (2 before 10).
     axes : str, optional
         What the axes are, a letter each (``"tzyx"``, ``"tcyx"``, ``"zyx"``, ``"tyxs"`` with RGB samples), where the
         file does not say so or is wrong.
+    series : int or str, optional
+        Number or name of one image of a file that holds several (stage positions, wells). None: the first or largest,
+        with a warning.
 
     Returns
     -------
@@ -40,7 +51,7 @@ def open_source(path: str | os.PathLike[str], *, axes: str | None = None) -> Sou
         If the file is truncated or damaged, and what of it is readable.
     """
     name = os.path.expanduser(os.fspath(path))
-    opener = _opener(name)
+    opener = _opener(name, series)
     try:
         return opener(_axes_letters(axes))
     except SourceError:
@@ -61,10 +72,17 @@ def image_files(path: str | os.PathLike[str]) -> tuple[str, ...]:
         and not name.lower().rstrip("/\\").endswith(ZARR_ENDINGS)
         and not _is_zarr(Path(name))
     ):
-        return tuple(_images_in(name))
-    if not os.path.exists(name) and glob.has_magic(name):
-        return tuple(_matching(name))
-    return ()
+        groups = [_images_in(name)]
+    elif not os.path.exists(name) and (glob.has_magic(name) or _alternatives(name) != [name]):
+        groups = _matching(name)
+    else:
+        return ()
+    from napari_sam2.frames.formats.image_names import arranged
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PartialSourceWarning)
+        grid = arranged(groups, name)
+    return grid.files[:: len(grid.files) // grid.shape[0]] if grid.files else ()
 
 
 def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
@@ -74,24 +92,24 @@ def natural_key(name: str) -> tuple[list[tuple[int, int, str]], str]:
     return [(0, int(part), "") if i % 2 else (1, 0, part) for i, part in enumerate(parts) if part], name
 
 
-def _opener(name: str) -> Callable[[tuple[str, ...] | None], Source]:
+def _opener(name: str, series: int | str | None) -> Callable[[tuple[str, ...] | None], Source]:
     lower = name.lower().rstrip("/\\")
     if not os.path.exists(name):
-        if glob.has_magic(name):
-            return lambda axes: _images(_matching(name), name, axes)
+        if glob.has_magic(name) or _alternatives(name) != [name]:
+            return lambda axes: _images(_matching(name), name, axes, series)
         raise SourceError(f"{name} does not exist; check the path.")
     if os.path.isdir(name):
         if lower.endswith(ZARR_ENDINGS) or _is_zarr(Path(name)):
-            return lambda axes: _zarr(name, axes)
-        return lambda axes: _images(_images_in(name), name, axes)
-    if lower.endswith(".zarr.zip"):
-        return lambda axes: _zarr(name, axes)
+            return lambda axes: _zarr(name, axes, series)
+        return lambda axes: _images([_images_in(name)], name, axes, series)
+    if lower.endswith((".zip", ".ozx")):
+        return lambda axes: _zarr(name, axes, series)
     if lower.endswith(".npy"):
         return lambda axes: _npy(name, axes)
     if lower.endswith(TIFF_ENDINGS):
-        return lambda axes: _tiff(name, axes)
+        return lambda axes: _tiff(name, axes, series)
     if lower.endswith(IMAGE_ENDINGS):
-        return lambda axes: _images([name], name, axes)
+        return lambda axes: _images([[name]], name, axes, series)
     # Anything else is offered to ffmpeg, which knows more endings than we do.
     return lambda axes: _video(name, axes)
 
@@ -125,34 +143,56 @@ def _images_in(folder: str) -> list[str]:
     return [os.path.join(folder, name) for name in sorted(names, key=natural_key)]
 
 
-def _matching(pattern: str) -> list[str]:
-    return sorted(glob.glob(pattern, recursive=True), key=natural_key)
+def _alternatives(pattern: str) -> list[str]:
+    """Expand the first ``{a,b}`` of a pattern, as a shell does."""
+    braces = re.search(r"\{([^{}]*,[^{}]*)\}", pattern)
+    if braces is None:
+        return [pattern]
+    before, after = pattern[: braces.start()], pattern[braces.end() :]
+    return [before + part + after for part in braces.group(1).split(",")]
+
+
+def _matching(pattern: str) -> list[list[str]]:
+    """Return the files of each alternative of a pattern; ``*{DAPI,GFP}*.tif`` has two, which become channels."""
+    return [_files(alternative) for alternative in _alternatives(pattern)]
+
+
+def _files(pattern: str) -> list[str]:
+    end = time.monotonic() + _MOST_SECONDS
+    found: list[str] = []
+    for file in glob.iglob(pattern, recursive=True):
+        found.append(file)
+        if len(found) > _MOST_FILES or time.monotonic() > end:
+            raise SourceError(f"{pattern} matches too many files; name the folder more exactly.")
+    return sorted(found, key=natural_key)
 
 
 def _is_zarr(folder: Path) -> bool:
     return any((folder / name).exists() for name in ("zarr.json", ".zarray", ".zgroup"))
 
 
-def _images(files: Sequence[str], name: str, axes: tuple[str, ...] | None) -> Source:
+def _images(
+    groups: Sequence[Sequence[str]], name: str, axes: tuple[str, ...] | None, series: int | str | None
+) -> Source:
     from napari_sam2.frames.formats.image_sequence import open_images
 
-    if not files:
+    if not all(groups):
         raise SourceError(f"No file matches {name}.")
-    if len(files) == 1 and files[0].lower().endswith(TIFF_ENDINGS):
-        return _tiff(files[0], axes)
-    return open_images(files, name, axes)
+    if len(groups) == len(groups[0]) == 1 and groups[0][0].lower().endswith(TIFF_ENDINGS):
+        return _tiff(groups[0][0], axes, series)
+    return open_images(groups, name, axes)
 
 
-def _tiff(name: str, axes: tuple[str, ...] | None) -> Source:
+def _tiff(name: str, axes: tuple[str, ...] | None, series: int | str | None) -> Source:
     from napari_sam2.frames.formats.tiff import open_tiff
 
-    return open_tiff(name, axes)
+    return open_tiff(name, axes, series)
 
 
-def _zarr(name: str, axes: tuple[str, ...] | None) -> Source:
+def _zarr(name: str, axes: tuple[str, ...] | None, series: int | str | None) -> Source:
     from napari_sam2.frames.formats.zarr_arrays import open_zarr
 
-    return open_zarr(name, axes)
+    return open_zarr(name, axes, series)
 
 
 def _npy(name: str, axes: tuple[str, ...] | None) -> Source:

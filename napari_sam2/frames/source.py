@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -9,10 +10,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam2.frames.errors import SourceError
+from napari_sam2.frames.contrast import check_dtype
+from napari_sam2.frames.errors import PartialSourceWarning, SourceError
 from napari_sam2.frames.options import FrameStackOptions
 from napari_sam2.frames.stack import FrameStack
 
+# Frames this narrow are none: so few values on the last axis are channels.
+_MOST_CHANNELS_LAST, _LEAST_SIDE = 5, 16
 _USUAL = {2: "yx", 3: "tyx", 4: "tzyx", 5: "tczyx", 6: "ptczyx"}
 
 
@@ -52,6 +56,8 @@ class Source:
         Names of the channels, where the file gives any.
     frame_names : tuple of str
         File names along the first axis, where the source is a sequence of images.
+    series : tuple of str
+        Names of all images of the file (stage positions, wells), where it holds several.
     """
 
     path: str
@@ -63,6 +69,7 @@ class Source:
     frame_times: NDArray[np.float64] | None = None
     channel_names: tuple[str, ...] = ()
     frame_names: tuple[str, ...] = ()
+    series: tuple[str, ...] = ()
     reader: PlaneReader | None = field(default=None, repr=False, compare=False)
 
     @property
@@ -110,11 +117,17 @@ def unknown_scale(axes: tuple[str, ...]) -> tuple[tuple[float, ...], tuple[str, 
 
 
 def guessed_axes(shape: Sequence[int], dtype: Any) -> tuple[str, ...]:
-    """Guess axes by their number: ``tyx``, ``tzyx``, ``tczyx``; a last axis of 3 or 4 bytes is RGB(A)."""
+    """Guess axes by their number: ``tyx``, ``tzyx``, ``tczyx``; a last axis of 3 or 4 bytes is RGB(A).
+
+    A last axis of 2 to 5 behind two axes of 16 or more holds channels.
+    """
     rgb = len(shape) >= 3 and shape[-1] in (3, 4) and np.dtype(dtype) == np.uint8
     count = len(shape) - int(rgb)
     if count not in _USUAL:
         raise SourceError(f"An array of shape {tuple(shape)} can't be read as frames; give axes.")
+    last = 2 <= shape[-1] <= _MOST_CHANNELS_LAST and len(shape) >= 3 and min(shape[-3:-1]) >= _LEAST_SIDE
+    if last and not rgb:
+        return (*(letter for letter in "ptzyx"[1 - count :] if letter != "c"), "c")
     return tuple(_USUAL[count]) + (("s",) if rgb else ())
 
 
@@ -133,6 +146,68 @@ def checked_axes(
             f"RGB samples (s) are 3 or 4, but the last axis of shape {tuple(shape)} has {shape[-1]}."
         )
     return given
+
+
+def check_pixels(shape: Sequence[int], dtype: Any, path: str) -> np.dtype[Any]:
+    """Return the dtype of an array, if frames can be made of it; nothing is read for it.
+
+    Raises
+    ------
+    SourceError
+        For complex numbers, objects, text and dates, and for arrays without a pixel.
+    """
+    if any(n < 1 for n in shape):
+        raise SourceError(f"{path} holds an array of shape {tuple(shape)}: there is no pixel in it.")
+    try:
+        return check_dtype(dtype)
+    except TypeError as error:
+        hint = (
+            " For complex numbers take the absolute value or the phase."
+            if np.dtype(dtype).kind == "c"
+            else ""
+        )
+        raise SourceError(f"{path}: {error}{hint}") from error
+
+
+def plane_order(axes: tuple[str, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the positions of the leading axes and those of a plane's axes (y, x, and s where there is one)."""
+    plane = tuple(axes.index(letter) for letter in "yxs" if letter in axes)
+    return tuple(i for i in range(len(axes)) if i not in plane), plane
+
+
+def take_plane(array: Any, index: tuple[int, ...], axes: tuple[str, ...]) -> NDArray[Any]:
+    """Index an array with axes in any order; returns the plane as (y, x) or (y, x, s)."""
+    leading, plane = plane_order(axes)
+    parts: list[int | slice] = [slice(None)] * len(axes)
+    for position, place in zip(leading, index, strict=True):
+        parts[position] = place
+    order = sorted(plane)
+    return np.asarray(array[tuple(parts)]).transpose([order.index(position) for position in plane])
+
+
+def chosen_series(names: Sequence[str], wanted: int | str | None, path: str, default: int = 0) -> int:
+    """Return the place of the wanted series, by its number or name; warn where one of several had to be chosen.
+
+    Raises
+    ------
+    SourceError
+        If there is no such series.
+    """
+    shown = ", ".join(f"{i} {name}" for i, name in enumerate(names[:8])) + (", …" if len(names) > 8 else "")
+    if wanted is None:
+        if len(names) > 1:
+            warnings.warn(
+                f"{path} holds {len(names)} series ({shown}); {default} is opened, choose another with series "
+                "(--series on the command line).",
+                PartialSourceWarning,
+                stacklevel=6,
+            )
+        return default
+    if str(wanted) in names:
+        return list(names).index(str(wanted))
+    if str(wanted).isdecimal() and int(wanted) < len(names):
+        return int(wanted)
+    raise SourceError(f"{path} has no series {wanted!r}: there are {shown or 'none'}.")
 
 
 def lazy_array(

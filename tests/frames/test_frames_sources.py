@@ -206,7 +206,8 @@ def test_plain_tiffs(tmp_path):
     tifffile.imwrite(
         tmp_path / "planar.tif", rgb.transpose(0, 3, 1, 2), photometric="rgb", planarconfig="separate"
     )
-    check(open_source(tmp_path / "planar.tif"), rgb.transpose(0, 3, 1, 2), "tcyx")
+    check(open_source(tmp_path / "planar.tif"), rgb, "tyxs")
+    check(open_source(tmp_path / "planar.tif", axes="tcyx"), rgb.transpose(0, 3, 1, 2), "tcyx")
     tifffile.imwrite(tmp_path / "tiled.tif", video[0], tile=(16, 16), compression="zlib")
     check(open_source(tmp_path / "tiled.tif"), video[0], "yx")
 

@@ -42,6 +42,7 @@ def source_info(recording: SourceFrames) -> dict[str, Any]:
         "width": frames.size[1],
         "held": {source.axes[a]: p for a, p in frames.options.fixed},
         "channels": list(recording.channels),
+        "series": list(source.series),
         "contrast_limits": [list(c.contrast_limits or ()) for c in frames.channels],
         "step": {axis: [size, unit] for axis, size, unit in zip((cal.axis, "y", "x"), cal.scale, cal.units)},
         "frames_per_second": cal.frame_rate,
@@ -98,6 +99,8 @@ def _source_text(data: dict[str, Any]) -> str:
         lines.append(f"  held at   {held} (choose with --at)")
     if data["channels"]:
         lines.append(f"  channels  {', '.join(data['channels'])}")
+    if data["series"]:
+        lines.append(f"  series    {', '.join(data['series'])} (choose with --series)")
     limits = ", ".join(f"{low:g} to {high:g}" for low, high in data["contrast_limits"])
     lines.append(f"  contrast  {limits} (choose with --contrast)")
     if data["frames_per_second"]:

@@ -329,6 +329,9 @@ def _add_reading(parser: Any) -> None:
         metavar="AXIS=N",
         help="position on another axis, for example t=3; repeatable",
     )
+    group.add_argument(
+        "--series", metavar="N", help="which image of a file that holds several: number or name"
+    )
     group.add_argument("--axes", metavar="TZYX", help="what the axes are, where the file is silent or wrong")
     group.add_argument(
         "--contrast",

@@ -37,12 +37,15 @@ class SourceFrames:
     frames : FrameStack
         The frames in order of travel, as the model sees them.
     axes : str, optional
-        What the user said the axes are.
+        Axes that the user gave.
+    series : str, optional
+        Image of the file that the user chose.
     """
 
     source: Source
     frames: FrameStack
     axes: str | None = None
+    series: str | None = None
 
     @property
     def calibration(self) -> Calibration:
@@ -74,6 +77,8 @@ class SourceFrames:
     def describe(self) -> SourceDescription:
         """Return what a project keeps, enough to open exactly these frames again; reads a few of them."""
         reading = {"axes": self.axes, "options": self.frames.options.to_dict()}
+        if self.series is not None:
+            reading["series"] = self.series
         path = str(Path(self.source.path).expanduser().absolute())
         return SourceDescription(
             path, frames_hash(self.frames), self.source.kind, reading, self.calibration.to_json()
@@ -89,7 +94,7 @@ class SourceFrames:
 
 def open_frames(args: Namespace, path: str) -> SourceFrames:
     """Open a source with the options of the command line (``axes``, ``axis``, ``at``, ``contrast``, ``channels``)."""
-    source = open_source(path, axes=args.axes)
+    source = open_source(path, axes=args.axes, series=getattr(args, "series", None))
     options = source.options()
     if args.axis is not None:
         options = replace(options, axis=_axis_index(source, args.axis))
@@ -101,7 +106,7 @@ def open_frames(args: Namespace, path: str) -> SourceFrames:
         frames = _with_contrast(source, options, args.contrast, args.channels)
     except (ValueError, TypeError) as error:
         raise UsageError(f"{path}: {error}") from error
-    return SourceFrames(source, frames, args.axes)
+    return SourceFrames(source, frames, args.axes, getattr(args, "series", None))
 
 
 def reopen(description: SourceDescription, moved_to: str | None = None) -> SourceFrames:
@@ -118,10 +123,12 @@ def reopen(description: SourceDescription, moved_to: str | None = None) -> Sourc
     reading = description.reading
     axes = reading.get("axes")
     try:
-        source = open_source(path, axes=axes if isinstance(axes, str) else None)
+        series = reading.get("series")
+        series = series if isinstance(series, str) else None
+        source = open_source(path, axes=axes if isinstance(axes, str) else None, series=series)
         saved = reading.get("options")
         options = FrameStackOptions.from_dict(saved) if isinstance(saved, Mapping) else source.options()
-        return SourceFrames(source, source.frames(options), axes)
+        return SourceFrames(source, source.frames(options), axes, series)
     except (ValueError, TypeError, OSError) as error:
         hint = "" if moved_to else ": if the file was moved, say where it is with --source PATH"
         raise CommandError(f"the project's frames can't be read ({str(error).rstrip('.')}){hint}") from error

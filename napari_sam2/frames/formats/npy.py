@@ -8,32 +8,37 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam2.frames.contrast import check_dtype
 from napari_sam2.frames.disk_cache import file_key
-from napari_sam2.frames.source import Source, checked_axes, guessed_axes, lazy_array, unknown_scale
+from napari_sam2.frames.source import (
+    Source,
+    check_pixels,
+    checked_axes,
+    guessed_axes,
+    lazy_array,
+    plane_order,
+    take_plane,
+    unknown_scale,
+)
 
 
 class NpyPlanes:
     """Planes of an npy file; a :class:`~napari_sam2.frames.source.PlaneReader`."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, axes: tuple[str, ...]) -> None:
         self._path = path
+        self._axes = axes
         self._lock = threading.Lock()
         self._map: NDArray[Any] | None = None
 
-    def __reduce__(self) -> tuple[type[NpyPlanes], tuple[str]]:
-        return type(self), (self._path,)
+    def __reduce__(self) -> tuple[type[NpyPlanes], tuple[str, tuple[str, ...]]]:
+        return type(self), (self._path, self._axes)
 
     def read(self, index: tuple[int, ...]) -> NDArray[Any]:
         """Return a copy of the plane, so that nothing keeps the file open."""
-        return np.array(self.mapped()[index])
-
-    def mapped(self) -> NDArray[Any]:
-        """Return the whole file as a read-only memory map."""
         with self._lock:
             if self._map is None:
                 self._map = np.load(self._path, mmap_mode="r", allow_pickle=False)
-            return self._map
+            return np.array(take_plane(self._map, index, self._axes))
 
     def close(self) -> None:
         """Drop the memory map."""
@@ -43,12 +48,13 @@ class NpyPlanes:
 
 def open_npy(path: str, axes: tuple[str, ...] | None = None) -> Source:
     """Open an npy file; axes are guessed from its shape unless given."""
-    planes = NpyPlanes(path)
-    mapped = planes.mapped()
-    dtype = check_dtype(mapped.dtype)
+    mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+    dtype = check_pixels(mapped.shape, mapped.dtype, path)
     names = checked_axes(axes, axes or guessed_axes(mapped.shape, dtype), mapped.shape)
-    inner = 3 if names[-1] == "s" else 2
-    leading, plane = mapped.shape[:-inner], mapped.shape[-inner:]
-    array = lazy_array(planes, leading, plane, dtype, f"npy-{file_key(path)}")
-    scale, units = unknown_scale(names)
-    return Source(path, "npy", array, names, scale, units, reader=planes)
+    leading, plane = plane_order(names)
+    planes = NpyPlanes(path, names)
+    outer, inner = (tuple(mapped.shape[i] for i in positions) for positions in (leading, plane))
+    array = lazy_array(planes, outer, inner, dtype, f"npy-{file_key(path, *names)}")
+    ordered = tuple(names[i] for i in (*leading, *plane))
+    scale, units = unknown_scale(ordered)
+    return Source(path, "npy", array, ordered, scale, units, reader=planes)

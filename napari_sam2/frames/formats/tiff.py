@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import logging
+import math
+import os
 import re
 import struct
 import threading
 import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam2.frames.contrast import check_dtype
 from napari_sam2.frames.disk_cache import file_key
-from napari_sam2.frames.errors import DamagedSourceWarning, FrameReadError, SourceError
+from napari_sam2.frames.errors import DamagedSourceWarning, FrameReadError, PartialSourceWarning, SourceError
 from napari_sam2.frames.formats.tiff_metadata import tiff_calibration
-from napari_sam2.frames.source import Source, checked_axes, lazy_array
+from napari_sam2.frames.source import Source, check_pixels, checked_axes, chosen_series, lazy_array
 
 # tifffile's letters of axes that have no meaning of their own.
 _NAMELESS = "IQ"
@@ -28,7 +31,16 @@ _MOST_PLANES = 4_000_000
 
 
 class TiffPlanes:
-    """Planes of the largest image series of a TIFF; a :class:`~napari_sam2.frames.source.PlaneReader`.
+    """Planes of one image of a TIFF; a :class:`~napari_sam2.frames.source.PlaneReader`.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    series : int or str, optional
+        Number or name of one of several images; None: the largest.
+    samples : bool
+        Read separate planes of an RGB picture as its samples, (y, x, s); otherwise as an axis ``c``.
 
     Attributes
     ----------
@@ -40,23 +52,31 @@ class TiffPlanes:
         Of the pixels, in native byte order.
     """
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, series: int | str | None = None, samples: bool = True) -> None:
         self._path = path
+        self._wanted = series
+        self._samples = samples
+        self.series_names: tuple[str, ...] = ()
+        self.missing_files: tuple[str, ...] = ()
         self._lock = threading.RLock()
         self._file: Any = None
         self._series: Any = None
         self._map: NDArray[Any] | None = None
-        series = self._opened()
-        shape = tuple(int(n) for n in series.shape)
-        self.axes = _letters(series.axes)
-        inner = 3 if self.axes[-1] == "s" else 2
+        image: Any = self._opened()
+        shape = tuple(int(n) for n in image.shape)
+        self.axes = _letters(image.axes, shape)
+        # RGB in separate planes, (s, y, x) in the file, is read as (y, x, s).
+        self._planar = samples and _is_planar_rgb(image)
+        if self._planar:
+            self.axes, shape = (*self.axes[:-3], "y", "x", "s"), (*shape[:-3], *shape[-2:], shape[-3])
+        inner = 3 if self.axes[-3:-1] == ("y", "x") else 2
         if self.axes[-inner:][:2] != ("y", "x"):
             inner = len(shape)  # an unusual order of pixels: the series is read as a whole
-        self.leading, self.plane = shape[:-inner], shape[-inner:]
-        self.dtype = check_dtype(series.dtype).newbyteorder("=")
+        self.leading, self.plane = shape[: len(shape) - inner], shape[len(shape) - inner :]
+        self.dtype = check_pixels(shape, image.dtype, path).newbyteorder("=")
 
-    def __reduce__(self) -> tuple[type[TiffPlanes], tuple[str]]:
-        return type(self), (self._path,)
+    def __reduce__(self) -> tuple[Callable[..., TiffPlanes], tuple[str, int | str | None, bool]]:
+        return _reopened, (self._path, self._wanted, self._samples)
 
     def __del__(self) -> None:
         # A dask array that is dropped takes its reader along; tifffile would complain about its open file.
@@ -121,19 +141,41 @@ class TiffPlanes:
             _check_structure(self._file, self._path)
             if not self._file.series:
                 raise SourceError(f"{self._path} holds no image.")
-            self._series = max(
-                self._file.series, key=lambda series: int(np.prod(series.shape, dtype=np.int64))
-            )
+            self._series = self._chosen(_joined(list(self._file.series)))
+            self.missing_files = _missing_files(self._file.ome_metadata or "", self._path)
         return self._series
+
+    def _chosen(self, series: list[Any]) -> Any:
+        sizes = [int(np.prod(one.shape, dtype=np.int64)) for one in series]
+        names = tuple(str(getattr(one, "name", "") or f"image {k}") for k, one in enumerate(series))
+        if len(set(names)) < len(names):
+            names = tuple(f"{name} ({k})" for k, name in enumerate(names))
+        self.series_names = names if len(names) > 1 else ()
+        return series[chosen_series(names, self._wanted, self._path, default=sizes.index(max(sizes)))]
+
+    @property
+    def absent(self) -> int:
+        """How many planes an OME-TIFF announces and does not hold."""
+        with self._lock:
+            series = self._opened()
+            if series.dataoffset is not None:
+                return 0
+            return sum(page is None for page in series.pages)
 
     def _plane(self, series: Any, place: int) -> NDArray[Any]:
         if series.dataoffset is not None:
             return self._mapped_plane(series, place)
         count = int(np.prod(self.leading, dtype=np.int64))
         if len(series.pages) != count:  # several planes in one page
-            planes: NDArray[Any] = np.asarray(series.asarray()).reshape(count, *self.plane)
-            return np.asarray(planes[place])
+            planes: NDArray[Any] = np.asarray(series.asarray()).reshape(count, *self._stored)
+            return self._turned(planes[place])
         page = series.pages[place]
+        if page is None and self.missing_files:
+            raise FrameReadError(
+                f"Page {place} of {self._path} lies in a file that is missing: {', '.join(self.missing_files[:3])}.",
+                place,
+                self._path,
+            )
         if page is None:  # OME-TIFF: a plane that was never acquired
             return np.zeros(self.plane, self.dtype)
         try:
@@ -142,7 +184,15 @@ class TiffPlanes:
             if "imagecodecs" not in str(error) and not isinstance(error, KeyError):
                 raise
             pixels = _read_with_pillow(self._path, page.index)  # LZW, or numbers stored as differences
-        return np.asarray(pixels).reshape(self.plane)
+        return self._turned(np.asarray(pixels).reshape(self._stored))
+
+    @property
+    def _stored(self) -> tuple[int, ...]:
+        """Shape of a plane in the file."""
+        return (self.plane[2], *self.plane[:2]) if self._planar else self.plane
+
+    def _turned(self, pixels: NDArray[Any]) -> NDArray[Any]:
+        return np.ascontiguousarray(np.moveaxis(pixels, 0, -1)) if self._planar else np.asarray(pixels)
 
     def _mapped_plane(self, series: Any, place: int) -> NDArray[Any]:
         count = self.readable
@@ -154,9 +204,8 @@ class TiffPlanes:
             )
         if self._map is None:
             dtype = np.dtype(series.dtype).newbyteorder(self._file.byteorder)
-            self._map = np.memmap(self._path, dtype, "r", int(series.dataoffset), (count, *self.plane))
-        plane: NDArray[Any] = np.array(self._map[place])
-        return plane
+            self._map = np.memmap(self._path, dtype, "r", int(series.dataoffset), (count, *self._stored))
+        return self._turned(np.array(self._map[place]))
 
     def _plane_bytes(self) -> int:
         return max(1, int(np.prod(self.plane, dtype=np.int64)) * self.dtype.itemsize)
@@ -186,16 +235,17 @@ class TiffPlanes:
                 )
 
 
-def open_tiff(path: str, axes: tuple[str, ...] | None = None) -> Source:
-    """Open a TIFF with its axes, scale, units and times; of several series the largest.
+def open_tiff(path: str, axes: tuple[str, ...] | None = None, series: int | str | None = None) -> Source:
+    """Open a TIFF with its axes, scale, units and times; of several images the largest, with a warning.
 
-    Axes of which the file does not say what they are become time.
+    Images that are alike, as programs write them that append pages one by one, are one stack. Axes without a name in
+    the file become time.
     """
     complaints = _Complaints(logging.ERROR)
     logger = logging.getLogger("tifffile")
     logger.addHandler(complaints)
     try:
-        planes = TiffPlanes(path)
+        planes = TiffPlanes(path, series, samples=axes is None or "s" in axes)
     finally:
         logger.removeHandler(complaints)
     planes.check_size()
@@ -208,10 +258,17 @@ def open_tiff(path: str, axes: tuple[str, ...] | None = None) -> Source:
             DamagedSourceWarning,
             stacklevel=4,
         )
+    _warn_of_absent_planes(planes, path, count)
     shape = (*planes.leading, *planes.plane)
     names = checked_axes(axes, planes.axes, shape)
     calibration = tiff_calibration(planes.file)
-    array = lazy_array(planes, planes.leading, planes.plane, planes.dtype, f"tiff-{file_key(path)}")
+    array = lazy_array(
+        planes,
+        planes.leading,
+        planes.plane,
+        planes.dtype,
+        f"tiff-{file_key(path, str(series), *planes.axes)}",
+    )
     channels = names.index("c") if "c" in names else None
     return Source(
         path=path,
@@ -222,7 +279,83 @@ def open_tiff(path: str, axes: tuple[str, ...] | None = None) -> Source:
         units=tuple(calibration.unit(letter) for letter in names),
         frame_times=calibration.times_of(shape[names.index("t")] if "t" in names else 0),
         channel_names=calibration.channel_names if channels is not None else (),
+        series=planes.series_names,
         reader=planes,
+    )
+
+
+def _warn_of_absent_planes(planes: TiffPlanes, path: str, count: int) -> None:
+    absent = planes.absent
+    if absent and planes.missing_files:
+        missing = ", ".join(planes.missing_files[:3])
+        warnings.warn(
+            f"{path} is incomplete: {missing} is missing, so {count - absent} of {count} planes are readable. "
+            "Copy the missing files beside it.",
+            DamagedSourceWarning,
+            stacklevel=5,
+        )
+    elif absent:
+        warnings.warn(
+            f"{path} announces {count} planes and holds {count - absent}; the others were never acquired and are "
+            "black.",
+            PartialSourceWarning,
+            stacklevel=5,
+        )
+
+
+def _reopened(path: str, series: int | str | None, samples: bool) -> TiffPlanes:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", PartialSourceWarning)  # shown when the file was opened first
+        return TiffPlanes(path, series, samples)
+
+
+@dataclass
+class _JoinedSeries:
+    """Images that are alike as one stack, with the attributes of a ``tifffile.TiffPageSeries`` that are read here."""
+
+    parts: list[Any]
+    dataoffset: None = None
+    is_multifile: bool = False
+
+    def __post_init__(self) -> None:
+        first = self.parts[0]
+        self.keyframe, self.dtype = first.keyframe, first.dtype
+        self.pages = [page for part in self.parts for page in part.pages]
+        inner = [letter for letter in first.axes if letter in "YXS"]
+        self.axes = "I" + "".join(inner)
+        self.shape = (len(self.pages), *first.shape[-len(inner) :])
+
+
+def _joined(series: list[Any]) -> list[Any]:
+    """Join images that a program wrote one by one: no format says that they are positions, and all are alike."""
+    if len(series) < 2 or any(one.kind not in ("shaped", "generic", "uniform") for one in series):
+        return series
+    first = series[0]
+    inner = sum(letter in "YXS" for letter in first.axes)
+    for one in series:
+        if (
+            one.dtype != first.dtype
+            or one.shape[-inner:] != first.shape[-inner:]
+            or one.axes[-inner:] != first.axes[-inner:]
+            or len(one.pages) != math.prod(one.shape[:-inner])
+        ):
+            return series
+    return [_JoinedSeries(series)]
+
+
+def _is_planar_rgb(series: Any) -> bool:
+    page = series.keyframe
+    rgb = int(page.photometric) == 2 and int(page.planarconfig) == 2
+    return rgb and series.axes[-3:] == "SYX" and series.shape[-3] in (3, 4)
+
+
+def _missing_files(xml: str, path: str) -> tuple[str, ...]:
+    """Names of the files of a multi-file OME-TIFF that are not beside it."""
+    folder = os.path.dirname(os.path.abspath(path))
+    names = dict.fromkeys(re.findall(r"<(?:\w+:)?UUID\b[^>]*\bFileName\s*=\s*[\"']([^\"']+)[\"']", xml))
+    own = {os.path.basename(path)}
+    return tuple(
+        n for n in names if n not in own and not os.path.exists(os.path.join(folder, os.path.basename(n)))
     )
 
 
@@ -238,10 +371,10 @@ class _Complaints(logging.Handler):
         self.said.append(record.getMessage())
 
 
-def _letters(axes: str) -> tuple[str, ...]:
+def _letters(axes: str, shape: tuple[int, ...]) -> tuple[str, ...]:
     """tifffile's axes as ours: small letters, samples last or else channels, nameless ones as time, then depth."""
     letters = list(axes)
-    if "S" in letters and letters[-1] != "S":
+    if "S" in letters and (letters[-1] != "S" or shape[-1] not in (3, 4)):
         letters[letters.index("S")] = "C" if "C" not in letters else "A"
     free = [letter for letter in "TZPR" if letter not in letters]
     for place, letter in enumerate(letters):

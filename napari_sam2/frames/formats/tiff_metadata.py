@@ -13,6 +13,9 @@ from numpy.typing import NDArray
 
 from napari_sam2 import calibration
 
+# Sizes outside of these are damage, not physics.
+_SMALLEST_STEP, _LARGEST_STEP = 1e-12, 1e12
+
 
 @dataclass(frozen=True)
 class TiffScale:
@@ -63,11 +66,11 @@ def ome_calibration(xml: str) -> TiffScale:
         return TiffScale()
     steps, units = {}, {}
     for letter in "xyz":
-        size = _positive(pixels.get(f"PhysicalSize{letter.upper()}"))
+        size = positive_step(pixels.get(f"PhysicalSize{letter.upper()}"))
         if size:
             steps[letter] = size
             units[letter] = full_unit_name(pixels.get(f"PhysicalSize{letter.upper()}Unit", "µm"))
-    increment = _positive(pixels.get("TimeIncrement"))
+    increment = positive_step(pixels.get("TimeIncrement"))
     if increment:
         steps["t"], units["t"] = increment, full_unit_name(pixels.get("TimeIncrementUnit", "s"))
     names = tuple(e.get("Name") or "" for e in pixels if _tag(e) == "Channel")
@@ -95,23 +98,24 @@ def _imagej_calibration(metadata: Mapping[str, Any], page: Any) -> TiffScale:
             above, below = page.tags[tag].value
             if above and below and unit not in ("", "pixel"):
                 steps[letter], units[letter] = below / above, unit
-    spacing = _positive(metadata.get("spacing"))
+    spacing = positive_step(metadata.get("spacing"))
     if spacing:
         steps["z"], units["z"] = spacing, unit
-    interval = _positive(metadata.get("finterval"))
+    interval = positive_step(metadata.get("finterval"))
     if interval:
         steps["t"], units["t"] = interval, full_unit_name(str(metadata.get("tunit", "s")))
-    elif _positive(metadata.get("fps")):
+    elif positive_step(metadata.get("fps")):
         steps["t"], units["t"] = 1.0 / float(metadata["fps"]), "second"
     return TiffScale(steps, units)
 
 
-def _positive(value: Any) -> float | None:
+def positive_step(value: Any) -> float | None:
+    """Return the size of a step; None where it is no number, or one that no recording has."""
     try:
         number = float(value)
     except (TypeError, ValueError):
         return None
-    return number if np.isfinite(number) and number > 0 else None
+    return number if _SMALLEST_STEP <= number <= _LARGEST_STEP else None
 
 
 def _tag(element: ElementTree.Element) -> str:

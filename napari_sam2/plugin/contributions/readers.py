@@ -74,11 +74,15 @@ def _project_layers(path: Path) -> list[LayerData]:
 def _source_of(project: Project) -> Source | None:
     """Open the recording of a project; None when it was an array in memory or is not there any more."""
     path = project.source.path
-    axes = project.source.reading.get("axes")
+    axes, series = (project.source.reading.get(name) for name in ("axes", "series"))
     if path is None:
         return None
     try:
-        return open_source(path, axes=axes if isinstance(axes, str) else None)
+        return open_source(
+            path,
+            axes=axes if isinstance(axes, str) else None,
+            series=series if isinstance(series, str) else None,
+        )
     except (SourceError, OSError):
         return None
 
