@@ -52,7 +52,7 @@ class Selection:
         return len(self.rows)
 
     def explain(self) -> str:
-        """Say in one sentence how many there are and which stage took the most."""
+        """Return a sentence with the number that is left and the stage that removed the most."""
         asked = self.stages[0].left
         if not asked:
             return "No points were asked: the region lies outside the grid."

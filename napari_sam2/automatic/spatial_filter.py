@@ -1,4 +1,4 @@
-"""What else is on the frame: a region drawn by the user, and objects that are there already."""
+"""Filter by place: a region drawn by the user, and objects that exist already."""
 
 from __future__ import annotations
 

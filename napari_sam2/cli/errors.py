@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class UsageError(ValueError):
-    """What was typed can't be meant; ends with exit code 2."""
+    """Arguments that make no sense; ends with exit code 2."""
 
 
 class CommandError(RuntimeError):

@@ -132,7 +132,7 @@ class _Track:
 
 
 def is_ctc(path: Path) -> bool:
-    """Whether a folder has a table of tracks of the Cell Tracking Challenge."""
+    """Return whether a folder has a table of tracks of the Cell Tracking Challenge."""
     return any((path / name).is_file() for name in TABLES)
 
 

@@ -50,7 +50,7 @@ def read_label_stack(path: Path) -> ImportedMasks:
 
 
 def is_zarr(path: Path) -> bool:
-    """Whether a folder is a zarr array or group (version 2 or 3)."""
+    """Return whether a folder is a zarr array or group (version 2 or 3)."""
     return any((path / name).exists() for name in ("zarr.json", ".zarray", ".zgroup", ".zattrs"))
 
 

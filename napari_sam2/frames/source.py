@@ -74,7 +74,7 @@ class Source:
 
     @property
     def rgb(self) -> bool:
-        """Whether the last axis holds RGB(A) samples."""
+        """True where the last axis holds RGB(A) samples."""
         return self.axes[-1] == "s"
 
     def options(self) -> FrameStackOptions:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from napari_sam2.model.tensors import MaskResult
 from napari_sam2.prompts import Prompt
-from napari_sam2.session.protocols import ObjectRecord
+from napari_sam2.session.protocols import ObjectRecord, plain_facts
 from napari_sam2.session.tensors import rounded
 
 # A record with this prompt_hash answers no prompt any more and is never recalled.
@@ -57,31 +57,13 @@ class ObjectOutput:
     @classmethod
     def of_record(cls, record: ObjectRecord) -> ObjectOutput:
         """Make an output of a stored record."""
-        return cls(
-            torch.from_numpy(record.logits.astype(np.float32)),
-            torch.from_numpy(np.array(record.pointer, np.float32)),
-            record.object_score,
-            record.predicted_iou,
-            record.prompted,
-            record.conditioning,
-            record.tracked,
-            record.reverse,
-            record.prompt_hash,
-        )
+        logits = torch.from_numpy(record.logits.astype(np.float32))
+        return cls(logits, torch.from_numpy(np.array(record.pointer, np.float32)), **plain_facts(record))
 
     def record(self, store_dtype: str) -> ObjectRecord:
         """Return the record that the store keeps."""
-        return ObjectRecord(
-            self.logits.cpu().numpy().astype(np.dtype(store_dtype)),
-            self.pointer.cpu().numpy(),
-            self.object_score,
-            self.predicted_iou,
-            self.prompted,
-            self.conditioning,
-            self.tracked,
-            self.reverse,
-            self.prompt_hash,
-        )
+        logits = self.logits.cpu().numpy().astype(np.dtype(store_dtype))
+        return ObjectRecord(logits, self.pointer.cpu().numpy(), **plain_facts(self))
 
     def changed(self, **changes: object) -> ObjectOutput:
         """Return a copy with some fields changed."""

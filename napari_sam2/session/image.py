@@ -122,10 +122,6 @@ class ImageSession:
             candidates.object_score[:, 0].cpu().numpy(),
         )
 
-    def predict_batch(self, prompts: Sequence[Prompt], multimask: bool = True) -> ImagePrediction:
-        """Find the masks of many prompts; the same as :meth:`predict` with a sequence."""
-        return self.predict(list(prompts), multimask)
-
     def candidates(
         self, prompts: Sequence[Prompt], multimask: bool = True, previous_logits: Tensor | None = None
     ) -> MaskCandidates:
@@ -145,13 +141,13 @@ class ImageSession:
         assert embedding is not None
 
         def work(low: int, high: int) -> list[MaskCandidates]:
-            part = PromptTensors(
-                None if prompts.points is None else prompts.points[low:high].to(self.runner.device),
-                None if prompts.labels is None else prompts.labels[low:high].to(self.runner.device),
-                None if prompts.mask_logits is None else prompts.mask_logits[low:high].to(self.runner.device),
-                high - low,
+            given = (prompts.points, prompts.labels, prompts.mask_logits)
+            points, labels, masks = [None if t is None else t[low:high].to(self.runner.device) for t in given]
+            return rows(
+                self.runner.decode(
+                    embedding, features, PromptTensors(points, labels, masks, high - low), multimask
+                )
             )
-            return rows(self.runner.decode(embedding, features, part, multimask))
 
         return concatenated(self.runner.in_batches(work, prompts.batch, self._batch))
 

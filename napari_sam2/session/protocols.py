@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -65,6 +65,11 @@ class ObjectRecord:
     tracked: bool = True
     reverse: bool = False
     prompt_hash: int = 0
+
+
+def plain_facts(record: Any) -> dict[str, Any]:
+    """Return everything but the arrays of an :class:`ObjectRecord` (or of an output), by name."""
+    return {f.name: getattr(record, f.name) for f in fields(record) if f.name not in ("logits", "pointer")}
 
 
 FrameResults = Mapping[int, tuple[ObjectRecord, NDArray[np.bool_]]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sqlite3
 import tempfile
@@ -15,13 +16,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam2.session.protocols import FrameResults, ObjectRecord
+from napari_sam2.session.protocols import FrameResults, ObjectRecord, plain_facts
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS records (
-    object_id INTEGER, frame INTEGER, height INTEGER, width INTEGER, kind TEXT, logits BLOB, pointer BLOB,
-    object_score REAL, predicted_iou REAL, prompted INTEGER, conditioning INTEGER, tracked INTEGER,
-    reverse INTEGER, prompt_hash INTEGER, PRIMARY KEY (object_id, frame)
+    object_id INTEGER, frame INTEGER, height INTEGER, width INTEGER, kind TEXT, logits BLOB, pointer BLOB, facts TEXT,
+    PRIMARY KEY (object_id, frame)
 ) WITHOUT ROWID
 """
 
@@ -54,7 +54,7 @@ class TemporaryStore:
         """Write the records of several objects on one frame."""
         rows = [_row(object_id, frame, record) for object_id, (record, _) in results.items()]
         with self._lock, self._db:
-            self._db.executemany(f"INSERT OR REPLACE INTO records VALUES ({','.join('?' * 14)})", rows)
+            self._db.executemany(f"INSERT OR REPLACE INTO records VALUES ({','.join('?' * 8)})", rows)
 
     def get(self, object_id: int, frame: int) -> ObjectRecord | None:
         """Return a record, or None when there is none."""
@@ -107,50 +107,13 @@ def _discard(db: sqlite3.Connection, path: Path) -> None:
 
 
 def _row(object_id: int, frame: int, record: ObjectRecord) -> tuple[Any, ...]:
-    height, width = record.logits.shape
-    return (
-        int(object_id),
-        int(frame),
-        height,
-        width,
-        record.logits.dtype.str,
-        zlib.compress(np.ascontiguousarray(record.logits).tobytes(), 1),
-        np.asarray(record.pointer, np.float32).tobytes(),
-        float(record.object_score),
-        float(record.predicted_iou),
-        int(record.prompted),
-        int(record.conditioning),
-        int(record.tracked),
-        int(record.reverse),
-        int(record.prompt_hash),
-    )
+    logits = zlib.compress(np.ascontiguousarray(record.logits).tobytes(), 1)
+    pointer = np.asarray(record.pointer, np.float32).tobytes()
+    facts = json.dumps(plain_facts(record), default=lambda number: number.item())  # numpy numbers are no JSON
+    return (int(object_id), int(frame), *record.logits.shape, record.logits.dtype.str, logits, pointer, facts)
 
 
 def _record(row: tuple[Any, ...]) -> ObjectRecord:
-    (
-        _,
-        _,
-        height,
-        width,
-        kind,
-        logits,
-        pointer,
-        score,
-        iou,
-        prompted,
-        conditioning,
-        tracked,
-        reverse,
-        prompt_hash,
-    ) = row
-    return ObjectRecord(
-        np.frombuffer(zlib.decompress(logits), np.dtype(kind)).reshape(height, width),
-        np.frombuffer(pointer, np.float32),
-        score,
-        iou,
-        bool(prompted),
-        bool(conditioning),
-        bool(tracked),
-        bool(reverse),
-        prompt_hash,
-    )
+    _, _, height, width, kind, logits, pointer, facts = row
+    pixels = np.frombuffer(zlib.decompress(logits), np.dtype(kind)).reshape(height, width)
+    return ObjectRecord(pixels, np.frombuffer(pointer, np.float32), **json.loads(facts))

@@ -40,7 +40,7 @@ def test_shapes(session, multimask, count):
 
 @pytest.mark.parametrize("multimask", [True, False])
 def test_a_batch_is_the_prompts_one_by_one_in_order(session, multimask):
-    together = session.predict_batch(MIXED, multimask)
+    together = session.predict(MIXED, multimask)
     for row, prompt in enumerate(MIXED):
         alone = session.predict(prompt, multimask)
         np.testing.assert_allclose(together.ious[row], alone.ious[0], atol=1e-4)

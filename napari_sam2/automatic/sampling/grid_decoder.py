@@ -30,7 +30,7 @@ VALUES_AT_ONCE = 1 << 20
 
 @dataclass(frozen=True, eq=False)
 class _Shared:
-    """What all points share in one attention between tokens and image tokens.
+    """Values that all points share in one attention between tokens and image tokens.
 
     Parameters
     ----------

@@ -136,7 +136,7 @@ class _ProjectObjects:
 
     @property
     def saved(self) -> str:
-        """What an interrupted search leaves behind."""
+        """Sentence about what an interrupted search leaves behind."""
         return (
             "nothing was written" if self.project is None else f"what was tracked so far is in {self._folder}"
         )

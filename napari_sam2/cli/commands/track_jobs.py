@@ -39,7 +39,7 @@ _REPEATED = (
 
 @dataclass(frozen=True)
 class TrackJob:
-    """What ``napari-sam2 track`` is asked to do with one recording, in words that mean the same in every folder.
+    """Arguments of ``napari-sam2 track`` for one recording, with paths that hold in every folder.
 
     It travels between processes and machines (which must see the same files), and doing it twice is harmless: see
     `run_job`. Make one with `TrackJob.of`.
@@ -103,7 +103,7 @@ class TrackJob:
 
 @dataclass(frozen=True)
 class JobOutcome:
-    """What became of a job.
+    """Outcome of a job.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from types import FrameType
 
 @dataclass
 class InterruptFlag:
-    """Whether the user wants to stop, and by which signal."""
+    """Flag that is set when the user asks to stop, with the signal."""
 
     signal_number: int = 0
 

@@ -1,1 +1,1 @@
-"""What several commands share: sources, plans, models, exports."""
+"""Steps that several commands share: sources, plans, models, exports."""

@@ -92,7 +92,7 @@ class TiffPlanes:
 
     @property
     def mapped(self) -> bool:
-        """Whether planes are read through a memory map."""
+        """True where planes are read through a memory map."""
         with self._lock:
             return self._opened().dataoffset is not None
 
@@ -360,7 +360,7 @@ def _missing_files(xml: str, path: str) -> tuple[str, ...]:
 
 
 class _Complaints(logging.Handler):
-    """What tifffile logs instead of raising: signs of damage."""
+    """Messages that tifffile logs instead of raising: signs of damage."""
 
     def __init__(self, level: int) -> None:
         super().__init__(level)

@@ -56,7 +56,7 @@ class VideoInfo:
 
     @property
     def deep_grey(self) -> bool:
-        """Whether frames are grey with more than 8 bits; they are then read as uint16."""
+        """True where frames are grey with more than 8 bits; they are then read as uint16."""
         return re.fullmatch(r"gray(9|1\d|f32)(le|be)?", self.pixel_format) is not None
 
 

@@ -17,7 +17,7 @@ _MAX_CACHE_BYTES = 50 * 2**30
 
 
 def is_indexed(container: str) -> bool:
-    """Whether key frames are found exactly in a container (ffmpeg's name of it)."""
+    """Return whether key frames are found exactly in a container (ffmpeg's name of it)."""
     return bool(_INDEXED & set(container.split(",")))
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 # ours -> Meta's
@@ -114,8 +113,3 @@ def _swap_prefix(key: str, to_meta: bool) -> str:
         if key.startswith(old):
             return new + key[len(old) :]
     return key
-
-
-def shapes_of(state: Mapping[str, Tensor]) -> dict[str, torch.Size]:
-    """Shape of every tensor."""
-    return {key: value.shape for key, value in state.items()}
