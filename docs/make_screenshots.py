@@ -29,7 +29,7 @@ from scipy import ndimage  # noqa: E402
 from napari_sam2.plugin import open_tracker as opening  # noqa: E402
 from napari_sam2.plugin.controller.controller import Controller  # noqa: E402
 from napari_sam2.plugin.state import ModelChoice, Preferences  # noqa: E402
-from napari_sam2.plugin.worker.project_backend import ProjectBackend  # noqa: E402
+from napari_sam2.storage import RecordedSession  # noqa: E402
 from napari_sam2.synthetic.samples import FirstSight, sample_timelapse  # noqa: E402
 
 SMALL, LARGE = (1366, 768), (1920, 1080)
@@ -49,16 +49,16 @@ class Gate:
 
     def install(self) -> None:
         """Stand in the way of every propagation."""
-        original = ProjectBackend.propagate
+        original = RecordedSession.propagate
 
-        def propagate(bench: ProjectBackend, *how: Any) -> Iterator[Any]:
-            for number, masks in enumerate(original(bench, *how), start=1):
+        def propagate(session: RecordedSession, *how: Any) -> Iterator[Any]:
+            for number, masks in enumerate(original(session, *how), start=1):
                 yield masks
                 if number == self.after:
                     self.reached.set()
                     self.opened.wait()
 
-        ProjectBackend.propagate = propagate  # type: ignore[method-assign]
+        RecordedSession.propagate = propagate  # type: ignore[method-assign]
 
 
 class Story:
@@ -157,8 +157,8 @@ class Story:
         """A doubtful frame, and its correction."""
         controller = self.controller
         controller.frame = 0
-        if not controller.go_to_doubt():
-            controller.frame = int(np.argmax(controller.timeline.doubt()))
+        if not controller.go_to_uncertain():
+            controller.frame = int(np.argmax(controller.timeline.uncertainty()))
         self.settle()
         self.studio.take("10-doubt")
         self.dock.tools.choose("points")

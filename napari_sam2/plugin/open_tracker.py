@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ _KEY = "napari_sam2"
 
 
 class _Holder:
-    """Keeps controllers in the metadata of their image; a copy of the layer gets an empty one."""
+    """Holds controllers in the metadata of their image; a copy of the layer gets an empty one."""
 
     def __init__(self) -> None:
         self.controllers: list[Controller] = []
@@ -42,7 +43,7 @@ def open_tracker(
     model: str | None = None,
     *,
     device: str | None = None,
-    travel_axis: int | None = None,
+    frame_axis: int | None = None,
     project: str | Path | None = None,
     preferences: Preferences | None = None,
     opener: Opener | None = None,
@@ -59,8 +60,8 @@ def open_tracker(
         "nano", a released model, or a file; by default what the plugin's preferences say.
     device : str, optional
         "auto", "cpu", "cuda", "mps".
-    travel_axis : int, optional
-        Which axis is travelled; by default time, else the first.
+    frame_axis : int, optional
+        Axis of the layer that counts frames; by default time, else the first.
     project : path, optional
         The project folder; by default one in the autosave folder that is found again by the image's content.
     preferences : Preferences, optional
@@ -82,7 +83,7 @@ def open_tracker(
     images = tuple(unwrapped(i) for i in (layer if isinstance(layer, Sequence) else (layer,)))
     found = find_controller(viewer, images)
     if found is not None:
-        _change(found, model, device, travel_axis)
+        _change(found, model, device, frame_axis)
         return found
     preferences = preferences or load_preferences()
     required = project is not None
@@ -91,10 +92,10 @@ def open_tracker(
         model = model or _model_of(project)
     settings = replace(preferences, model=_choice(preferences.model, model, device))
     path = None if project is None else Path(project)
-    made = opener or _default_opener()
-    controller = Controller(viewer, images, made, settings, travel_axis, path, required)
+    controller = Controller(
+        viewer, images, opener or _default_opener(), settings, frame_axis, path, required, _event_loop()
+    )
     _share(controller)
-    _connect_to_window(controller)
     return controller
 
 
@@ -123,13 +124,13 @@ def _model_of(project: Any) -> str | None:
         return opened.model.name or None
 
 
-def _change(controller: Controller, model: str | None, device: str | None, travel_axis: int | None) -> None:
-    """Bring an open controller to what is asked for now."""
+def _change(controller: Controller, model: str | None, device: str | None, frame_axis: int | None) -> None:
+    """Change the model and the frame axis of an open controller, if others are asked for now."""
     choice = controller.preferences.model
     if (model or choice.name, device or choice.device) != (choice.name, choice.device):
         controller.load_model(model or choice.name, device or choice.device, choice.precision)
-    if travel_axis is not None and travel_axis != controller.geometry.frame_axis:
-        controller.set_travel_axis(travel_axis)
+    if frame_axis is not None and frame_axis != controller.geometry.frame_axis:
+        controller.set_frame_axis(frame_axis)
 
 
 def _share(controller: Controller) -> None:
@@ -144,17 +145,17 @@ def _forget(holder: _Holder, controller: Controller) -> None:
 
 
 def _default_opener() -> Opener:
-    from napari_sam2.plugin.worker.find_project import (
-        BackendOpener,  # brings torch: only when a session is opened
-    )
+    # Brings torch and zarr: only when a session is opened.
+    from napari_sam2.plugin.worker.open_backend import LoadedModel, open_backend
 
-    return BackendOpener()
+    return partial(open_backend, LoadedModel())
 
 
-def _connect_to_window(controller: Controller) -> None:
-    """Let Qt's event loop drive the controller, when there is one; scripts without a window call ``wait``."""
+def _event_loop() -> Callable[[Controller], object] | None:
+    """Return what lets Qt's event loop drive a controller; None without a window: a script calls ``wait``."""
     core = sys.modules.get("qtpy.QtCore")
-    if core is not None and core.QCoreApplication.instance() is not None:
-        from napari_sam2.plugin.qt.event_loop import QtBridge
+    if core is None or core.QCoreApplication.instance() is None:
+        return None
+    from napari_sam2.plugin.qt.event_loop import QtBridge
 
-        controller.bridge = QtBridge(controller)
+    return QtBridge

@@ -1,4 +1,4 @@
-"""What a controller tells the widgets: frozen snapshots, never live objects."""
+"""The state of a controller as frozen snapshots."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ class ObjectState:
         On how many frames it is seen.
     first, last : int or None
         First and last frame on which it is seen.
-    doubt : float
-        Highest doubt over all frames, 0 (sure) to 1.
+    uncertainty : float
+        Highest uncertainty over all frames, 0 (certain) to 1.
     """
 
     object_id: int
@@ -79,7 +79,7 @@ class ObjectState:
     present: int = 0
     first: int | None = None
     last: int | None = None
-    doubt: float = 0.0
+    uncertainty: float = 0.0
 
     @property
     def title(self) -> str:
@@ -149,7 +149,7 @@ class HistoryState:
 
     Parameters
     ----------
-    steps : tuple of Step
+    steps : tuple of UndoStep
         Oldest first.
     applied : int
         How many of them are in effect; the others can be redone.
@@ -235,7 +235,7 @@ class Status:
     message : str
         One sentence for the user: what goes on, or what to do next.
     frame, n_frames : int
-        Where the viewer is on the axis of travel.
+        The frame that is shown, and how many there are.
     pending : int
         Prompts that wait for an answer.
     plane_is_current : bool

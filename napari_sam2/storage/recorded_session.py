@@ -45,6 +45,7 @@ class RecordedSession:
         self._frames = frames
         self.options = options
         self.session = VideoSession(model, frames, options, project.store, project.prompts)
+        self._group = (0, 0)  # number of the last group of verbs, and of the step of undo that they are
 
     # -- what is known -----------------------------------------------------------------------------------
 
@@ -52,6 +53,22 @@ class RecordedSession:
     def frames(self) -> FrameSource:
         """The video."""
         return self._frames
+
+    @property
+    def n_frames(self) -> int:
+        """Number of frames."""
+        return self.project.frame_count
+
+    @property
+    def model(self) -> Sam2:
+        """The network."""
+        return self.session.runner.model
+
+    @property
+    def runs_on(self) -> tuple[str, str]:
+        """Device and precision of the network, as in ("cuda", "bfloat16")."""
+        runner = self.session.runner
+        return str(runner.device), str(runner.autocast or "float32").removeprefix("torch.")
 
     @property
     def size(self) -> tuple[int, int]:
@@ -80,6 +97,10 @@ class RecordedSession:
             return found
         return self._preferred(found, self.session.masks(frame))
 
+    def tracked_frames(self) -> list[int]:
+        """Return the frames on which any object has a mask, in order."""
+        return self.project.frames()
+
     def scores(self, frame: int) -> dict[int, tuple[float, float]]:
         """Return (object score, predicted IoU) of every object on a frame; NaN for masks made by hand."""
         return self.project.scores(frame)
@@ -91,7 +112,7 @@ class RecordedSession:
     # -- verbs of a session ------------------------------------------------------------------------------
 
     @contextmanager
-    def step(self, label: str, joins: bool = False) -> Iterator[None]:
+    def step(self, label: str, joins: bool = False, group: int = 0) -> Iterator[None]:
         """Make all verbs inside one step of undo, with a label of your own; an error takes all of it back.
 
         Parameters
@@ -100,9 +121,12 @@ class RecordedSession:
             What the user does.
         joins : bool
             Make it part of the last step, which keeps its label.
+        group : int
+            Also make it part of the last step if that has the same group; 0 is no group.
         """
-        with self._action(label, joins):
+        with self._action(label, joins or self._continues(group)):
             yield
+        self._group = (group, self._last_step)
 
     def set_prompt(self, frame: int, object_id: int, prompt: Prompt) -> FrameMasks:
         """Say all there is to say about one object on one frame; see :meth:`VideoSession.set_prompt`."""
@@ -141,6 +165,7 @@ class RecordedSession:
         objects: Iterable[int] | None = None,
         label: str = "Propagate",
         joins: bool = False,
+        group: int = 0,
     ) -> Iterator[FrameMasks]:
         """Carry objects through time; see :meth:`VideoSession.propagate`.
 
@@ -155,9 +180,12 @@ class RecordedSession:
             What the step is called.
         joins : bool
             Make the run part of the last step, which is called ``label`` from now on.
+        group : int
+            Also make it part of the last step if that has the same group (see :meth:`step`).
         """
         wanted = None if objects is None else tuple(objects)
         steps = self.session.propagate(start, stop, reverse, wanted)
+        joins = joins or self._continues(group)
         return self._run(steps, PendingRun(start, stop, reverse, wanted), label, joins)
 
     def resume(self) -> Iterator[FrameMasks]:
@@ -245,6 +273,13 @@ class RecordedSession:
             self.project.put_object(object_id, name, color)
         return object_id
 
+    def put_object(self, info: ObjectInfo) -> None:
+        """Add an object, or replace its name, colour and lock."""
+        with self._action(f"Change {info.title}"):
+            if info.object_id not in self.project.objects:
+                self.session.restore_object(info.object_id)
+            self.history.put_object(info)
+
     def rename(self, object_id: int, name: str) -> None:
         """Give an object a name."""
         with self._action(f"Rename object {object_id}"):
@@ -292,6 +327,14 @@ class RecordedSession:
                 elif frame_masks.object_ids:
                     self.project.store.put_masks(frame_masks, "imported")
 
+    def encode(self, frame: int) -> None:
+        """Compute the image features of a frame ahead of time."""
+        self.session.features.get(frame)
+
+    def write_deferred(self) -> None:
+        """Write what was deferred because nobody has to wait for it; see :meth:`ProjectRecords.defer`."""
+        self.project.store.tidy()
+
     def close(self) -> None:
         """End the session; the project stays open."""
         self.session.close()
@@ -301,6 +344,14 @@ class RecordedSession:
     def _rebuild(self) -> None:
         # What a session computes follows from prompts and records alone.
         self.session.restart(self.project.prompts)
+
+    @property
+    def _last_step(self) -> int:
+        """Number of the step that the next undo takes back; 0 without one."""
+        return self.history.steps[self.history.applied - 1][0] if self.history.applied else 0
+
+    def _continues(self, group: int) -> bool:
+        return group != 0 and self._group == (group, self._last_step)
 
     @contextmanager
     def _action(self, label: str, joins: bool = False) -> Iterator[None]:

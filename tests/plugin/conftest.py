@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,8 @@ import pytest
 from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.masks import FrameMasks, compose_labels
 from napari_sam2.objects import ObjectInfo
-from napari_sam2.plugin.state import HistoryState, Preferences, UndoGroup, UndoStep
-from napari_sam2.plugin.worker.session_spec import SessionSpec
+from napari_sam2.plugin.state import Preferences, ProjectState, UndoStep
+from napari_sam2.plugin.worker.session_spec import OpenedSession, SessionSpec
 from napari_sam2.prompts import Prompt
 from napari_sam2.session import Alternatives
 
@@ -51,76 +52,73 @@ def nano() -> str:
 
 
 @dataclass
-class Said:
+class Content:
     """State of a fake session, copied for undo."""
 
     prompts: dict[tuple[int, int], Prompt] = field(default_factory=dict)
     objects: dict[int, ObjectInfo] = field(default_factory=dict)
     masks: dict[tuple[int, int], np.ndarray] = field(default_factory=dict)
 
-    def copy(self) -> Said:
-        return Said(dict(self.prompts), dict(self.objects), dict(self.masks))
+    def copy(self) -> Content:
+        return Content(dict(self.prompts), dict(self.objects), dict(self.masks))
 
 
-class FakeBench:
-    """A workbench of discs; ``gate`` lets a test hold the thread between two steps of a propagation."""
+class FakeSession:
+    """The verbs of a RecordedSession that requests use, for discs; ``gate`` holds the thread before a tracked frame."""
 
-    resumed = temporary = False
-    message = ""
-    path = None
-    interrupted = None
+    pending = None
     runs_on = ("cpu", "float32")
 
-    def __init__(self, plan: SessionSpec) -> None:
-        self.plan = plan
-        self.n_frames, self.size = len(plan.frames), plan.frames.size
-        self.said = Said()
-        self.undone: list[tuple[UndoStep, Said]] = []
-        self.done: list[tuple[UndoStep, Said]] = []
+    def __init__(self, spec: SessionSpec) -> None:
+        self.spec = spec
+        self.n_frames, self.size = len(spec.frames), spec.frames.size
+        self.content = Content()
+        self.undone: list[tuple[UndoStep, Content]] = []
+        self.done: list[tuple[UndoStep, Content]] = []
         self.numbers = itertools.count(1)
-        self.gesture = 0
+        self.group = 0
         self.stepping = False
-        self.tidied = 0
+        self.written = 0
         self.calls: list[tuple[Any, ...]] = []
         self.threads: set[str] = set()
         self.gate = threading.Semaphore(10**6)
         self.fail_on: Callable[[str], bool] = lambda call: False
-        self.warmed: list[int] = []
+        self.encoded: list[int] = []
         self.closed = False
 
     @property
     def prompts(self):
-        return self.said.prompts
+        return self.content.prompts
 
     @property
     def objects(self):
-        ids = {i for _, i in self.said.prompts} | set(self.said.objects)
-        return {i: self.said.objects.get(i, ObjectInfo(i)) for i in sorted(ids)}
+        ids = {i for _, i in self.content.prompts} | set(self.content.objects)
+        return {i: self.content.objects.get(i, ObjectInfo(i)) for i in sorted(ids)}
 
     @property
-    def history(self) -> HistoryState:
-        steps = [step for step, _ in (*self.done, *reversed(self.undone))]
-        return HistoryState(tuple(steps), len(self.done))
+    def history(self) -> SimpleNamespace:
+        steps = tuple((s.number, s.label) for s, _ in (*self.done, *reversed(self.undone)))
+        return SimpleNamespace(steps=steps, applied=len(self.done))
 
     @contextmanager
-    def step(self, gesture: UndoGroup) -> Iterator[None]:
-        before, done, undone, joins = self.said.copy(), list(self.done), list(self.undone), self.gesture
-        if not (gesture.number and joins == gesture.number and self.done):
-            self._push(gesture.label)
+    def step(self, label: str, joins: bool = False, group: int = 0) -> Iterator[None]:
+        before, done, undone = self.content.copy(), list(self.done), list(self.undone)
+        if not (self.done and (joins or self.group == group != 0)):
+            self._push(label)
         self.stepping = True
         try:
             yield
         except BaseException:
-            self.said, self.done, self.undone = before, done, undone
+            self.content, self.done, self.undone = before, done, undone
             raise
         finally:
             self.stepping = False
-        self.gesture = gesture.number
+        self.group = group
 
     def _push(self, label: str) -> None:
-        self.done.append((UndoStep(next(self.numbers), label), self.said.copy()))
+        self.done.append((UndoStep(next(self.numbers), label), self.content.copy()))
         self.undone.clear()
-        self.gesture = 0
+        self.group = 0
 
     def _do(self, label: str, *call: Any) -> None:
         self.threads.add(threading.current_thread().name)
@@ -129,51 +127,49 @@ class FakeBench:
             raise RuntimeError(f"{label} broke")
         assert self.stepping or label == "propagate", "every change is a step of undo"
 
-    def tidy(self) -> None:
-        self.tidied += 1
+    def write_deferred(self) -> None:
+        self.written += 1
 
     def set_prompt(self, frame: int, object_id: int, prompt: Prompt) -> FrameMasks:
         self._do("prompt", frame, object_id, prompt)
         prompt.check(self.size)
-        self.said.prompts[frame, object_id] = prompt
-        self.said.objects.setdefault(object_id, ObjectInfo(object_id))
-        self.said.masks[frame, object_id] = self.disc(frame, frame, prompt)
+        self.content.prompts[frame, object_id] = prompt
+        self.content.objects.setdefault(object_id, ObjectInfo(object_id))
+        self.content.masks[frame, object_id] = self.disc(frame, frame, prompt)
         return self.masks(frame)
 
-    def clear_prompt(self, frame: int, object_id: int) -> FrameMasks:
+    def clear_prompt(self, frame: int, object_id: int) -> None:
         self._do("clear", frame, object_id)
-        del self.said.prompts[frame, object_id]
-        self.said.masks.pop((frame, object_id), None)
-        return self.masks(frame)
+        del self.content.prompts[frame, object_id]
+        self.content.masks.pop((frame, object_id), None)
 
     def put_object(self, info: ObjectInfo) -> None:
         self._do("object", info)
-        self.said.objects[info.object_id] = info
+        self.content.objects[info.object_id] = info
 
-    def remove_objects(self, object_ids) -> None:
-        ids = set(object_ids)
-        self._do("remove", tuple(ids))
-        self.said.prompts = {k: p for k, p in self.said.prompts.items() if k[1] not in ids}
-        self.said.masks = {k: m for k, m in self.said.masks.items() if k[1] not in ids}
-        self.said.objects = {i: o for i, o in self.said.objects.items() if i not in ids}
+    def remove_object(self, object_id: int) -> None:
+        self._do("remove", object_id)
+        self.content.prompts = {k: p for k, p in self.content.prompts.items() if k[1] != object_id}
+        self.content.masks = {k: m for k, m in self.content.masks.items() if k[1] != object_id}
+        self.content.objects.pop(object_id, None)
 
-    def propagate(self, start, stop, reverse, objects, gesture, joins) -> Iterator[FrameMasks]:
+    def propagate(self, start, stop, reverse, objects, label, joins, group) -> Iterator[FrameMasks]:
         self._do("propagate", start, stop, reverse, tuple(objects))
-        if self.done and (joins or self.gesture == gesture.number != 0):
-            self.done[-1] = (UndoStep(self.done[-1][0].number, gesture.label), self.done[-1][1])
+        if self.done and (joins or self.group == group != 0):
+            self.done[-1] = (UndoStep(self.done[-1][0].number, label), self.done[-1][1])
         else:
-            self._push(gesture.label)
+            self._push(label)
         for frame in range(start, stop - 1, -1) if reverse else range(start, stop + 1):
             self.gate.acquire()
             if self.fail_on(f"frame {frame}"):
                 raise RuntimeError(f"frame {frame} broke")
             for object_id in objects:
-                own = [f for f, i in self.said.prompts if i == object_id]
+                own = [f for f, i in self.content.prompts if i == object_id]
                 if (reverse and frame > max(own)) or (not reverse and frame < min(own)):
                     continue
                 nearest = min(own, key=lambda f: abs(f - frame))
-                self.said.masks[frame, object_id] = self.disc(
-                    frame, nearest, self.said.prompts[nearest, object_id]
+                self.content.masks[frame, object_id] = self.disc(
+                    frame, nearest, self.content.prompts[nearest, object_id]
                 )
             self.calls.append(("step", frame))
             yield self.masks(frame)
@@ -194,8 +190,8 @@ class FakeBench:
         return (columns - x - (frame - origin)) ** 2 + (rows - y) ** 2 <= RADIUS**2
 
     def masks(self, frame: int) -> FrameMasks:
-        ids = tuple(sorted(i for f, i in self.said.masks if f == frame))
-        stack = [self.said.masks[frame, i] for i in ids]
+        ids = tuple(sorted(i for f, i in self.content.masks if f == frame))
+        stack = [self.content.masks[frame, i] for i in ids]
         there = np.array([m.any() for m in stack], bool)
         return FrameMasks(
             frame,
@@ -203,39 +199,39 @@ class FakeBench:
             np.stack(stack) if stack else np.zeros((0, *self.size), bool),
             np.where(there, 5, -5).astype(np.float32),
             np.full(len(ids), 0.9, np.float32),
-            np.array([(frame, i) in self.said.prompts for i in ids], bool),
+            np.array([(frame, i) in self.content.prompts for i in ids], bool),
         )
 
     def labels(self, frame: int) -> np.ndarray:
         return compose_labels(self.masks(frame))
 
     def tracked_frames(self):
-        return sorted({f for f, _ in self.said.masks})
+        return sorted({f for f, _ in self.content.masks})
 
     def alternatives(self, frame: int, object_id: int) -> Alternatives:
-        disc = self.said.masks[frame, object_id]
+        disc = self.content.masks[frame, object_id]
         other = np.zeros_like(disc)
         other[:4, :4] = True
         return Alternatives(np.stack([disc, other, ~disc]), np.array([0.9, 0.5, 0.2], np.float32), 0)
 
-    def warm(self, frame: int) -> None:
-        self.warmed.append(frame)
+    def encode(self, frame: int) -> None:
+        self.encoded.append(frame)
 
     def undo(self) -> str:
         if not self.done:
             raise ValueError("there is nothing to undo")
         step, before = self.done.pop()
-        self.undone.append((step, self.said))
-        self.said = before
-        self.gesture = 0
+        self.undone.append((step, self.content))
+        self.content = before
+        self.group = 0
         return step.label
 
     def redo(self) -> str:
         if not self.undone:
             raise ValueError("there is nothing to redo")
         step, after = self.undone.pop()
-        self.done.append((step, self.said.copy()))
-        self.said = after
+        self.done.append((step, self.content.copy()))
+        self.content = after
         return step.label
 
     def results(self) -> TrackingResults:
@@ -249,25 +245,26 @@ class FakeOpener:
     """Opens fake sessions, and keeps them for the test to look at."""
 
     def __init__(self) -> None:
-        self.benches: list[FakeBench] = []
-        self.plans: list[SessionSpec] = []
+        self.sessions: list[FakeSession] = []
+        self.specs: list[SessionSpec] = []
         self.error: Exception | None = None
-        self.saved: Said | None = None
+        self.saved: Content | None = None
 
     @property
-    def bench(self) -> FakeBench:
-        return self.benches[-1]
+    def session(self) -> FakeSession:
+        return self.sessions[-1]
 
-    def __call__(self, plan: SessionSpec, progress: Callable[[int, int], None]) -> FakeBench:
-        self.plans.append(plan)
+    def __call__(self, spec: SessionSpec, progress: Callable[[int, int], None]) -> OpenedSession:
+        self.specs.append(spec)
         progress(1, 2)
         if self.error is not None:
             raise self.error
-        bench = FakeBench(plan)
+        session = FakeSession(spec)
+        project = ProjectState(resumed=self.saved is not None)
         if self.saved is not None:
-            bench.said, bench.resumed = self.saved.copy(), True
-        self.benches.append(bench)
-        return bench
+            session.content = self.saved.copy()
+        self.sessions.append(session)
+        return OpenedSession(session, project, session.labels, session.results, session.close)
 
 
 @pytest.fixture

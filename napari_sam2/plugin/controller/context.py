@@ -1,29 +1,41 @@
-"""What a controller tells, and what its parts share."""
+"""What the parts of a controller share: the image, the session, and the newest snapshots."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_sam2.plugin.controller.events import ControllerEvents
 from napari_sam2.plugin.layers.geometry import Geometry
 from napari_sam2.plugin.layers.navigation import frame_shown, show_frame
 from napari_sam2.plugin.state import (
     ErrorReport,
+    HistoryState,
+    ModelState,
     Preferences,
+    ProjectState,
+    PropagationState,
+    Status,
     UndoGroup,
 )
-from napari_sam2.plugin.worker.requests import Call, Request, UndoRedo
+from napari_sam2.plugin.worker.replies import Reply
+from napari_sam2.plugin.worker.reply_queue import ReplyQueue
+from napari_sam2.plugin.worker.requests import Call, Open, Request
 from napari_sam2.plugin.worker.session_worker import SessionWorker
+
+if TYPE_CHECKING:
+    from napari_sam2.storage.recorded_session import RecordedSession
+
+_NO_SESSION = "there is no session yet: wait until the model is loaded"
 
 
 @dataclass
-class ControllerContext:
-    """What the parts of a controller share.
+class ImageView:
+    """The image in its viewer, seen as frames.
 
     Parameters
     ----------
@@ -32,38 +44,12 @@ class ControllerContext:
     images : tuple of Image layers
         Channels of one picture; the first one gives the place.
     geometry : Geometry
-        How it is seen as frames.
-    events : ControllerEvents
-        What is told.
-    worker : SessionWorker
-        Who owns the session.
-    preferences : Preferences
-        What the user prefers.
-    ready : bool
-        Whether there is a session that can be asked.
-    post : callable
-        Leaves a note for the owner's thread, from any thread; it is called there.
-    futures : dict of int to Future
-        Who waits for which generation.
-    travelling : int
-        Undos and redos that are not answered yet.
-    closed : bool
-        Whether it is over.
+        Division of the image into frames.
     """
 
     viewer: Any
     images: tuple[Any, ...]
     geometry: Geometry
-    events: ControllerEvents
-    worker: SessionWorker
-    preferences: Preferences
-    post: Callable[[Callable[[], None]], None]
-    ready: bool = False
-    futures: dict[int, Future[Any]] = field(default_factory=dict)
-    travelling: int = 0
-    closed: bool = False
-    _gesture: UndoGroup | None = None
-    _gestures: Iterator[int] = field(default_factory=lambda: count(1))
 
     @property
     def image(self) -> Any:
@@ -79,48 +65,164 @@ class ControllerContext:
         """Show a frame."""
         show_frame(self.viewer, self.image, self.geometry, frame)
 
-    def gesture(self, label: str) -> UndoGroup:
-        """Return what the user does now: a gesture of its own, or the one around it."""
-        return self._gesture or UndoGroup(label, next(self._gestures))
 
-    @contextmanager
-    def gesturing(self, label: str) -> Iterator[None]:
-        """Make everything that is asked for inside one step of undo; the outermost one gives the label."""
-        before = self._gesture
-        self._gesture = self.gesture(label)
-        try:
-            yield
-        finally:
-            self._gesture = before
+class SessionClient:
+    """The session, as the thread of the window sees it: requests, and who waits for their replies.
 
-    def travel(self, steps: int) -> None:
-        """Undo (negative) or redo steps."""
-        self.require_session()
-        if steps:
-            self.travelling += 1
-            self.submit(UndoRedo(steps, self.frame))
+    Attributes
+    ----------
+    replies : ReplyQueue
+        Replies of the worker, and functions that are to be called in the owner's thread.
+    worker : SessionWorker
+        Owns the session.
+    ready : bool
+        Whether there is a session that can be asked.
+    closed : bool
+        Whether there will never be one again.
+    opening : int
+        Generation of the newest opening; replies of older sessions are dropped.
+    """
 
-    def require_session(self) -> None:
-        """Raise RuntimeError when there is no session that can be asked."""
+    def __init__(self) -> None:
+        self.replies: ReplyQueue[Reply | Callable[[], None]] = ReplyQueue()
+        self.worker = SessionWorker(self.replies.post, self.replies.nudge)
+        self.ready = self.closed = False
+        self.opening = 0
+        self._futures: dict[int, Future[Any]] = {}
+        self._group: UndoGroup | None = None
+        self._group_numbers = count(1)
+
+    def open(self, request: Open) -> None:
+        """Open a session, in place of the one before."""
+        self.ready = False
+        self.opening = self.worker.submit(request)
+
+    def submit(self, request: Request[Any]) -> int:
+        """Submit a request; without a session nothing happens (-1): prompts and objects are sent when it is open."""
+        return self.worker.submit(request) if self.ready else -1
+
+    def require(self) -> None:
+        """Raise RuntimeError if there is no session that can be asked."""
         if self.closed:
             raise RuntimeError("this controller is closed: open the image again")
         if not self.ready:
-            raise RuntimeError("there is no session yet: wait until the model is loaded")
+            raise RuntimeError(_NO_SESSION)
 
-    def submit(self, request: Request) -> int:
-        """Ask the session for something; without one nothing happens (-1): what is said is sent when it is there."""
-        return self.worker.submit(request) if self.ready else -1
-
-    def ask(self, name: str, function: Callable[[Any], Any]) -> Future[Any]:
-        """Run ``function(workbench)`` in the worker's thread; the future is done in this thread."""
+    def call(self, name: str, function: Callable[[RecordedSession], Any]) -> Future[Any]:
+        """Call ``function(session)`` in the worker's thread; the future is done in this thread."""
         future: Future[Any] = Future()
         generation = self.submit(Call(name, function))
         if generation < 0:
-            future.set_exception(RuntimeError("there is no session yet: wait until the model is loaded"))
+            future.set_exception(RuntimeError(_NO_SESSION))
         else:
-            self.futures[generation] = future
+            self._futures[generation] = future
         return future
 
+    def finish_call(self, generation: int, value: Any) -> None:
+        """Set the result of a call."""
+        future = self._futures.pop(generation, None)
+        if future is not None:
+            future.set_result(value)
+
+    def fail_call(self, generation: int, message: str) -> bool:
+        """Set the error of a call; False if the request was no call."""
+        future = self._futures.pop(generation, None)
+        if future is not None:
+            future.set_exception(RuntimeError(message))
+        return future is not None
+
+    def close(self) -> None:
+        """Set an error for all calls; they will never be answered."""
+        self.closed = True
+        for generation in list(self._futures):
+            self.fail_call(generation, "the session was closed")
+
+    def new_group(self, label: str) -> UndoGroup:
+        """Return a group of undo for what the user does now: a new one, or the one around it."""
+        return self._group or UndoGroup(label, next(self._group_numbers))
+
+    @contextmanager
+    def undo_group(self, label: str) -> Iterator[None]:
+        """Make everything that is asked for inside one step of undo; the outermost group gives the label."""
+        before = self._group
+        self._group = self.new_group(label)
+        try:
+            yield
+        finally:
+            self._group = before
+
+
+class ControllerState:
+    """The newest snapshots; every change is emitted.
+
+    Attributes
+    ----------
+    pending_undos : set of int
+        Generations of undos and redos that are not answered yet. Meanwhile ``events.history`` is silent: whoever
+        shows a list of steps is ahead of the replies.
+    """
+
+    def __init__(self, events: ControllerEvents, status: Status) -> None:
+        self.events = events
+        self.model = ModelState()
+        self.history = HistoryState()
+        self.project = ProjectState()
+        self.propagation = PropagationState()
+        self.status = status
+        self.pending_undos: set[int] = set()
+
+    def set_model(self, model: ModelState) -> None:
+        """Replace the state of the network."""
+        if model != self.model:
+            self.model = model
+            self.events.model.emit(model)
+
+    def set_project(self, project: ProjectState) -> None:
+        """Replace the place of saving; emitted with every session that is opened."""
+        self.project = project
+        self.events.project.emit(project)
+
+    def set_propagation(self, propagation: PropagationState) -> None:
+        """Replace the progress of a propagation."""
+        if propagation != self.propagation:
+            self.propagation = propagation
+            self.events.propagation.emit(propagation)
+
+    def set_status(self, status: Status) -> None:
+        """Replace the status line."""
+        if status != self.status:
+            self.status = status
+            self.events.status.emit(status)
+
+    def set_history(self, history: HistoryState) -> None:
+        """Replace the steps of undo."""
+        if history != self.history:
+            self.history = history
+            if not self.pending_undos:
+                self.events.history.emit(history)
+
+    def finish_undo(self, generation: int) -> None:
+        """Emit the history, also if it did not change, when the last undo or redo was answered."""
+        if generation in self.pending_undos:
+            self.pending_undos.remove(generation)
+            if not self.pending_undos:
+                self.events.history.emit(self.history)
+
+
+@dataclass
+class ControllerContext:
+    """What the parts of a controller share."""
+
+    view: ImageView
+    session: SessionClient
+    state: ControllerState
+    preferences: Preferences
+
+    @property
+    def events(self) -> ControllerEvents:
+        """Signals of the controller."""
+        return self.state.events
+
     def report(self, title: str, message: str, details: str = "") -> None:
-        """Tell the user that something went wrong."""
+        """Emit an error for the user."""
         self.events.error.emit(ErrorReport(title, message, details))

@@ -1,4 +1,4 @@
-"""The controller: what the buttons do, what scripts do, and what everybody is told. No widgets inside."""
+"""The controller: everything that buttons and scripts do with one image. No widgets inside."""
 
 from __future__ import annotations
 
@@ -9,19 +9,23 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from napari_sam2.plugin.controller.context import ControllerContext
+from napari_sam2.plugin.controller.context import (
+    ControllerContext,
+    ControllerState,
+    ImageView,
+    SessionClient,
+)
 from napari_sam2.plugin.controller.events import ControllerEvents
 from napari_sam2.plugin.controller.objects import Objects
-from napari_sam2.plugin.controller.progress import PropagationProgress, label_of, legs_of
 from napari_sam2.plugin.controller.prompts import Prompts
+from napari_sam2.plugin.controller.propagation import PropagationProgress, frame_ranges, label_of
 from napari_sam2.plugin.controller.reply_handler import ReplyHandler
 from napari_sam2.plugin.controller.results import ResultsLayer
-from napari_sam2.plugin.controller.session_spec import session_spec_of
-from napari_sam2.plugin.controller.status import StatusLine
+from napari_sam2.plugin.controller.status import status_of
 from napari_sam2.plugin.controller.timeline import Timeline
-from napari_sam2.plugin.controller.viewer_events import ViewerEvents, wire
+from napari_sam2.plugin.layers.connections import Connections
 from napari_sam2.plugin.layers.geometry import Geometry
 from napari_sam2.plugin.layers.image_layer import geometry_of
 from napari_sam2.plugin.state import (
@@ -34,18 +38,24 @@ from napari_sam2.plugin.state import (
     PropagationState,
     Status,
 )
+from napari_sam2.plugin.worker.replies import Reply
 from napari_sam2.plugin.worker.reply_queue import ReplyQueue
-from napari_sam2.plugin.worker.requests import Open, Propagate, Reply
-from napari_sam2.plugin.worker.session_spec import Opener
-from napari_sam2.plugin.worker.session_worker import SessionWorker
+from napari_sam2.plugin.worker.requests import Open, Propagate, StopPropagation, UndoRedo
+from napari_sam2.plugin.worker.session_spec import Opener, SessionSpec
+
+if TYPE_CHECKING:
+    from napari_sam2.storage.recorded_session import RecordedSession
+
+_POLL_SECONDS = 0.02
 
 
 class Controller:
     """Everything that can be done with one image, with or without a window.
 
-    Made by :func:`open_tracker`, which gives every dock and script the same one for the same image. Its parts
-    are ``objects``, ``prompts``, ``timeline`` and ``results``; what happens is told by ``events``, always in the
-    thread that owns it. Verbs return at once: a thread of its own does the work. Everything is saved as it goes.
+    Made by :func:`open_tracker`, which returns the same one to every dock and script for the same image. Its parts
+    are ``objects``, ``prompts``, ``timeline`` and ``results``; ``events`` emits what happens, always in the thread
+    that owns the controller. All verbs return at once: the work is done in another thread. Everything is saved as
+    it is made.
 
     Parameters
     ----------
@@ -57,12 +67,20 @@ class Controller:
         Opens the session, in the worker's thread.
     preferences : Preferences
         Model, device, cache, autosave folder …
-    travel_axis : int, optional
-        Which axis of the layer is travelled; by default time, else the first.
+    frame_axis : int, optional
+        Axis of the layer that counts frames; by default time, else the first.
     project : path, optional
         The project folder; by default one in the autosave folder that is found again by the image's content.
     project_required : bool
-        False: when it cannot be used, go on as if it had not been named, and say so.
+        False: if it cannot be used, go on as if it had not been named, with a message.
+    drive : callable, optional
+        Called once with the controller; makes what calls :meth:`process` from an event loop. Without it only
+        :meth:`wait` does.
+
+    Attributes
+    ----------
+    bridge : object
+        What ``drive`` returned.
     """
 
     def __init__(
@@ -71,143 +89,149 @@ class Controller:
         images: Sequence[Any],
         opener: Opener,
         preferences: Preferences | None = None,
-        travel_axis: int | None = None,
+        frame_axis: int | None = None,
         project: Path | None = None,
         project_required: bool = True,
+        drive: Callable[[Controller], object] | None = None,
     ) -> None:
         preferences = preferences or Preferences()
-        geometry = geometry_of(images, viewer.dims.point, travel_axis)
-        self.mailbox: ReplyQueue[Reply | Callable[[], None]] = ReplyQueue()
+        view = ImageView(viewer, tuple(images), geometry_of(images, viewer.dims.point, frame_axis))
         self.events = ControllerEvents()
-        worker = SessionWorker(self.mailbox.post, self.mailbox.nudge)
-        self._desk = ControllerContext(
-            viewer, tuple(images), geometry, self.events, worker, preferences, self.mailbox.post
+        state = ControllerState(self.events, Status(n_frames=view.geometry.n_frames, frame=view.frame))
+        self._context = context = ControllerContext(view, SessionClient(), state, preferences)
+        self._view, self._session, self._state = view, context.session, state
+        self.timeline = Timeline(context)
+        # Objects and results come before prompts, and call them only when something is deleted or painted.
+        self.objects = Objects(context, self.timeline, lambda ids: self.prompts.forget_objects(ids))
+        self.results = ResultsLayer(
+            context, self.objects, self.timeline, lambda *painted: self.prompts.pin_mask(*painted)
         )
-        self.timeline = Timeline(self._desk)
-        self.objects = Objects(self._desk, self.timeline)
-        self.results = ResultsLayer(self._desk, self.objects)
-        self.prompts = Prompts(self._desk, self.objects, self.results.mask)
+        self.prompts = Prompts(context, self.objects, self.results)
+        self._progress = PropagationProgress(context)
+        self._handler = ReplyHandler(
+            context, self.timeline, self.objects, self.prompts, self.results, self._progress
+        )
         self._opener = opener
         self._project = project
         self._project_required = project_required
-        self._progress = PropagationProgress(self._desk)
-        self._replies = ReplyHandler(
-            self._desk, self.timeline, self.objects, self.prompts, self.results, self._progress
-        )
-        self._line = StatusLine(self._desk, self._replies, self._progress, self.prompts)
-        self.give_way = worker.give_way  # for whoever drives this from an event loop
-        self.bridge: object = None  # what drives the mailbox, when there is a window
-        self._watch = ViewerEvents(
-            self._desk,
-            self.prompts,
-            self.results,
-            self._progress,
-            self._line,
-            lambda: self.close(timeout=2.0),
-            self._on_pixels_replaced,
-        )
-        wire(self._desk, self.timeline, self.objects, self.prompts, self.results)
-        self._watch.look()
+        self._connections = Connections()
+        self._connections.add(viewer.dims.events, "point", self._on_moved)
+        self._connections.add(viewer.layers.events, "removed", self._on_layer_removed)
+        for image in images:
+            self._connections.add(image.events, "data", self._on_pixels_replaced)
+        self.events.objects.connect(self._on_objects)
+        self.events.prompts.connect(self._on_prompts)
+        self._encode_around()
         self.load_model(preferences.model.name, preferences.model.device, preferences.model.precision)
+        self.bridge = None if drive is None else drive(self)
 
     # -- what is known -----------------------------------------------------------------------------------
 
     @property
     def viewer(self) -> Any:
         """Where the image is shown."""
-        return self._desk.viewer
+        return self._view.viewer
 
     @property
     def image(self) -> Any:
         """The Image layer (of several channels the first)."""
-        return self._desk.image
+        return self._view.image
 
     @property
     def images(self) -> tuple[Any, ...]:
         """All Image layers."""
-        return self._desk.images
+        return self._view.images
 
     @property
     def geometry(self) -> Geometry:
         """How the image is seen as frames."""
-        return self._desk.geometry
+        return self._view.geometry
 
     @property
     def n_frames(self) -> int:
         """Number of frames."""
-        return self._desk.geometry.n_frames
+        return self._view.geometry.n_frames
 
     @property
     def frame(self) -> int:
         """The frame that the viewer shows. Can be set."""
-        return self._desk.frame
+        return self._view.frame
 
     @frame.setter
     def frame(self, frame: int) -> None:
         if not 0 <= frame < self.n_frames:
             raise ValueError(f"there is no frame {frame}: there are frames 0 to {self.n_frames - 1}")
-        self._desk.show(frame)
+        self._view.show(frame)
 
     @property
     def preferences(self) -> Preferences:
         """What the user prefers. Can be set; model and folder count from the next opening on."""
-        return self._desk.preferences
+        return self._context.preferences
 
     @preferences.setter
     def preferences(self, preferences: Preferences) -> None:
-        self._desk.preferences = preferences
-        self._watch.look()
+        self._context.preferences = preferences
+        self._encode_around()
 
     @property
     def model(self) -> ModelState:
         """Which network runs, or how far its loading is."""
-        return self._replies.model
+        return self._state.model
 
     @property
     def propagation(self) -> PropagationState:
         """How far a propagation is."""
-        return self._progress.state
+        return self._state.propagation
 
     @property
     def history(self) -> HistoryState:
         """What can be undone and redone."""
-        return self._replies.history
+        return self._state.history
 
     @property
     def project(self) -> ProjectState:
         """Where everything is saved."""
-        return self._replies.project
+        return self._state.project
 
     @property
     def status(self) -> Status:
         """One line about everything."""
-        return self._line.state
+        return self._state.status
 
     @property
     def closed(self) -> bool:
         """Whether it is over."""
-        return self._desk.closed
+        return self._session.closed
+
+    @property
+    def replies(self) -> ReplyQueue[Reply | Callable[[], None]]:
+        """What :meth:`process` has to handle; an event loop sets its ``wake``."""
+        return self._session.replies
 
     # -- model and frames --------------------------------------------------------------------------------
 
     def load_model(self, name: str, device: str = "auto", precision: str = "auto") -> None:
-        """Load a network (without blocking) and open a session with it; arguments as :class:`ModelChoice` has them.
+        """Load a network (without blocking) and open a session with it; arguments as for :class:`ModelChoice`.
 
         Prompts stay; results made by another network stay in its own project and come back with it.
         """
         choice = ModelChoice(str(name), device, precision)
         if self.model.name not in ("", choice.name):
             self._project = None  # a project belongs to the network that made it
-        self._desk.preferences = replace(self._desk.preferences, model=choice)
-        self._replies.loading(choice)
+        self._context.preferences = replace(self._context.preferences, model=choice)
+        self._state.set_model(ModelState(choice.name, "loading", choice.device, choice.precision))
         self._open()
 
     def cancel_loading(self) -> None:
         """Give up a download or the loading of a model."""
-        self._desk.worker.cancel_opening()
+        self._session.worker.cancel_opening()
 
-    def set_travel_axis(self, axis: int) -> None:
-        """Travel along another axis (time, z …): another project, because these are other frames."""
+    def lower_priority(self) -> None:
+        """Let the thread of the window go first when both want the processor."""
+        self._session.worker.lower_priority()
+
+    def set_frame_axis(self, axis: int) -> None:
+        """Take another axis (time, z …) as frames: another project, because these are other frames."""
         self._rebase(geometry_of(self.images, self.viewer.dims.point, axis))
 
     def follow_plane(self) -> None:
@@ -216,8 +240,7 @@ class Controller:
 
     def refresh_contrast(self) -> None:
         """Let the model see what the viewer shows now: contrast, gamma, colours. Results so far stay saved."""
-        self._replies.keep_contrast = False
-        self._open()
+        self._open(keep_contrast=False)
 
     # -- verbs -------------------------------------------------------------------------------------------
 
@@ -242,78 +265,87 @@ class Controller:
         objects : iterable of int, optional
             By default all that have prompts. Locked ones are left as they are.
         """
-        legs = legs_of(direction, start, stop, count, self.frame, self.n_frames - 1)
+        ranges = frame_ranges(direction, start, stop, count, self.frame, self.n_frames - 1)
         wanted = None if objects is None else tuple(dict.fromkeys(objects))
         for object_id in wanted or ():
             if object_id not in self.objects:
                 raise ValueError(f"object {object_id} does not exist; there are {list(self.objects.ids)}")
-        self._desk.require_session()
-        gesture = self._desk.gesture(label_of(direction))
-        request = Propagate(legs, wanted, tuple(sorted(self.objects.locked)), direction, gesture)
+        self._session.require()
+        group = self._session.new_group(label_of(direction))
+        request = Propagate(ranges, wanted, tuple(sorted(self.objects.locked)), direction, group)
         self.prompts.send()
         self._progress.begin(direction)
-        self._desk.submit(request)
+        self._session.submit(request)
 
     def stop(self) -> None:
         """Stop a propagation between two frames; everything that is done stays."""
-        self._progress.stopping()
-        self._desk.worker.stop_propagation()
+        if self.propagation.phase != "idle":
+            self._progress.stop()
+            self._session.worker.submit(StopPropagation())
 
     def resume(self) -> None:
         """Go on with a propagation that was stopped or killed in an earlier window (``project.interrupted_at``)."""
-        rest = self._replies.interrupted
+        rest = self._handler.interrupted
         if rest is None:
             raise ValueError("there is nothing to resume: no propagation was interrupted")
         objects = None if rest.objects is None else tuple(i for i in rest.objects if i in self.objects)
-        self.propagate("backward" if rest.reverse else "forward", rest.start, rest.stop, objects=objects)
+        direction: Direction = "backward" if rest.reverse else "forward"
+        self.propagate(direction, rest.next_frame, rest.stop, objects=objects)
 
-    def ask(self, title: str, function: Callable[[Any], Any]) -> Future[Any]:
-        """Run ``function(workbench)`` in the thread that owns the session, between clicks; see :class:`Workbench`.
+    def ask(self, title: str, function: Callable[[RecordedSession], Any]) -> Future[Any]:
+        """Call ``function(session)`` in the thread that owns the session, between clicks.
 
         Parameters
         ----------
         title : str
             What is tried, for error messages.
         function : callable
-            Must be short: prompts wait while it runs.
+            Gets the :class:`~napari_sam2.storage.RecordedSession`; it must be short, because prompts wait.
         """
-        return self._desk.ask(title, function)
+        return self._session.call(title, function)
 
     def undo(self, steps: int = 1) -> None:
-        """Take back the last change (or some) of prompts, objects or results; see ``history`` for what it is."""
-        self._desk.travel(-steps)
+        """Undo the last change (or some) of prompts, objects or results; see ``history`` for what it is."""
+        self._undo_redo(-steps)
 
     def redo(self, steps: int = 1) -> None:
-        """Do the last change (or some) that was taken back again."""
-        self._desk.travel(steps)
+        """Redo the last change (or some) that was undone."""
+        self._undo_redo(steps)
 
-    def gesture(self, label: str) -> AbstractContextManager[None]:
+    def undo_group(self, label: str) -> AbstractContextManager[None]:
         """Make everything that is asked for in a ``with`` block one step of undo with this label."""
-        return self._desk.gesturing(label)
+        return self._session.undo_group(label)
 
-    def go_to_doubt(
+    def go_to_uncertain(
         self, step: int = 1, objects: Iterable[int] | None = None, threshold: float = 0.5
     ) -> bool:
-        """Show the next (1) or previous (-1) doubtful frame and make the object active; False: there is none."""
-        found = self.timeline.next_doubtful(objects, step, threshold)
+        """Show the next (1) or previous (-1) uncertain frame and make the object active; False: there is none."""
+        found = self.timeline.next_uncertain(objects, step, threshold)
         if found is None:
             return False
         frame, object_id = found
         self.objects.select([object_id])
-        self._desk.show(frame)
+        self._view.show(frame)
         return True
 
     # -- time --------------------------------------------------------------------------------------------
 
     def process(self, seconds: float = math.inf) -> None:
-        """Take over what the worker answered, for so many seconds; called by the window when there is something new."""
+        """Handle the replies of the worker, for so many seconds; the window calls it when there are some."""
         end = time.monotonic() + seconds
-        while not self._desk.closed and (reply := self.mailbox.take()) is not None:
-            self._replies.take(reply)
+        while not self.closed and (item := self.replies.take()) is not None:
+            if not isinstance(item, Reply):
+                item()
+            elif item.generation < self._session.opening:
+                self._handler.drop(item)
+            else:
+                self._handler.handlers[type(item.answer)](item.answer, item.generation)
+            if isinstance(item, Reply):
+                self._state.finish_undo(item.generation)
             if time.monotonic() > end:
                 break
-        if not self._desk.closed:
-            self._line.tell()
+        if not self.closed:
+            self._update_status()
 
     def wait(self, timeout: float = 300.0, until: Callable[[], bool] | Future[Any] | None = None) -> Any:
         """Wait, for scripts and tests, until everything that was asked for is answered.
@@ -326,7 +358,17 @@ class Controller:
             Wait until it returns True, or is done (then its result is returned), instead.
         """
         done = until.done if isinstance(until, Future) else until or self._is_quiet
-        process_until(self, done, timeout)
+        end = time.monotonic() + timeout
+        self.process()
+        while not done():
+            if self.closed:
+                raise RuntimeError("this controller is closed")
+            if time.monotonic() > end:
+                raise TimeoutError(
+                    f"no answer within {timeout:g} seconds: {self.status.message or self.status}"
+                )
+            self.replies.wait(_POLL_SECONDS)
+            self.process()
         return until.result() if isinstance(until, Future) else None
 
     def close(self, timeout: float = 30.0) -> None:
@@ -334,85 +376,106 @@ class Controller:
 
         A frame that is being computed is waited for, ``timeout`` seconds at most.
         """
-        if self._desk.closed:
+        if self.closed:
             return
-        self._watch.close()
-        self._desk.ready = False
+        self._connections.close()
+        self._session.ready = False
         self.results.cancel_exports()
-        self._desk.worker.close(timeout)
+        self._session.worker.close(timeout)
         self.process()
-        self._desk.closed = True
+        self._session.close()
         self.prompts.close()
         self.results.close()
-        self._replies.drop_futures()
-        self._line.close()
+        message = "The session is closed; everything is saved."
+        self._state.set_status(replace(self.status, phase="closed", message=message))
         self.events.closed.emit()
 
     # -- inside ------------------------------------------------------------------------------------------
 
-    def _open(self) -> None:
-        desk = self._desk
-        desk.ready = False
-        plan = session_spec_of(
-            desk.images,
-            desk.geometry,
-            desk.preferences,
+    def _open(self, keep_contrast: bool = True) -> None:
+        """Open a session on the image as it looks now."""
+        spec = SessionSpec.of_layers(
+            self.images,
+            self.geometry,
+            self.preferences,
             self._project,
             self._project_required,
-            self._replies.keep_contrast,
+            keep_contrast,
         )
         opener = self._opener
-        self._replies.keep_contrast = True
-        self._replies.opening = desk.worker.submit(Open(lambda progress: opener(plan, progress), desk.frame))
-        self._line.tell()
+        self._session.open(Open(lambda progress: opener(spec, progress), self.frame))
+        self._update_status()
 
     def _rebase(self, geometry: Geometry) -> None:
-        if geometry == self._desk.geometry:
+        """Start again with other frames."""
+        if geometry == self.geometry:
             return
-        self._desk.geometry = geometry
-        self._desk.ready = False
+        self._view.geometry = geometry
+        self._session.ready = False
         self._project = None
-        self.objects.adopt({})
+        self.objects.reset({})
         self.timeline.rebase()
         self.results.rebase()
         self.prompts.rebase()
         self._open()
 
-    def _is_quiet(self) -> bool:
-        return (
-            self._desk.worker.pending == 0 and not len(self.mailbox) and self._progress.state.phase == "idle"
-        )
+    def _undo_redo(self, steps: int) -> None:
+        self._session.require()
+        if steps:
+            self._state.pending_undos.add(self._session.submit(UndoRedo(steps, self.frame)))
 
-    def _on_pixels_replaced(self) -> None:
-        """Open again: other frames are another project."""
+    def _encode_around(self) -> None:
+        """Let the worker encode the shown frame and its neighbours while there is nothing else to do."""
+        ahead, frame = self.preferences.encode_ahead, self.frame
+        around = [frame] if ahead else []
+        for distance in range(1, ahead + 1):
+            around += [frame + distance, frame - distance]
+        self._session.worker.encode_around(tuple(f for f in around if 0 <= f < self.n_frames))
+
+    def _update_status(self) -> None:
+        self._state.set_status(status_of(self._context, bool(self.prompts.all)))
+
+    def _is_quiet(self) -> bool:
+        idle = self._session.worker.pending == 0 and self.propagation.phase == "idle"
+        return idle and not len(self.replies)
+
+    # -- what happens elsewhere --------------------------------------------------------------------------
+
+    def _on_objects(self, states: object) -> None:
+        self.prompts.set_defaults()
+        self.prompts.restyle()
+        self.prompts.send()  # of objects that were unlocked
+        self.results.restyle()
+
+    def _on_prompts(self, keys: object) -> None:
+        self.timeline.set_prompted(self.prompts.frames_by_object())
+        self.objects.emit()
+
+    def _on_moved(self, event: Any = None) -> None:
+        self._progress.on_moved(self.frame)
+        self._encode_around()
+        self._update_status()
+
+    def _on_layer_removed(self, event: Any) -> None:
+        layer = event.value
+        if any(layer is image for image in self.images):
+            self.close(timeout=2.0)
+        elif not self.results.layer_removed(layer):
+            self.prompts.layer_removed(layer)
+
+    def _on_pixels_replaced(self, event: Any = None) -> None:
+        """Open again: other pixels are another project."""
         same_axes = self.image.ndim == self.geometry.ndim
         try:
             axis = self.geometry.frame_axis if same_axes else None
             geometry = geometry_of(self.images, self.viewer.dims.point, axis)
         except (ValueError, TypeError) as error:
-            self._desk.report("The image changed", str(error))
+            self._context.report("The image changed", str(error))
             return
-        if geometry.shape != self._desk.geometry.shape:
+        if geometry.shape != self.geometry.shape:
             self._rebase(geometry)
         else:
             self._project = None
-            self.results.open(None)
+            self.results.leave()
             self.timeline.forget()
             self._open()
-
-
-_NAP_SECONDS = 0.02
-
-
-def process_until(controller: Controller, done: Callable[[], bool], timeout: float) -> None:
-    """Take over answers until ``done()``; TimeoutError after ``timeout`` seconds, RuntimeError when it was closed."""
-    end = time.monotonic() + timeout
-    controller.process()
-    while not done():
-        if controller.closed:
-            raise RuntimeError("this controller is closed")
-        if time.monotonic() > end:
-            status = controller.status
-            raise TimeoutError(f"no answer within {timeout:g} seconds: {status.message or status}")
-        controller.mailbox.wait(_NAP_SECONDS)
-        controller.process()

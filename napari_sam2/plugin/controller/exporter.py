@@ -1,4 +1,4 @@
-"""Writing files beside all other work, with progress, in a thread that only reads."""
+"""Writing files in the background, with progress, in threads that only read the project."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from napari_sam2.formats.tracking_results import TrackingResults
-from napari_sam2.plugin.controller.context import ControllerContext
+from napari_sam2.plugin.controller.context import SessionClient
+from napari_sam2.plugin.controller.events import ControllerEvents
 from napari_sam2.plugin.state import ExportState
 
 Write = Callable[[TrackingResults], Path]
@@ -24,12 +25,15 @@ class Exporter:
 
     Parameters
     ----------
-    desk : Desk
-        What the parts share.
+    session : SessionClient
+        Calls back in the owner's thread.
+    events : ControllerEvents
+        Gets the progress.
     """
 
-    def __init__(self, desk: ControllerContext) -> None:
-        self._desk = desk
+    def __init__(self, session: SessionClient, events: ControllerEvents) -> None:
+        self._session = session
+        self._events = events
         self._cancelled = threading.Event()
         self._threads: list[threading.Thread] = []
 
@@ -57,7 +61,7 @@ class Exporter:
         def on_frame(frame: int) -> None:
             if self._cancelled.is_set():
                 raise ExportCancelled(f"writing {name} was cancelled: nothing of it was kept")
-            self._tell(ExportState(name, "running", min(frame + 1, total), total))
+            self._emit(ExportState(name, "running", min(frame + 1, total), total))
 
         try:
             path = write(results.watched(on_frame))
@@ -68,15 +72,15 @@ class Exporter:
         else:
             self._finish(ExportState(name, "finished", total, total), future, path)
 
-    def _tell(self, state: ExportState) -> None:
-        self._desk.post(lambda: self._desk.events.export.emit(state))
+    def _emit(self, state: ExportState) -> None:
+        self._session.replies.post(lambda: self._events.export.emit(state))
 
     def _finish(self, state: ExportState, future: Future[Path], outcome: Any) -> None:
-        def settle() -> None:
-            self._desk.events.export.emit(state)
+        def finish() -> None:
+            self._events.export.emit(state)
             if isinstance(outcome, Exception):
                 future.set_exception(outcome)
             else:
                 future.set_result(outcome)
 
-        self._desk.post(settle)
+        self._session.replies.post(finish)

@@ -15,20 +15,34 @@ from napari_sam2.plugin.worker.requests import PutObjects, RemoveObjects
 
 
 class Objects:
-    """The table of objects; a part of a controller. Every change is told by ``events.objects``."""
+    """The table of objects; a part of a controller. Every change is emitted by ``events.objects``.
 
-    def __init__(self, desk: ControllerContext, timeline: Timeline) -> None:
-        self._desk = desk
+    Parameters
+    ----------
+    context : ControllerContext
+        What the parts share.
+    timeline : Timeline
+        Facts about the objects.
+    on_delete : callable
+        ``on_delete(object_ids)`` removes the marks of deleted objects.
+    """
+
+    def __init__(
+        self,
+        context: ControllerContext,
+        timeline: Timeline,
+        on_delete: Callable[[tuple[int, ...]], None],
+    ) -> None:
+        self._context = context
         self._timeline = timeline
+        self._on_delete = on_delete
         self._infos: dict[int, ObjectInfo] = {}
         self._active = 0
         self._selected: frozenset[int] = frozenset()
-        # Changes that the session knows, perhaps, not yet when it tells its objects: by id, with their generation.
+        # Changes that the session may not have made yet when it sends its objects: by id, with their generation.
         self._asked: dict[int, tuple[int, ObjectInfo]] = {}
         self._solo: frozenset[int] = frozenset()
         self._highest = 0
-        # What else has to forget deleted objects; given by the controller.
-        self.on_delete: Callable[[tuple[int, ...]], None] = lambda object_ids: None
 
     # -- what there is -----------------------------------------------------------------------------------
 
@@ -83,7 +97,7 @@ class Objects:
         self._known(object_id)
         if object_id != self._active:
             self._active = object_id
-            self.tell()
+            self.emit()
 
     @property
     def states(self) -> tuple[ObjectState, ...]:
@@ -106,7 +120,7 @@ class Objects:
             present=len(seen),
             first=int(seen[0]) if len(seen) else None,
             last=int(seen[-1]) if len(seen) else None,
-            doubt=float(row.doubt.max(initial=0.0)),
+            uncertainty=float(row.uncertainty.max(initial=0.0)),
         )
 
     def title(self, object_id: int) -> str:
@@ -139,14 +153,14 @@ class Objects:
         self._put(f"Add object {object_id}", ObjectInfo(checked_object_id(object_id), name, color))
         self._active = object_id
         self._selected = frozenset([object_id])
-        self.tell()
+        self.emit()
         return object_id
 
     def rename(self, object_id: int, name: str) -> None:
         """Give an object a name; an empty one takes it away."""
         info = self._known(object_id)
         self._put(f"Rename {info.title}", replace(info, name=str(name)))
-        self.tell()
+        self.emit()
 
     def recolor(self, object_id: int, color: Color) -> None:
         """Give an object a colour, 8-bit RGB."""
@@ -155,7 +169,7 @@ class Objects:
         red, green, blue = (int(c) for c in color)
         info = self._known(object_id)
         self._put(f"Recolour {info.title}", replace(info, color=(red, green, blue)))
-        self.tell()
+        self.emit()
 
     def delete(self, object_ids: Iterable[int]) -> None:
         """Remove objects with their prompts and masks; the others are not touched. Can be undone."""
@@ -167,11 +181,11 @@ class Objects:
             del self._infos[object_id]
             self._asked.pop(object_id, None)
         self._timeline.forget(ids)
-        self.on_delete(ids)
-        gesture = self._desk.gesture(f"Delete {_named(infos)}")
-        self._desk.submit(RemoveObjects(ids, self._desk.frame, gesture))
-        self._tidy()
-        self.tell()
+        self._on_delete(ids)
+        group = self._context.session.new_group(f"Delete {_named(infos)}")
+        self._context.session.submit(RemoveObjects(ids, self._context.view.frame, group))
+        self._drop_unknown()
+        self.emit()
 
     def select(self, object_ids: Iterable[int]) -> None:
         """Select objects; the first one of them becomes the active one unless the active one is among them."""
@@ -181,7 +195,7 @@ class Objects:
         self._selected = frozenset(ids)
         if ids and self._active not in ids:
             self._active = ids[0]
-        self.tell()
+        self.emit()
 
     def step(self, step: int = 1) -> int:
         """Make the next (1) or previous (-1) object the active one, around the end; returns its id, 0: none."""
@@ -199,12 +213,12 @@ class Objects:
         if infos:
             label = f"{'Lock' if locked else 'Unlock'} {_named(infos)}"
             self._put(label, *(replace(info, locked=locked) for info in infos))
-        self.tell()
+        self.emit()
 
     def show_alone(self, object_ids: Iterable[int]) -> None:
         """Show only these objects; none: show all."""
         self._solo = frozenset(i for i in object_ids if self._known(i))
-        self.tell()
+        self.emit()
 
     def go_to(self, object_id: int) -> None:
         """Show the first frame on which an object is prompted (or else seen), and make it active."""
@@ -212,7 +226,7 @@ class Objects:
         self.select([object_id])
         frame = state.prompted_frames[0] if state.prompted_frames else state.first
         if frame is not None:
-            self._desk.show(frame)
+            self._context.view.show(frame)
 
     # -- for the controller ------------------------------------------------------------------------------
 
@@ -223,11 +237,11 @@ class Objects:
             self._infos[object_id] = ObjectInfo(object_id)
             self._highest = max(self._highest, object_id)
         if new:
-            self._tidy()
-            self.tell()
+            self._drop_unknown()
+            self.emit()
 
-    def adopt(self, infos: Mapping[int, ObjectInfo], generation: int = 0) -> None:
-        """Take over all objects of the session, as after undo.
+    def reset(self, infos: Mapping[int, ObjectInfo], generation: int = 0) -> None:
+        """Replace all objects by those of the session, as after undo.
 
         Parameters
         ----------
@@ -240,19 +254,19 @@ class Objects:
         self._asked = later
         self._infos = {**infos, **{i: info for i, (_, info) in later.items()}}
         self._highest = max([self._highest, *infos])
-        self._tidy()
-        self.tell()
+        self._drop_unknown()
+        self.emit()
 
-    def announce(self, object_id: int) -> None:
-        """Tell the session about an object that was made before there was one."""
-        info = self._infos[object_id]
-        self._desk.submit(PutObjects((info,), self._desk.gesture(f"Add {info.title}")))
+    def send(self, object_id: int) -> None:
+        """Add an object to the session that was made before there was one."""
+        info, session = self._infos[object_id], self._context.session
+        session.submit(PutObjects((info,), session.new_group(f"Add {info.title}")))
 
-    def tell(self) -> None:
-        """Tell the table."""
-        self._desk.events.objects.emit(self.states)
+    def emit(self) -> None:
+        """Emit the table."""
+        self._context.events.objects.emit(self.states)
 
-    def _tidy(self) -> None:
+    def _drop_unknown(self) -> None:
         ids = frozenset(self._infos)
         self._selected &= ids
         self._solo &= ids
@@ -260,7 +274,8 @@ class Objects:
             self._active = min(self._selected or ids, default=0)
 
     def _put(self, label: str, *infos: ObjectInfo) -> None:
-        generation = self._desk.submit(PutObjects(infos, self._desk.gesture(label)))
+        session = self._context.session
+        generation = session.submit(PutObjects(infos, session.new_group(label)))
         for info in infos:
             self._infos[info.object_id] = info
             self._asked[info.object_id] = (generation, info)

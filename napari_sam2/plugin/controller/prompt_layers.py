@@ -29,14 +29,15 @@ class PromptLayers:
 
     Parameters
     ----------
-    desk : Desk
+    context : ControllerContext
         What the parts share.
     on_change : callable
         Called after the user changed anything that matters.
     """
 
-    def __init__(self, desk: ControllerContext, on_change: Callable[[], None]) -> None:
-        self._desk = desk
+    def __init__(self, context: ControllerContext, on_change: Callable[[], None]) -> None:
+        self._context = context
+        self._view = context.view
         self._on_change = on_change
         self._links: dict[int, Link] = {}  # by id of the layer
         self._firsts: dict[LayerKind, int] = {}
@@ -63,18 +64,18 @@ class PromptLayers:
             return found
         if kind not in _NAMES:
             raise ValueError(f"a layer of prompts is 'points', 'shapes' or 'labels', not {kind!r}")
-        desk, name = self._desk, f"{_NAMES[kind]} – {self._desk.image.name}"
+        view, name = self._view, f"{_NAMES[kind]} – {self._view.image.name}"
         link: Link
         if kind == "points":
-            link = PointsLink.make(desk.viewer, desk.image, desk.geometry, self._on_change, name)
+            link = PointsLink.make(view.viewer, view.image, view.geometry, self._on_change, name)
         elif kind == "shapes":
-            link = ShapesLink.make(desk.viewer, desk.image, desk.geometry, self._on_change, name)
+            link = ShapesLink.make(view.viewer, view.image, view.geometry, self._on_change, name)
         else:
             link = PaintLink.make(
-                desk.viewer, desk.image, desk.geometry, self._on_change, lambda: desk.frame, name
+                view.viewer, view.image, view.geometry, self._on_change, lambda: view.frame, name
             )
-        self._adopt(kind, link)
-        self._bring_back(kind, link)
+        self._add(kind, link)
+        self._restore_marks(kind, link)
         return link.layer
 
     def attach(self, layer: Any) -> bool:
@@ -90,7 +91,7 @@ class PromptLayers:
         if id(layer) in self._links:
             return False
         kind = _kind_of(layer)
-        self._adopt(kind, self._linked(kind, layer))
+        self._add(kind, self._linked(kind, layer))
         return True
 
     def detach(self, layer: Any) -> bool:
@@ -138,7 +139,7 @@ class PromptLayers:
     def belong_to(self, project: str) -> None:
         """Read the layers again that were used with a project earlier, and note that these are used with it."""
         self._project = project
-        for layer in self._desk.viewer.layers:
+        for layer in self._view.viewer.layers:
             if project in projects_of(layer) and id(layer) not in self._links:
                 with suppress(TypeError, ValueError):  # it was changed since, or is about another plane
                     self.attach(layer)
@@ -169,7 +170,7 @@ class PromptLayers:
                 self.attach(layer)
             except ValueError as error:
                 if not projects_of(layer):  # the others come back with the project that they are about
-                    self._desk.report("Reading prompts", str(error))
+                    self._context.report("Reading prompts", str(error))
 
     def close(self) -> None:
         """Stop listening; layers stay."""
@@ -181,25 +182,25 @@ class PromptLayers:
         self._left_painted.clear()
 
     def _linked(self, kind: LayerKind, layer: Any) -> Link:
-        desk = self._desk
+        view = self._view
         if kind == "points":
-            return PointsLink(layer, desk.image, desk.geometry, self._on_change)
+            return PointsLink(layer, view.image, view.geometry, self._on_change)
         if kind == "shapes":
-            return ShapesLink(layer, desk.image, desk.geometry, self._on_change)
-        return PaintLink(layer, desk.image, desk.geometry, self._on_change, lambda: desk.frame)
+            return ShapesLink(layer, view.image, view.geometry, self._on_change)
+        return PaintLink(layer, view.image, view.geometry, self._on_change, lambda: view.frame)
 
     def _note(self, link: Link) -> None:
         if self._project:
             note_project(link.layer, self._project)
 
-    def _adopt(self, kind: LayerKind, link: Link) -> None:
+    def _add(self, kind: LayerKind, link: Link) -> None:
         self._links[id(link.layer)] = link
         self._note(link)
         self._firsts.setdefault(kind, id(link.layer))
         link.restyle(self._colors)
         self.set_defaults(*self._defaults)
 
-    def _bring_back(self, kind: LayerKind, link: Link) -> None:
+    def _restore_marks(self, kind: LayerKind, link: Link) -> None:
         if isinstance(link, PaintLink):
             link.write(set(), [], self._left_painted)
             self._left_painted = {}

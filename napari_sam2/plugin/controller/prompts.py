@@ -1,18 +1,18 @@
-"""From the user's layers to the session and back: read everything, compare, ask only for the difference."""
+"""Prompts, from the user's layers to the session and back: read everything, ask only for the difference."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2.plugin.controller.context import ControllerContext
 from napari_sam2.plugin.controller.objects import Objects
 from napari_sam2.plugin.controller.prompt_layers import LayerKind, PromptLayers
-from napari_sam2.plugin.controller.undo_labels import summary, what_was_done
+from napari_sam2.plugin.controller.results import ResultsLayer
 from napari_sam2.plugin.layers.prompt_marks import (
     Mark,
     Outline,
@@ -21,9 +21,12 @@ from napari_sam2.plugin.layers.prompt_marks import (
     group_marks,
     marks_of,
 )
+from napari_sam2.plugin.worker.replies import AlternativesFound, PromptResult
 from napari_sam2.plugin.worker.requests import GetAlternatives, SetPrompt
 from napari_sam2.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt, PromptKey
-from napari_sam2.session import Alternatives
+
+Element = TypeVar("Element")
+_KINDS = {"box": "Box", "region": "Region", "line": "Stroke"}
 
 
 class Prompts:
@@ -33,32 +36,28 @@ class Prompts:
 
     Parameters
     ----------
-    desk : Desk
+    context : ControllerContext
         What the parts share.
     objects : Objects
         The table of objects.
-    current_mask : callable
-        ``current_mask(frame, object_id)`` gives the mask that is shown, bool (H, W), or None.
+    results : ResultsLayer
+        Shows the masks.
     """
 
-    def __init__(
-        self,
-        desk: ControllerContext,
-        objects: Objects,
-        current_mask: Callable[[int, int], NDArray[np.bool_] | None],
-    ) -> None:
-        self._desk = desk
+    def __init__(self, context: ControllerContext, objects: Objects, results: ResultsLayer) -> None:
+        self._context = context
         self._objects = objects
-        self._current_mask = current_mask
-        self._layers = PromptLayers(desk, self.refresh)
-        self._held: dict[PromptKey, PinnedMask] = {}
-        self._said: dict[PromptKey, PromptMarks] = {}
+        self._results = results
+        self._layers = PromptLayers(context, self.refresh)
+        self._pinned: dict[PromptKey, PinnedMask] = {}
+        # What the layers hold, the prompts that follow from it, and what the session was asked for.
+        self._marks: dict[PromptKey, PromptMarks] = {}
         self._wanted: dict[PromptKey, Prompt] = {}
         self._asked: dict[PromptKey, Prompt] = {}
         self._generations: dict[PromptKey, int] = {}
-        # How a prompt was said, so that undo brings back shapes as shapes and strokes as strokes.
-        self._memory: dict[tuple[PromptKey, Prompt], PromptMarks] = {}
-        self._wording: dict[PromptKey, str] = {}
+        # The marks that made a prompt, so that undo brings back shapes as shapes and strokes as strokes.
+        self._origins: dict[tuple[PromptKey, Prompt], PromptMarks] = {}
+        self._labels: dict[PromptKey, str] = {}  # of undo, for what is not asked for yet
         self._choice: tuple[PromptKey, int, int] | None = None
         self._positive = True
         self._syncing = False
@@ -94,7 +93,7 @@ class Prompts:
             self.refresh()
 
     def detach(self, layer: Any) -> None:
-        """Read a layer no more; what it said is taken back. Nothing happens when it was not read."""
+        """Stop reading a layer, and remove its prompts. Nothing happens if it was not read."""
         if self._layers.detach(layer):
             self.refresh()
 
@@ -111,10 +110,10 @@ class Prompts:
         self.set_defaults()
 
     def set_defaults(self) -> None:
-        """Tell the layers which object and sign new marks get."""
+        """Set the object and the sign of new marks."""
         self._layers.set_defaults(self._objects.active or 1, self._positive)
 
-    # -- what is said ------------------------------------------------------------------------------------
+    # -- prompts -----------------------------------------------------------------------------------------
 
     @property
     def all(self) -> dict[PromptKey, Prompt]:
@@ -148,9 +147,9 @@ class Prompts:
         """Put a box, in pixels of the frame, onto the Shapes layer, in place of an older one of the same object."""
         corners = marks_of(Prompt(box=BoxPrompt(x0, y0, x1, y1))).shapes[0]
         key = self._key(frame, object_id)
-        said = self._said.get(key, PromptMarks())
-        others = tuple(s for s in said.shapes if not (s.kind == "box" and s.positive))
-        self._put({key: PromptMarks(said.points, (*others, corners), said.painted, said.pinned)})
+        marks = self._marks.get(key, PromptMarks())
+        others = tuple(s for s in marks.shapes if not (s.kind == "box" and s.positive))
+        self._put({key: PromptMarks(marks.points, (*others, corners), marks.painted, marks.pinned)})
 
     def add_region(
         self,
@@ -166,26 +165,25 @@ class Prompts:
         self._add(Outline("region", vertices, positive), frame, object_id)
 
     def set_masks(self, masks: Mapping[int, NDArray[Any]], frame: int | None = None) -> None:
-        """Say what objects are on a frame by masks (H, W), in place of everything said about them there.
+        """Prompt objects on a frame with masks (H, W), in place of all their marks there.
 
-        New ids make new objects. An empty mask says that the object is not there.
+        New ids make new objects. An empty mask means that the object is not there.
         """
-        frame = self._desk.frame if frame is None else self._frame(frame)
-        said = {}
+        change = {}
         for object_id, mask in masks.items():
             prompt = MaskPrompt.from_array(mask)
-            Prompt(mask=prompt).check(self._desk.geometry.size)
-            said[frame, int(object_id)] = PromptMarks(pinned=PinnedMask(prompt))
-        self._put(said)
+            Prompt(mask=prompt).check(self._context.view.geometry.size)
+            change[self._key(frame, object_id)] = PromptMarks(pinned=PinnedMask(prompt))
+        self._put(change)
 
-    def hold(self, frame: int, object_id: int, mask: NDArray[Any]) -> None:
-        """Say that the object is this mask (H, W) on a frame; earlier marks stay visible but are contained in it."""
+    def pin_mask(self, frame: int, object_id: int, mask: NDArray[Any]) -> None:
+        """Prompt an object with a mask (H, W); its marks on the frame stay visible but are contained in the mask."""
         key = (frame, object_id)
-        self._held[key] = self._said.get(key, PromptMarks()).containing(MaskPrompt.from_array(mask)).pinned  # type: ignore[assignment]
+        self._pinned[key] = self._marks.get(key, PromptMarks()).pin(MaskPrompt.from_array(mask))
         self.refresh()
 
     def clear(self, frame: int | None = None, object_id: int | None = None) -> None:
-        """Take back everything that is said about an object on a frame (by default: the active one, here)."""
+        """Remove the prompt of an object on a frame (by default: of the active one, here)."""
         self._put({self._key(frame, object_id): PromptMarks()})
 
     def cycle_alternative(self, step: int = 1) -> None:
@@ -194,7 +192,7 @@ class Prompts:
         if key not in self._wanted:
             raise ValueError("there is no prompt of the active object on this frame: click on it first")
         self._choice = (key, step, self._choice[2] if self._choice and self._choice[0] == key else -1)
-        self._desk.submit(GetAlternatives(*key))
+        self._context.session.submit(GetAlternatives(*key))
 
     # -- for the controller ------------------------------------------------------------------------------
 
@@ -202,27 +200,83 @@ class Prompts:
         """Read all layers, and ask the session for what changed."""
         if self._syncing:
             return
-        self._syncing = True
-        try:
-            self._sync()
-        finally:
-            self._syncing = False
+        with self._quiet():
+            marks = self._read()
+            wanted = self._prompts_of(marks)
+            changed = frozenset(k for k in {*wanted, *self._wanted} if wanted.get(k) != self._wanted.get(k))
+            if self._choice is not None and self._choice[0] in changed:
+                self._choice = None
+            nothing = PromptMarks()
+            for key in changed:
+                self._labels[key] = change_label(self._marks.get(key, nothing), marks.get(key, nothing))
+            self._marks, self._wanted = marks, wanted
+            self._objects.ensure(sorted({i for _, i in wanted}))
+            if changed:
+                self._context.events.prompts.emit(changed)
+            self.send()
 
-    def opened(self, project: Path | None) -> None:
-        """Read the layers that were used with a project before."""
+    def send(self) -> None:
+        """Ask the session for everything that it does not know yet; locked objects are left as they are."""
+        session, locked = self._context.session, self._objects.locked
+        if not session.ready:
+            return
+        keys = [
+            key
+            for key in {**self._wanted, **self._asked}
+            if self._wanted.get(key) != self._asked.get(key) and key[1] not in locked
+        ]
+        if not keys:
+            return
+        labels = {key: self._labels.pop(key, "Prompt") for key in keys}
+        group = session.new_group(joint_label(labels, self._objects.title))
+        for key in keys:
+            prompt = self._wanted.get(key)
+            self._generations[key] = session.worker.submit(SetPrompt(*key, prompt, group))
+            if prompt is None:
+                del self._asked[key]
+            else:
+                self._asked[key] = prompt
+
+    def on_result(self, result: PromptResult, generation: int) -> None:
+        """Show the result of a prompt, unless a newer prompt for the same frame and object is under way."""
+        self._context.state.set_history(result.history)
+        if generation >= self._generations.get(result.key, 0):
+            self._results.put(result.shown)
+
+    def on_alternatives(self, found: AlternativesFound, generation: int) -> None:
+        """Pin the next of the masks that the network offers."""
+        key, offered = found.key, found.alternatives
+        if self._choice is None or self._choice[0] != key or len(offered.masks) < 2:
+            return
+        _, step, now = self._choice
+        now = ((offered.best if now < 0 else now) + step) % len(offered.masks)
+        choice = (key, step, now)
+        marks = self._marks.get(key, PromptMarks())
+        if now == offered.best:
+            self._pinned.pop(key, None)
+        else:
+            base = PromptMarks(marks.points, marks.shapes, marks.painted)
+            self._pinned[key] = base.pin(MaskPrompt.from_array(offered.masks[now]))
+        with self._context.session.undo_group(f"Other mask of {self._objects.title(key[1])}, frame {key[0]}"):
+            self.refresh()
+        self._choice = choice
+
+    def read_layers_of(self, project: Path | None) -> None:
+        """Read the layers that were used with a project in an earlier session."""
         if project is not None:
             self._layers.belong_to(str(project))
             self.refresh()
 
-    def restate(self, prompts: Mapping[PromptKey, Prompt], overwrite: bool, generation: int) -> None:
-        """Take over the prompts of the session.
+    def reset(self, prompts: Mapping[PromptKey, Prompt], overwrite: bool, generation: int) -> None:
+        """Replace the prompts by those of the session.
 
         Parameters
         ----------
         prompts : mapping
             All that the session has.
         overwrite : bool
-            True (undo, redo): layers are made to say exactly this. False (opening): what layers say already stays.
+            True (undo, redo): the layers are made to hold exactly these. False (opening): what the layers hold
+            already stays.
         generation : int
             Of the request that this answers; what was asked for after it stays.
         """
@@ -233,40 +287,16 @@ class Prompts:
         change: dict[PromptKey, PromptMarks] = {}
         for key, prompt in prompts.items():
             if self._wanted.get(key) != prompt and (overwrite or key not in self._wanted):
-                change[key] = self._memory.get((key, prompt)) or marks_of(prompt)
+                change[key] = self._origins.get((key, prompt)) or marks_of(prompt)
         if overwrite:
             change |= {key: PromptMarks() for key in self._wanted if key not in prompts and key not in later}
         self._put(change)
 
     def forget_objects(self, object_ids: Iterable[int]) -> None:
-        """Take all marks of deleted objects off the layers, without asking for anything: the session knows."""
+        """Remove all marks of deleted objects from the layers, without asking for anything: the session knows."""
         ids = set(object_ids)
         self._asked = {key: prompt for key, prompt in self._asked.items() if key[1] not in ids}
-        self._put({key: PromptMarks() for key in self._said if key[1] in ids})
-
-    def is_stale(self, key: PromptKey, generation: int) -> bool:
-        """Whether a newer prompt for the same frame and object is under way."""
-        return generation < self._generations.get(key, 0)
-
-    def choose(self, key: PromptKey, offered: Alternatives) -> int | None:
-        """Take the next of the offered masks; returns which one, None when there is no choice."""
-        if self._choice is None or self._choice[0] != key or len(offered.masks) < 2:
-            return None
-        _, step, now = self._choice
-        now = (offered.best if now < 0 else now) + step
-        now %= len(offered.masks)
-        self._choice = (key, step, now)
-        said = self._said.get(key, PromptMarks())
-        base = PromptMarks(said.points, said.shapes, said.painted)
-        if now == offered.best:
-            self._held.pop(key, None)
-        else:
-            self._held[key] = base.containing(MaskPrompt.from_array(offered.masks[now])).pinned  # type: ignore[assignment]
-        choice = self._choice
-        with self._desk.gesturing(f"Other mask of {self._objects.title(key[1])}, frame {key[0]}"):
-            self.refresh()
-        self._choice = choice
-        return now
+        self._put({key: PromptMarks() for key in self._marks if key[1] in ids})
 
     def frames_by_object(self) -> dict[int, list[int]]:
         """Return the prompted frames of every object."""
@@ -276,7 +306,7 @@ class Prompts:
         return found
 
     def layer_removed(self, layer: Any) -> None:
-        """Go on without a deleted layer: what it said still counts."""
+        """Stop reading a deleted layer; its marks still count."""
         self._layers.removed(layer)
 
     def restyle(self) -> None:
@@ -284,9 +314,9 @@ class Prompts:
         self._layers.restyle(self._objects.colors)
 
     def rebase(self) -> None:
-        """Begin anew with other frames, with the same layers."""
-        stores = (self._held, self._said, self._wanted, self._asked, self._generations, self._memory)
-        for store in (*stores, self._wording):
+        """Start again with other frames and the same layers."""
+        stores = (self._pinned, self._marks, self._wanted, self._asked, self._generations, self._origins)
+        for store in (*stores, self._labels):
             store.clear()
         self._choice = None
         self._layers.rebase()
@@ -298,101 +328,117 @@ class Prompts:
 
     # -- inside ------------------------------------------------------------------------------------------
 
-    def _sync(self) -> None:
-        """Compare what the layers say with what was asked, and ask for the difference."""
-        said = self._read()
-        size = self._desk.geometry.size
-        wanted = {}
-        for key, now in said.items():
-            old = self._wanted.get(key)
-            prompt = old if old is not None and now == self._said.get(key) else now.prompt(size)
-            if prompt:
-                wanted[key] = prompt
-                self._memory[key, prompt] = now
-        changed = frozenset(k for k in {*wanted, *self._wanted} if wanted.get(k) != self._wanted.get(k))
-        if self._choice is not None and self._choice[0] in changed:
-            self._choice = None
-        for key in changed:
-            self._wording[key] = what_was_done(
-                self._said.get(key, PromptMarks()), said.get(key, PromptMarks())
-            )
-        self._said, self._wanted = said, wanted
-        self._objects.ensure(sorted({i for _, i in wanted}))
-        if changed:
-            self._desk.events.prompts.emit(changed)
-        self.send()
-
-    def send(self) -> None:
-        """Ask the session for everything that it does not know yet; locked objects are left as they are."""
-        if not self._desk.ready:
-            return
-        locked = self._objects.locked
-        keys = [
-            key
-            for key in {**self._wanted, **self._asked}
-            if self._wanted.get(key) != self._asked.get(key) and key[1] not in locked
-        ]
-        if not keys:
-            return
-        words = {key: self._wording.pop(key, "Prompt") for key in keys}
-        gesture = self._desk.gesture(summary(words, self._objects.title))
-        for key in keys:
-            prompt = self._wanted.get(key)
-            self._generations[key] = self._desk.submit(SetPrompt(*key, prompt, gesture))
-            if prompt is None:
-                del self._asked[key]
-            else:
-                self._asked[key] = prompt
+    @contextmanager
+    def _quiet(self) -> Iterator[None]:
+        """Ignore the events of the layers inside a ``with`` block."""
+        before, self._syncing = self._syncing, True
+        try:
+            yield
+        finally:
+            self._syncing = before
 
     def _read(self) -> dict[PromptKey, PromptMarks]:
+        """Return the marks of all layers by frame and object, with the masks that are pinned to them."""
         marks, painted = self._layers.read()
-        said = group_marks(marks, painted, self._held)
-        for key in [k for k, s in said.items() if s.lost_contents]:
-            del self._held[key]
-            said[key] = PromptMarks(said[key].points, said[key].shapes, said[key].painted)
-        for key, now in said.items():
-            mask = self._current_mask(*key) if now.needs_base else None
-            if mask is not None and mask.any():
+        grouped = group_marks(marks, painted, self._pinned)
+        for key in [k for k, m in grouped.items() if m.lost_contents]:
+            del self._pinned[key]
+            grouped[key] = PromptMarks(grouped[key].points, grouped[key].shapes, grouped[key].painted)
+        for key, now in grouped.items():
+            mask = self._results.mask(*key) if now.needs_base else None
+            if mask is not None:
                 # The mask that is shown follows from the points: they are in it, the negative region is not.
-                self._held[key] = PinnedMask(MaskPrompt.from_array(mask), len(now.points))
-                said[key] = PromptMarks(now.points, now.shapes, now.painted, self._held[key])
-        return said
+                self._pinned[key] = PinnedMask(MaskPrompt.from_array(mask), len(now.points))
+                grouped[key] = PromptMarks(now.points, now.shapes, now.painted, self._pinned[key])
+        return grouped
+
+    def _prompts_of(self, marks: Mapping[PromptKey, PromptMarks]) -> dict[PromptKey, Prompt]:
+        """Return the prompts that follow from marks; only those that changed are made anew."""
+        size = self._context.view.geometry.size
+        prompts = {}
+        for key, now in marks.items():
+            old = self._wanted.get(key)
+            prompt = old if old is not None and now == self._marks.get(key) else now.prompt(size)
+            if prompt:
+                prompts[key] = prompt
+                self._origins[key, prompt] = now
+        return prompts
 
     def _put(self, change: Mapping[PromptKey, PromptMarks]) -> None:
-        """Make the layers say something else about some frames and objects."""
+        """Replace the marks of some frames and objects on the layers."""
         if change:
-            marks = [Mark(*key, point) for key, said in change.items() for point in said.points]
-            marks += [Mark(*key, shape) for key, said in change.items() for shape in said.shapes]
-            masks = {key: said.painted for key, said in change.items() if said.painted is not None}
-            self._syncing = True
-            try:
+            marks = [Mark(*key, point) for key, new in change.items() for point in new.points]
+            marks += [Mark(*key, shape) for key, new in change.items() for shape in new.shapes]
+            masks = {key: new.painted for key, new in change.items() if new.painted is not None}
+            with self._quiet():
                 self._layers.write(set(change), marks, masks)
-            finally:
-                self._syncing = False
-            for key, said in change.items():
-                self._held.pop(key, None)
-                if said.pinned is not None:
-                    self._held[key] = said.pinned
+            for key, new in change.items():
+                self._pinned.pop(key, None)
+                if new.pinned is not None:
+                    self._pinned[key] = new.pinned
         self.refresh()
 
-    def _add(self, what: PointPrompt | Outline, frame: int | None, object_id: int | None) -> None:
+    def _add(self, element: PointPrompt | Outline, frame: int | None, object_id: int | None) -> None:
         key = self._key(frame, object_id)
-        self._syncing = True
-        try:
-            self._layers.write(set(), [Mark(*key, what)], {})
-        finally:
-            self._syncing = False
+        with self._quiet():
+            self._layers.write(set(), [Mark(*key, element)], {})
         self.refresh()
 
     def _key(self, frame: int | None, object_id: int | None) -> PromptKey:
-        frame = self._desk.frame if frame is None else self._frame(frame)
+        frame = self._context.view.frame if frame is None else self._checked_frame(frame)
         if object_id is None:
             object_id = self._objects.active or 1
         return frame, int(object_id)
 
-    def _frame(self, frame: int) -> int:
-        if not 0 <= frame < self._desk.geometry.n_frames:
-            raise ValueError(
-                f"there is no frame {frame}: there are frames 0 to {self._desk.geometry.n_frames - 1}"
-            )
+    def _checked_frame(self, frame: int) -> int:
+        last = self._context.view.geometry.n_frames - 1
+        if not 0 <= frame <= last:
+            raise ValueError(f"there is no frame {frame}: there are frames 0 to {last}")
         return int(frame)
+
+
+def change_label(before: PromptMarks, after: PromptMarks) -> str:
+    """Return one or two words for the change of the marks of an object on a frame, for the list of undo."""
+    if not (after.points or after.shapes or after.painted or after.pinned):
+        return "Clear"
+    same = before.points == after.points and before.shapes == after.shapes
+    if before.pinned != after.pinned and after.pinned is not None and same:
+        return "Mask"
+    if before.painted != after.painted:
+        return "Paint"
+    if before.shapes != after.shapes:
+        shape = _newest(before.shapes, after.shapes)
+        if shape is None:
+            return "Delete a shape"
+        if len(before.shapes) >= len(after.shapes):
+            return f"Move {_KINDS[shape.kind].lower()}"
+        return _KINDS[shape.kind] if shape.positive else "Cut"
+    point = _newest(before.points, after.points)
+    if point is None:
+        return "Delete a point"
+    if len(before.points) >= len(after.points):
+        return "Move point"
+    return "Point" if point.positive else "Point “not here”"
+
+
+def joint_label(labels: Mapping[PromptKey, str], title: Callable[[int], str]) -> str:
+    """Return a label for changes that were made at once.
+
+    Parameters
+    ----------
+    labels : mapping of (frame, object id) to str
+        As returned by :func:`change_label`.
+    title : callable
+        Returns the name of an object.
+    """
+    kinds, objects = set(labels.values()), {object_id for _, object_id in labels}
+    frames = {frame for frame, _ in labels}
+    what = kinds.pop() if len(kinds) == 1 else "Prompts"
+    whom = title(next(iter(objects))) if len(objects) == 1 else f"{len(objects)} objects"
+    where = f"frame {next(iter(frames))}" if len(frames) == 1 else f"{len(frames)} frames"
+    return f"{what}{' ' if what == 'Clear' else ' on '}{whom}, {where}"
+
+
+def _newest(before: tuple[Element, ...], after: tuple[Element, ...]) -> Element | None:
+    """Return what is in ``after`` and was not there before; None if something was only removed."""
+    return next((element for element in reversed(after) if element not in before), None)

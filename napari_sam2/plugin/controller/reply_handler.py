@@ -1,223 +1,160 @@
-"""What a controller does with the worker's answers."""
+"""Replies of the worker, dispatched by type to the parts of the controller that they concern."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from napari_sam2.plugin.controller.context import ControllerContext
 from napari_sam2.plugin.controller.objects import Objects
-from napari_sam2.plugin.controller.progress import PropagationProgress
 from napari_sam2.plugin.controller.prompts import Prompts
+from napari_sam2.plugin.controller.propagation import PropagationProgress
 from napari_sam2.plugin.controller.results import ResultsLayer
 from napari_sam2.plugin.controller.timeline import Timeline
-from napari_sam2.plugin.state import HistoryState, ModelChoice, ModelState, ProjectState
-from napari_sam2.plugin.worker.backend import InterruptedRun
+from napari_sam2.plugin.state import HistoryState
 from napari_sam2.plugin.worker.replies import (
+    AlternativesFound,
     CallResult,
     FactsLoaded,
-    FrameResult,
     FrameTracked,
     ModelLoading,
+    OpeningFailed,
     PromptResult,
+    PropagationFailed,
     PropagationPhase,
+    Reply,
     RequestFailed,
     SessionOpened,
     StateReset,
 )
-from napari_sam2.plugin.worker.requests import (
-    GetAlternatives,
-    Open,
-    Propagate,
-    RemoveObjects,
-    Reply,
-    UndoRedo,
-)
-from napari_sam2.session import Alternatives
+
+if TYPE_CHECKING:
+    from napari_sam2.storage.interrupted_run import PendingRun
 
 
 class ReplyHandler:
-    """Takes answers to where they belong; a part of a controller.
+    """Handles replies; what concerns one part alone goes to that part, what concerns several is done here.
 
     Attributes
     ----------
-    model, history, project
-        The newest snapshots.
-    opening : int
-        Generation of the newest opening; answers of older sessions are dropped.
-    interrupted : Interrupted or None
-        A propagation of an earlier window that did not reach its end.
-    keep_contrast : bool
-        Whether a project that is found again decides about the contrast.
+    handlers : dict
+        ``handlers[type(answer)](answer, generation)`` handles an answer.
+    interrupted : PendingRun or None
+        A propagation of an earlier session that did not reach its end.
     """
 
     def __init__(
         self,
-        desk: ControllerContext,
+        context: ControllerContext,
         timeline: Timeline,
         objects: Objects,
         prompts: Prompts,
         results: ResultsLayer,
         progress: PropagationProgress,
     ) -> None:
-        self._desk = desk
+        self._context = context
+        self._session, self._state = context.session, context.state
         self._timeline = timeline
         self._objects = objects
         self._prompts = prompts
         self._results = results
         self._progress = progress
-        self.model = ModelState()
-        self.history = HistoryState()
-        self.project = ProjectState()
-        self.opening = 0
-        self.interrupted: InterruptedRun | None = None
-        self.keep_contrast = True
+        self.interrupted: PendingRun | None = None
+        self.handlers: dict[type, Callable[[Any, int], None]] = {
+            ModelLoading: self._on_loading,
+            SessionOpened: self._on_opened,
+            PromptResult: prompts.on_result,
+            AlternativesFound: prompts.on_alternatives,
+            FrameTracked: self._on_frame,
+            PropagationPhase: self._on_phase,
+            StateReset: self._on_reset,
+            FactsLoaded: self._on_facts,
+            HistoryState: self._on_history,
+            CallResult: self._on_call_result,
+            OpeningFailed: self._on_opening_failed,
+            PropagationFailed: self._on_propagation_failed,
+            RequestFailed: self._on_request_failed,
+        }
 
-    def loading(self, choice: ModelChoice) -> None:
-        """Say that a model is loaded."""
-        self._tell_model(ModelState(choice.name, "loading", choice.device, choice.precision))
+    def drop(self, reply: Reply) -> None:
+        """Let go of a reply of an older session; whoever waits for it must not wait for ever."""
+        phase = reply.answer
+        if isinstance(phase, PropagationPhase) and phase.phase not in ("running", "paused"):
+            self._progress.on_phase(phase)
+        self._session.fail_call(reply.generation, "the session was opened anew meanwhile: ask again")
 
-    def take(self, reply: Reply | Callable[[], None]) -> None:
-        """Take over one answer, or do what was left to be done here."""
-        if not isinstance(reply, Reply):
-            reply()
-            return
-        if reply.request is not None and reply.generation < self.opening:
-            self._drop(reply)
-            return
-        answer = reply.answer
-        match answer:
-            case ModelLoading():
-                self._tell_model(replace(self.model, bytes_done=answer.done, bytes_total=answer.total))
-            case SessionOpened():
-                self._opened(answer, reply.generation)
-            case PromptResult():
-                self._tell_history(answer.history)
-                if not self._prompts.is_stale(answer.key, reply.generation):
-                    self._show(answer.shown)
-            case FrameTracked():
-                self._show(answer.shown)
-                self._progress.stepped(answer)
-            case PropagationPhase():
-                self._tell_history(answer.history)
-                self._progress.marched(answer)
-                if answer.phase not in ("running", "paused"):
-                    self._objects.tell()
-            case StateReset():
-                self._restated(answer, isinstance(reply.request, (UndoRedo, RemoveObjects)), reply.generation)
-                self._arrived(reply)
-            case FactsLoaded():
-                self._surveyed(answer)
-            case HistoryState():
-                self._tell_history(answer)
-            case Alternatives():
-                if isinstance(reply.request, GetAlternatives):
-                    self._prompts.choose((reply.request.frame, reply.request.object_id), answer)
-            case CallResult():
-                self._settle(reply.generation, answer.value, None)
-            case RequestFailed():
-                self._failed(reply, answer)
+    def _on_loading(self, loading: ModelLoading, generation: int) -> None:
+        model = replace(self._state.model, bytes_done=loading.done, bytes_total=loading.total)
+        self._state.set_model(model)
 
-    def drop_futures(self) -> None:
-        """Tell everybody who waits that no answer will come."""
-        for generation in list(self._desk.futures):
-            self._settle(generation, None, RuntimeError("the session was closed"))
-
-    # -- inside ------------------------------------------------------------------------------------------
-
-    def _opened(self, opened: SessionOpened, generation: int) -> None:
-        desk = self._desk
+    def _on_opened(self, opened: SessionOpened, generation: int) -> None:
+        state, context = self._state, self._context
         device, precision = opened.runs_on
-        self._tell_model(replace(self.model, phase="ready", device=device, precision=precision, message=""))
+        state.set_model(replace(state.model, phase="ready", device=device, precision=precision, message=""))
         self.interrupted = opened.interrupted
-        at = None if opened.interrupted is None else opened.interrupted.done
-        self.project = ProjectState(opened.path, opened.resumed, at, opened.temporary, opened.message)
-        desk.events.project.emit(self.project)
+        state.set_project(opened.project)
         self._timeline.forget()
-        self._results.open(opened.read, opened.path)
-        self._prompts.opened(opened.path)
-        infos = {**self._objects.infos, **opened.state_reset.objects}
-        known = opened.state_reset.objects
-        desk.ready = True
-        for object_id, info in self._objects.infos.items():
+        self._results.open(opened)
+        self._prompts.read_layers_of(opened.project.path)
+        infos, known = self._objects.infos, opened.state.objects
+        self._session.ready = True
+        for object_id, info in infos.items():
             if object_id not in known and (info.name or info.color or info.locked):
-                self._objects.announce(object_id)
-        self._restated(replace(opened.state_reset, objects=infos), False, generation)
-        desk.worker.survey()
+                self._objects.send(object_id)
+        self._reset(replace(opened.state, objects={**infos, **known}), generation, overwrite=False)
+        context.session.worker.load_facts()
 
-    def _restated(self, told: StateReset, overwrite: bool, generation: int) -> None:
-        self._objects.adopt(told.objects, generation)
-        self._prompts.restate(told.prompts, overwrite, generation)
+    def _on_reset(self, reset: StateReset, generation: int) -> None:
+        self._reset(reset, generation, overwrite=True)
+
+    def _reset(self, reset: StateReset, generation: int, overwrite: bool) -> None:
+        """Replace objects, prompts and results; ``overwrite``: also the marks on the user's layers."""
+        self._objects.reset(reset.objects, generation)
+        self._prompts.reset(reset.prompts, overwrite, generation)
         self._results.forget()
-        self._show(told.shown)
-        self._tell_history(told.history)
+        self._results.put(reset.shown)
+        self._state.set_history(reset.history)
         self._timeline.set_prompted(self._prompts.frames_by_object())
         if overwrite:
-            self._desk.worker.survey()
-        self._desk.events.results.emit(-1)
+            self._session.worker.load_facts()
+        self._context.events.results.emit(-1)
 
-    def _surveyed(self, told: FactsLoaded) -> None:
-        if told.first:
+    def _on_frame(self, tracked: FrameTracked, generation: int) -> None:
+        self._results.put(tracked.shown)
+        self._progress.on_frame(tracked)
+
+    def _on_phase(self, phase: PropagationPhase, generation: int) -> None:
+        self._state.set_history(phase.history)
+        self._progress.on_phase(phase)
+        if phase.phase not in ("running", "paused"):
+            self._objects.emit()
+
+    def _on_facts(self, loaded: FactsLoaded, generation: int) -> None:
+        if loaded.first:
             self._timeline.forget()
             self._timeline.set_prompted(self._prompts.frames_by_object())
-        self._timeline.put(told.facts)
-        if any(fact.area for fact in told.facts):
-            self._results.ensure_layer()  # also when nothing is seen on the frame that is shown
-        if told.finished:
-            self._objects.tell()
+        self._timeline.put(loaded.facts)
+        if any(fact.area for fact in loaded.facts):
+            self._results.ensure_layer()  # also when there is nothing on the frame that is shown
+        if loaded.finished:
+            self._objects.emit()
 
-    def _show(self, shown: FrameResult) -> None:
-        self._results.put(shown.frame, shown.labels)
-        self._timeline.put_frame(shown.frame, shown.facts)
-        self._desk.events.results.emit(shown.frame)
+    def _on_history(self, history: HistoryState, generation: int) -> None:
+        self._state.set_history(history)
 
-    def _failed(self, reply: Reply, failed: RequestFailed) -> None:
-        request = reply.request
-        self._arrived(reply)
-        if isinstance(request, Open):
-            self._tell_model(replace(self.model, phase="failed", message=failed.message))
-        elif isinstance(request, Propagate):
-            self._progress.failed()
-        else:
-            self._results.forget()  # what is shown may be ahead of what is saved
-        if not self._settle(reply.generation, None, RuntimeError(failed.message)):
-            self._desk.report(failed.title, failed.message, failed.details)
+    def _on_call_result(self, result: CallResult, generation: int) -> None:
+        self._session.finish_call(generation, result.value)
 
-    def _drop(self, reply: Reply) -> None:
-        """Let go of an answer of a session that is no more."""
-        if isinstance(reply.answer, PropagationPhase) and reply.answer.phase not in ("running", "paused"):
-            self._progress.marched(reply.answer)
-        self._arrived(reply)
-        self._settle(reply.generation, None, RuntimeError("the session was opened anew meanwhile: ask again"))
+    def _on_opening_failed(self, failed: OpeningFailed, generation: int) -> None:
+        self._state.set_model(replace(self._state.model, phase="failed", message=failed.message))
+        self._context.report(failed.title, failed.message, failed.details)
 
-    def _settle(self, generation: int, value: Any, error: Exception | None) -> bool:
-        """Answer who waits; False when nobody does."""
-        future: Future[Any] | None = self._desk.futures.get(generation)
-        if future is None or (error is None and value is None and generation not in self._desk.futures):
-            return False
-        del self._desk.futures[generation]
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(value)
-        return True
+    def _on_propagation_failed(self, failed: PropagationFailed, generation: int) -> None:
+        self._progress.fail()
+        self._context.report(failed.title, failed.message, failed.details)
 
-    def _tell_model(self, state: ModelState) -> None:
-        if state != self.model:
-            self.model = state
-            self._desk.events.model.emit(state)
-
-    def _tell_history(self, state: HistoryState) -> None:
-        if state != self.history:
-            self.history = state
-            if not self._desk.travelling:  # who shows a list of steps is ahead of these answers
-                self._desk.events.history.emit(state)
-
-    def _arrived(self, reply: Reply) -> None:
-        """Tell the history, also unchanged, when the last undo or redo was answered."""
-        if isinstance(reply.request, UndoRedo):
-            self._desk.travelling -= 1
-            if not self._desk.travelling:
-                self._desk.events.history.emit(self.history)
+    def _on_request_failed(self, failed: RequestFailed, generation: int) -> None:
+        self._results.forget()  # what is shown may be ahead of what is saved
+        if not self._session.fail_call(generation, failed.message):
+            self._context.report(failed.title, failed.message, failed.details)

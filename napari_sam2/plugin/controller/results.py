@@ -17,34 +17,47 @@ from napari_sam2.formats.tracks import tracks_array
 from napari_sam2.plugin.controller.context import ControllerContext
 from napari_sam2.plugin.controller.exporter import ExportCancelled, Exporter
 from napari_sam2.plugin.controller.objects import Objects
+from napari_sam2.plugin.controller.timeline import Timeline
 from napari_sam2.plugin.layers.placement import placement_of
 from napari_sam2.plugin.layers.results_layer import ResultsLink, results_layer_of
+from napari_sam2.plugin.worker.replies import FrameResult, SessionOpened
 
 Labels = NDArray[np.uint16]
 
 
 class ResultsLayer:
-    """What the session found, as napari layers and as files; a part of a controller.
+    """The results as napari layers and as files; a part of a controller.
 
     Parameters
     ----------
-    desk : Desk
+    context : ControllerContext
         What the parts share.
     objects : Objects
         Names, colours, what is hidden.
+    timeline : Timeline
+        Gets the facts of each frame.
+    on_paint : callable
+        ``on_paint(frame, object_id, mask)`` makes a prompt of a mask that was painted on the results.
     """
 
-    def __init__(self, desk: ControllerContext, objects: Objects) -> None:
-        self._desk = desk
+    def __init__(
+        self,
+        context: ControllerContext,
+        objects: Objects,
+        timeline: Timeline,
+        on_paint: Callable[[int, int, NDArray[np.bool_]], None],
+    ) -> None:
+        self._context = context
         self._objects = objects
+        self._timeline = timeline
+        self._on_paint = on_paint
         self._link: ResultsLink | None = None
         self._read: Callable[[int], Labels] | None = None
-        self._blank = np.zeros(desk.geometry.size, np.uint16)
+        self._results: Callable[[], TrackingResults] | None = None
+        self._blank = np.zeros(context.view.geometry.size, np.uint16)
         self._path: Path | None = None
         self._style: tuple[Any, ...] | None = None
-        self._exporter = Exporter(desk)
-        # What takes masks painted on the results as prompts; given by the controller.
-        self.hold: Callable[[int, int, NDArray[np.bool_]], None] = lambda frame, object_id, mask: None
+        self._exporter = Exporter(context.session, context.events)
 
     # -- layers ------------------------------------------------------------------------------------------
 
@@ -68,7 +81,7 @@ class ResultsLayer:
 
     def add_tracks(self) -> Future[Any]:
         """Add a Tracks layer with the centroids of all objects; the future gives the layer."""
-        name = f"SAM 2 tracks – {self._desk.image.name}"
+        name = f"SAM 2 tracks – {self._context.view.image.name}"
         return self._start("tracks", tracks_array, lambda rows: self._show_tracks(rows, name))
 
     # -- numbers and files -------------------------------------------------------------------------------
@@ -120,27 +133,36 @@ class ResultsLayer:
 
     # -- for the controller ------------------------------------------------------------------------------
 
-    def open(self, read: Callable[[int], Labels] | None, project: Path | None = None) -> None:
-        """Take labels from here (a project) from now on."""
-        self._read, self._path = read, project
+    def open(self, opened: SessionOpened) -> None:
+        """Show the results of a session from now on."""
+        self._read, self._results, self._path = opened.labels, opened.results, opened.project.path
         if self._link is not None:
-            self._link.set_project(project)
+            self._link.set_project(self._path)
             self._link.forget()
-        elif project is not None:
-            desk = self._desk
-            found = results_layer_of(desk.viewer, desk.image, desk.geometry, project)
+        elif self._path is not None:
+            view = self._context.view
+            found = results_layer_of(view.viewer, view.image, view.geometry, self._path)
             if found is not None:
                 self._show_on(found)
 
-    def put(self, frame: int, labels: Labels) -> None:
-        """Show new labels of a frame."""
-        if self._link is None and labels.any():
+    def leave(self) -> None:
+        """Show nothing until a session is open: the pixels of the image were replaced."""
+        self._read = self._results = self._path = None
+        if self._link is not None:
+            self._link.set_project(None)
+            self._link.forget()
+
+    def put(self, shown: FrameResult) -> None:
+        """Show new results of a frame."""
+        if self._link is None and shown.labels.any():
             self.ensure_layer()
         if self._link is not None:
-            self._link.show(frame, labels, frame == self._desk.frame)
+            self._link.show(shown.frame, shown.labels, shown.frame == self._context.view.frame)
+        self._timeline.put_frame(shown.frame, shown.facts)
+        self._context.events.results.emit(shown.frame)
 
     def forget(self) -> None:
-        """Read everything anew."""
+        """Read all frames again."""
         if self._link is not None:
             self._link.forget()
 
@@ -165,10 +187,10 @@ class ResultsLayer:
         return True
 
     def rebase(self) -> None:
-        """Begin anew with other frames; the old layer stays as it is."""
+        """Start again with other frames; the old layer stays as it is."""
         self.close()
-        self._link = self._read = None
-        self._blank = np.zeros(self._desk.geometry.size, np.uint16)
+        self._link = self._read = self._results = None
+        self._blank = np.zeros(self._context.view.geometry.size, np.uint16)
 
     def close(self) -> None:
         """Stop listening; the layer stays."""
@@ -178,9 +200,9 @@ class ResultsLayer:
     # -- inside ------------------------------------------------------------------------------------------
 
     def _show_on(self, layer: Any) -> ResultsLink:
-        desk = self._desk
-        name = f"SAM 2 objects – {desk.image.name}"
-        link = ResultsLink(desk.viewer, desk.image, desk.geometry, self._saved, self._on_edit, name, layer)
+        view = self._context.view
+        name = f"SAM 2 objects – {view.image.name}"
+        link = ResultsLink(view.viewer, view.image, view.geometry, self._saved, self._on_edit, name, layer)
         self._link = link
         link.set_project(self._path)
         self._style = None
@@ -197,13 +219,13 @@ class ResultsLayer:
         locked = self._objects.locked
         changed = [int(i) for i in ids if i > 0 and int(i) not in locked]
         if locked & {int(i) for i in ids}:
-            self._desk.report(
+            self._context.report(
                 "Painting", "a locked object cannot be painted: unlock it in the table of objects first"
             )
             self.forget()
-        with self._desk.gesturing(f"Paint on frame {frame}"):
+        with self._context.session.undo_group(f"Paint on frame {frame}"):
             for object_id in changed:
-                self.hold(frame, object_id, labels == object_id)
+                self._on_paint(frame, object_id, labels == object_id)
 
     def _start(
         self,
@@ -225,17 +247,20 @@ class ResultsLayer:
                 done.set_result(finish(written.result()))
             except Exception as error:
                 if not isinstance(error, ExportCancelled):
-                    self._desk.report(f"Writing {name}", str(error))
+                    self._context.report(f"Writing {name}", str(error))
                 done.set_exception(error)
 
-        self._desk.ask(f"Writing {name}", lambda bench: bench.results()).add_done_callback(begin)
+        read = self._results
+        # Read in its turn, so that what was asked for before is part of it.
+        asked = self._context.session.call(f"Writing {name}", lambda session: read and read())
+        asked.add_done_callback(begin)
         return done
 
     def _show_tracks(self, rows: NDArray[np.float64], name: str) -> Any:
         """Add a layer for rows of (object id, frame, y, x)."""
-        desk = self._desk
+        view = self._context.view
         if not len(rows):
             raise ValueError("there are no tracks yet: click on an object and propagate it first")
-        places = np.concatenate([desk.geometry.to_data(int(t), [(x, y)]) for _, t, y, x in rows])
+        places = np.concatenate([view.geometry.to_data(int(t), [(x, y)]) for _, t, y, x in rows])
         data = np.concatenate([rows[:, :1], places], axis=1)
-        return desk.viewer.add_tracks(data, name=name, **placement_of(desk.image))
+        return view.viewer.add_tracks(data, name=name, **placement_of(view.image))

@@ -1,4 +1,4 @@
-"""What is known of every object on every frame: prompted, present, how sure; and where to look next."""
+"""Facts about every object on every frame: prompted, present, uncertain; and where to look next."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class TimelineRow:
         NaN where unknown.
     areas : ndarray of float32
         Pixels; NaN where unknown.
-    doubt : ndarray of float64
-        0 (sure) to 1.
+    uncertainty : ndarray of float64
+        0 (certain) to 1.
     """
 
     object_id: int
@@ -42,7 +42,7 @@ class TimelineRow:
     object_scores: NDArray[np.float32]
     predicted_ious: NDArray[np.float32]
     areas: NDArray[np.float32]
-    doubt: NDArray[np.float64]
+    uncertainty: NDArray[np.float64]
 
 
 class _Facts:
@@ -51,25 +51,25 @@ class _Facts:
     def __init__(self, count: int) -> None:
         self.numbers = np.full((5, count), np.nan, np.float32)  # score, IoU, area, x, y
         self.prompted = np.zeros(count, bool)
-        self.doubt: NDArray[np.float64] | None = None
+        self.uncertainty: NDArray[np.float64] | None = None
 
     def put(self, fact: FrameFact) -> None:
         x, y = fact.center or (np.nan, np.nan)
         self.numbers[:, fact.frame] = (fact.object_score, fact.predicted_iou, fact.area, x, y)
-        self.doubt = None
+        self.uncertainty = None
 
     def clear(self, frame: int) -> None:
         if np.isfinite(self.numbers[2, frame]):
             self.numbers[:, frame] = np.nan
-            self.doubt = None
+            self.uncertainty = None
 
 
 class Timeline:
     """Facts about all objects on all frames; a part of a controller."""
 
-    def __init__(self, desk: ControllerContext) -> None:
-        self._desk = desk
-        self._count = desk.geometry.n_frames
+    def __init__(self, context: ControllerContext) -> None:
+        self._context = context
+        self._count = context.view.geometry.n_frames
         self._facts: dict[int, _Facts] = {}
 
     @property
@@ -81,47 +81,54 @@ class Timeline:
         """Return one object's row; an object without results has an empty one."""
         facts = self._facts.get(object_id) or _Facts(self._count)
         score, iou, area, x, y = facts.numbers
-        if facts.doubt is None:
-            facts.doubt = frame_uncertainty(score, iou, area, np.stack([x, y], axis=1), facts.prompted)
+        if facts.uncertainty is None:
+            facts.uncertainty = frame_uncertainty(score, iou, area, np.stack([x, y], axis=1), facts.prompted)
         known = np.isfinite(area)
         return TimelineRow(
-            object_id, known, known & (np.nan_to_num(area) > 0), facts.prompted, score, iou, area, facts.doubt
+            object_id,
+            known,
+            known & (np.nan_to_num(area) > 0),
+            facts.prompted,
+            score,
+            iou,
+            area,
+            facts.uncertainty,
         )
 
-    def doubt(self, object_ids: Iterable[int] | None = None) -> NDArray[np.float64]:
-        """Return the highest doubt of some (or all) objects on each frame, (T,)."""
+    def uncertainty(self, object_ids: Iterable[int] | None = None) -> NDArray[np.float64]:
+        """Return the highest uncertainty of some (or all) objects on each frame, (T,)."""
         ids = self._facts if object_ids is None else [i for i in object_ids if i in self._facts]
         total = np.zeros(self._count)
         for object_id in ids:
-            np.maximum(total, self.row(object_id).doubt, out=total)
+            np.maximum(total, self.row(object_id).uncertainty, out=total)
         return total
 
-    def doubtful_frames(
+    def uncertain_frames(
         self, object_ids: Iterable[int] | None = None, threshold: float = 0.5
     ) -> tuple[int, ...]:
-        """Return the most doubtful frame of each doubtful stretch, in order."""
-        return tuple(uncertain_peaks(self.doubt(object_ids), threshold))
+        """Return the most uncertain frame of each uncertain stretch, in order."""
+        return tuple(uncertain_peaks(self.uncertainty(object_ids), threshold))
 
-    def next_doubtful(
+    def next_uncertain(
         self, object_ids: Iterable[int] | None = None, step: int = 1, threshold: float = 0.5
     ) -> tuple[int, int] | None:
-        """Find the next (``step`` 1) or previous (-1) doubtful frame from where the viewer is.
+        """Find the next (``step`` 1) or previous (-1) uncertain frame from where the viewer is.
 
         Returns
         -------
         (frame, object_id) or None
-            The object is the one that is most doubtful there.
+            The object that is most uncertain there.
         """
         ids = tuple(self._facts) if object_ids is None else tuple(object_ids)
-        frame = next_uncertain(self.doubt(ids), self._desk.frame, step, threshold)
+        frame = next_uncertain(self.uncertainty(ids), self._context.view.frame, step, threshold)
         if frame is None:
             return None
-        return frame, max(ids, key=lambda i: self.row(i).doubt[frame])
+        return frame, max(ids, key=lambda i: self.row(i).uncertainty[frame])
 
     # -- for the controller ------------------------------------------------------------------------------
 
     def put_frame(self, frame: int, facts: Iterable[FrameFact]) -> None:
-        """Take over all facts of a frame; objects that are not among them have no result there."""
+        """Replace all facts of a frame; objects that are not among them have no result there."""
         named = set()
         for fact in facts:
             self._of(fact.object_id).put(fact)
@@ -129,40 +136,40 @@ class Timeline:
         for object_id, known in self._facts.items():
             if object_id not in named:
                 known.clear(frame)
-        self._desk.events.timeline.emit(frozenset(self._facts))
+        self._context.events.timeline.emit(frozenset(self._facts))
 
     def put(self, facts: Iterable[FrameFact]) -> None:
-        """Take over facts of many frames."""
+        """Add facts of many frames."""
         named = set()
         for fact in facts:
             self._of(fact.object_id).put(fact)
             named.add(fact.object_id)
         if named:
-            self._desk.events.timeline.emit(frozenset(named))
+            self._context.events.timeline.emit(frozenset(named))
 
     def set_prompted(self, prompted: dict[int, list[int]]) -> None:
-        """Say which frames of which objects have prompts."""
+        """Set which frames of which objects have prompts."""
         changed = set()
         for object_id in {*prompted, *self._facts}:
             flags = np.zeros(self._count, bool)
             flags[prompted.get(object_id, [])] = True
             facts = self._of(object_id)
             if not np.array_equal(flags, facts.prompted):
-                facts.prompted, facts.doubt = flags, None
+                facts.prompted, facts.uncertainty = flags, None
                 changed.add(object_id)
         if changed:
-            self._desk.events.timeline.emit(frozenset(changed))
+            self._context.events.timeline.emit(frozenset(changed))
 
     def forget(self, object_ids: Iterable[int] | None = None) -> None:
         """Drop the facts of some objects, or of all."""
         ids = tuple(self._facts) if object_ids is None else tuple(object_ids)
         for object_id in ids:
             self._facts.pop(object_id, None)
-        self._desk.events.timeline.emit(frozenset(ids))
+        self._context.events.timeline.emit(frozenset(ids))
 
     def rebase(self) -> None:
-        """Begin anew with other frames."""
-        self._count = self._desk.geometry.n_frames
+        """Start again with other frames."""
+        self._count = self._context.view.geometry.n_frames
         self.forget()
 
     def _of(self, object_id: int) -> _Facts:

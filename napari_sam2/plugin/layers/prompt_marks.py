@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -141,11 +141,9 @@ class PromptMarks:
             or (pinned.painted and self.painted is None)
         )
 
-    def containing(self, mask: MaskPrompt) -> PromptMarks:
-        """Return the same marks with a pinned mask that contains all of them."""
-        return replace(
-            self, pinned=PinnedMask(mask, len(self.points), len(self.shapes), self.painted is not None)
-        )
+    def pin(self, mask: MaskPrompt) -> PinnedMask:
+        """Return a pinned mask that contains all of these marks."""
+        return PinnedMask(mask, len(self.points), len(self.shapes), self.painted is not None)
 
     @property
     def needs_base(self) -> bool:

@@ -1,4 +1,4 @@
-"""Empties a controller's mailbox in Qt's thread, and shows its errors as napari notifications."""
+"""Empties a controller's replies in Qt's thread, and shows its errors as napari notifications."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ class QtBridge(QObject):
         self._turn.timeout.connect(self._process)
         # Queued: the worker's thread only leaves a note, the work is done in the window's thread.
         self._arrived.connect(self._wake, Qt.ConnectionType.QueuedConnection)
-        controller.mailbox.wake = self._arrived.emit
+        controller.replies.wake = self._arrived.emit
         controller.events.error.connect(self._show_error)
         controller.events.closed.connect(self._release)
         self.undo_stack = UndoStack(controller, self)
-        controller.give_way()
+        controller.lower_priority()
         application = QCoreApplication.instance()
         if application is not None:
             application.aboutToQuit.connect(self._close)
-        if len(controller.mailbox):
+        if len(controller.replies):
             self._arrived.emit()
 
     def _wake(self) -> None:
@@ -62,7 +62,7 @@ class QtBridge(QObject):
             self._controller.process(_TURN_SECONDS)
         finally:
             self._busy = False
-        if len(self._controller.mailbox) and not self._controller.closed:
+        if len(self._controller.replies) and not self._controller.closed:
             self._wake()
 
     def _close(self) -> None:
@@ -72,7 +72,7 @@ class QtBridge(QObject):
         show_error(f"{report.title}: {report.message}")
 
     def _release(self) -> None:
-        self._controller.mailbox.wake = None
+        self._controller.replies.wake = None
         application = QCoreApplication.instance()
         if application is not None:
             application.aboutToQuit.disconnect(self._close)

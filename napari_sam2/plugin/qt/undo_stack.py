@@ -11,11 +11,11 @@ from napari_sam2.plugin.state import HistoryState, UndoStep
 
 
 class UndoStack(QUndoStack):
-    """Shows what can be undone in a project, and passes on what Qt undoes and redoes.
+    """Shows the steps of undo of a project, and forwards what Qt undoes and redoes to the controller.
 
-    The project is the truth: it outlives the window, and scripts and other docks change it, too. A change comes
-    from there as a new command; undoing a command asks the controller, which answers a moment later. As long as
-    answers are outstanding the stack is ahead of the project, afterwards it says what the project says.
+    The project is the truth: it outlives the window, and scripts and other docks change it, too. A change in it
+    becomes a new command; undoing a command asks the controller, which replies a moment later. While replies are
+    outstanding the stack is ahead of the project, afterwards it shows the steps of the project.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ class UndoStack(QUndoStack):
             self._follow(self._controller.history)
 
     def _follow(self, history: HistoryState) -> None:
-        """Say what the project says."""
+        """Show the steps of the project."""
         self._following = True
         try:
             if history.steps != self._steps:

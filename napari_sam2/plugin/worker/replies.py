@@ -1,22 +1,33 @@
-"""What the worker sends back."""
+"""Replies of the worker."""
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.masks import FrameMasks, compose_labels, mask_box
 from napari_sam2.objects import ObjectInfo
-from napari_sam2.plugin.state import FrameFact, HistoryState
-from napari_sam2.plugin.worker.backend import InterruptedRun, SessionBackend
+from napari_sam2.plugin.state import FrameFact, HistoryState, ProjectState, UndoStep
 from napari_sam2.prompts import Prompt, PromptKey
+from napari_sam2.session import Alternatives
 
-# -- answers ---------------------------------------------------------------------------------------------
+if TYPE_CHECKING:
+    from napari_sam2.storage.interrupted_run import PendingRun
+    from napari_sam2.storage.recorded_session import RecordedSession
+
+
+@dataclass(frozen=True, eq=False)
+class Reply:
+    """A reply with the number of the request that it answers; higher is newer."""
+
+    generation: int
+    answer: object
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +37,11 @@ class FrameResult:
     Parameters
     ----------
     frame : int
-        Which frame.
+        Frame index.
     labels : ndarray of uint16, shape (H, W)
         All objects, composed.
     facts : tuple of FrameFact
-        What is known of each object.
+        Scores, area and centroid of each object.
     """
 
     frame: int
@@ -39,60 +50,76 @@ class FrameResult:
 
     @classmethod
     def of(cls, found: FrameMasks) -> FrameResult:
-        """Compose and measure."""
+        """Compose and measure masks."""
         return cls(found.frame, compose_labels(found), facts_of(found))
 
 
 @dataclass(frozen=True, eq=False)
 class PromptResult:
-    """The answer to one prompt (None: it was taken back)."""
+    """Result of one prompt, or of its removal."""
 
     key: PromptKey
-    prompt: Prompt | None
     shown: FrameResult
     history: HistoryState
 
 
 @dataclass(frozen=True, eq=False)
+class AlternativesFound:
+    """Masks that the network offers for a prompt."""
+
+    key: PromptKey
+    alternatives: Alternatives
+
+
+@dataclass(frozen=True, eq=False)
 class StateReset:
-    """Everything the user said, after it changed as a whole: opening, undo, redo, removal of objects.
+    """All prompts and objects, after they changed as a whole: opening, undo, redo, removal of objects.
 
     Parameters
     ----------
-    action : str
-        What happened.
     prompts, objects : mapping
         All of them.
     history : HistoryState
-        What can be undone now.
-    shown : FrameAnswer
-        The frame that the viewer shows.
+        Steps of undo.
+    shown : FrameResult
+        Results of the frame that the viewer shows.
     """
 
-    action: str
     prompts: Mapping[PromptKey, Prompt]
     objects: Mapping[int, ObjectInfo]
     history: HistoryState
     shown: FrameResult
 
+    @classmethod
+    def of(cls, session: RecordedSession, frame: int) -> StateReset:
+        """Return the state of a session."""
+        shown = FrameResult.of(session.masks(frame))
+        return cls(dict(session.prompts), dict(session.objects), history_of(session), shown)
+
 
 @dataclass(frozen=True, eq=False)
 class SessionOpened:
-    """The session is there; ``read(frame)`` gives its saved labels and may be called from any thread."""
+    """The session is open; see :class:`OpenedSession` for ``labels`` and ``results``.
 
-    read: Callable[[int], NDArray[np.uint16]]
-    path: Path | None
-    resumed: bool
-    temporary: bool
-    interrupted: InterruptedRun | None
-    message: str
+    Parameters
+    ----------
+    interrupted : PendingRun or None
+        A propagation of an earlier session that did not reach its end.
+    runs_on : (str, str)
+        Device and precision.
+    """
+
+    labels: Callable[[int], NDArray[np.uint16]]
+    results: Callable[[], TrackingResults]
+    project: ProjectState
+    interrupted: PendingRun | None
     runs_on: tuple[str, str]
-    state_reset: StateReset
+    state: StateReset
 
 
 @dataclass(frozen=True)
 class ModelLoading:
-    """Bytes of a download; 0 in total when unknown."""
+    """Bytes of a download; 0 in total if unknown."""
 
     done: int
     total: int
@@ -100,7 +127,7 @@ class ModelLoading:
 
 @dataclass(frozen=True, eq=False)
 class FactsLoaded:
-    """Facts about frames whose results are older than this window; ``first``: all earlier facts are void."""
+    """Facts of frames that were tracked in an earlier session; ``first``: earlier facts are void."""
 
     facts: tuple[FrameFact, ...]
     first: bool
@@ -128,24 +155,38 @@ class PropagationPhase:
 
 @dataclass(frozen=True, eq=False)
 class CallResult:
-    """What a :class:`Call` returned."""
+    """Value that a :class:`Call` returned."""
 
     value: Any
 
 
 @dataclass(frozen=True)
 class RequestFailed:
-    """An exception of the worker's thread."""
+    """An exception in the worker's thread."""
 
     title: str
     message: str
     details: str
 
+    @classmethod
+    def of(cls, title: str, error: Exception) -> RequestFailed:
+        """Return the reply for an exception."""
+        message = str(error).strip() or type(error).__name__
+        return cls(title, message, "".join(traceback.format_exception(error)))
 
-def state_reset(bench: SessionBackend, action: str, frame: int) -> StateReset:
-    """Say everything again."""
-    shown = FrameResult.of(bench.masks(frame))
-    return StateReset(action, dict(bench.prompts), dict(bench.objects), bench.history, shown)
+
+class OpeningFailed(RequestFailed):
+    """A session could not be opened."""
+
+
+class PropagationFailed(RequestFailed):
+    """A propagation could not begin, or broke off."""
+
+
+def history_of(session: RecordedSession) -> HistoryState:
+    """Return the steps of undo; a propagation that is going on is the last one."""
+    history = session.history
+    return HistoryState(tuple(UndoStep(*step) for step in history.steps), history.applied)
 
 
 def facts_of(found: FrameMasks) -> tuple[FrameFact, ...]:

@@ -1,41 +1,50 @@
-"""What it takes to open a session: found out in the window's thread, used in the worker's."""
+"""Parameters of a session, read from the layers, and the session that is opened with them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from napari_sam2.calibration import Calibration
+from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.frames.stack import FrameStack
-from napari_sam2.plugin.state import ModelChoice, Preferences
-from napari_sam2.plugin.worker.backend import SessionBackend
+from napari_sam2.plugin.layers.frame_stack import calibration_of, frames_of
+from napari_sam2.plugin.layers.geometry import Geometry
+from napari_sam2.plugin.state import ModelChoice, Preferences, ProjectState
+
+if TYPE_CHECKING:  # brings torch and zarr, which a window needs only with its first session
+    from napari_sam2.storage.recorded_session import RecordedSession
 
 
 @dataclass(frozen=True)
 class SessionSpec:
-    """How to open a session.
+    """Parameters of a session.
 
     Parameters
     ----------
     frames : FrameStack
         What the user sees, frame by frame.
     name : str
-        Of the image; only for people.
+        Name of the image; only for people.
     path : str or None
-        The file that the image was read from.
+        File that the image was read from.
     calibration : Calibration
-        Scale, units, axis of travel.
+        Scale, units and the name of the frame axis.
     choice : ModelChoice
-        Which network.
+        The network.
     preferences : Preferences
-        Cache, autosave folder.
+        Size of the cache, autosave folder.
     project : Path or None
         The project folder; None: found by content in the autosave folder, or made there.
     project_required : bool
-        False: when the named project cannot be used, another one is.
+        False: if the named project cannot be used, another one is.
     keep_contrast : bool
-        A project that is found again is gone on with as it was made, whatever the contrast is now.
+        True: a project that is found again keeps its own contrast, whatever the viewer shows now.
     """
 
     frames: FrameStack
@@ -48,5 +57,55 @@ class SessionSpec:
     project_required: bool = True
     keep_contrast: bool = True
 
+    @classmethod
+    def of_layers(
+        cls,
+        images: Sequence[Any],
+        geometry: Geometry,
+        preferences: Preferences,
+        project: Path | None = None,
+        project_required: bool = True,
+        keep_contrast: bool = True,
+    ) -> SessionSpec:
+        """Return the parameters of a session on Image layers as they look now; see the class for the others."""
+        path = getattr(getattr(images[0], "source", None), "path", None)
+        return cls(
+            frames_of(images, geometry),
+            str(images[0].name),
+            None if path is None else str(path),
+            calibration_of(images[0], geometry),
+            preferences.model,
+            preferences,
+            project,
+            project_required,
+            keep_contrast,
+        )
 
-Opener = Callable[[SessionSpec, Callable[[int, int], None]], SessionBackend]
+
+@dataclass(frozen=True, eq=False)
+class OpenedSession:
+    """A session that is open, with what its owner needs beside it.
+
+    Parameters
+    ----------
+    session : RecordedSession
+        Belongs to the worker's thread; every verb saves before it returns.
+    project : ProjectState
+        Where everything is saved.
+    labels : callable
+        ``labels(frame)`` returns the saved label image, uint16 (H, W); any thread may call it, also after closing.
+    results : callable
+        ``results()`` returns what exports read.
+    close : callable
+        Writes what is left, and releases files and memory.
+    """
+
+    session: RecordedSession
+    project: ProjectState
+    labels: Callable[[int], NDArray[np.uint16]]
+    results: Callable[[], TrackingResults]
+    close: Callable[[], None]
+
+
+Progress = Callable[[int, int], None]
+Opener = Callable[[SessionSpec, Progress], OpenedSession]

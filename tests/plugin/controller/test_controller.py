@@ -41,7 +41,7 @@ def test_one_click_becomes_a_mask_at_the_click(world):
     viewer.dims.set_point(0, 3)
     layer.add([3, 20, 30])
     c.wait()
-    assert fake.bench.prompts == {(3, 1): Prompt((PointPrompt(30, 20),))}
+    assert fake.session.prompts == {(3, 1): Prompt((PointPrompt(30, 20),))}
     assert disc_center(c.results.layer.data[3], 1) == (30, 20)
     assert not c.results.layer.data[2].any()
     assert c.objects.ids == (1,)
@@ -53,7 +53,7 @@ def test_the_session_is_used_by_its_own_thread_only(world):
     c.prompts.add_point(30, 20)
     c.propagate()
     c.wait()
-    assert fake.bench.threads == {"napari-sam2 session"}
+    assert fake.session.threads == {"napari-sam2 session"}
 
 
 def test_moving_and_deleting_a_point_moves_and_deletes_the_mask(world):
@@ -67,7 +67,7 @@ def test_moving_and_deleting_a_point_moves_and_deletes_the_mask(world):
     layer.remove_selected()
     c.wait()
     assert not c.results.layer.data[0].any()
-    assert fake.bench.prompts == {}
+    assert fake.session.prompts == {}
 
 
 def test_active_object_and_sign_decide_about_new_points_whatever_is_selected(world):
@@ -79,7 +79,7 @@ def test_active_object_and_sign_decide_about_new_points_whatever_is_selected(wor
     layer.selected_data = {0}  # napari makes the features of selected points the defaults
     layer.add([0, 5, 6])
     c.wait()
-    assert fake.bench.prompts[0, 2] == Prompt((PointPrompt(6, 5, False),))
+    assert fake.session.prompts[0, 2] == Prompt((PointPrompt(6, 5, False),))
     assert [str(s) for s in layer.symbol] == ["disc", "x"]
 
 
@@ -91,7 +91,7 @@ def test_editing_features_moves_a_point_to_another_object(world):
     features["object_id"] = [4]
     layer.features = features
     c.wait()
-    assert set(fake.bench.prompts) == {(0, 4)}
+    assert set(fake.session.prompts) == {(0, 4)}
     assert 4 in c.objects
 
 
@@ -100,25 +100,25 @@ def test_only_what_changed_is_asked_for(world):
     c.prompts.add_point(10, 10, frame=0)
     c.prompts.add_point(20, 20, frame=5)
     c.wait()
-    before = len(fake.bench.calls)
+    before = len(fake.session.calls)
     c.prompts.add_point(22, 20, frame=5)
     c.prompts.refresh()
     c.prompts.refresh()
     c.wait()
-    assert [call[:3] for call in fake.bench.calls[before:]] == [("prompt", 5, 1)]
+    assert [call[:3] for call in fake.session.calls[before:]] == [("prompt", 5, 1)]
 
 
 def test_newer_click_supersedes_a_queued_one(world):
     _, _, c, fake = world
     c.prompts.add_point(10, 10, frame=9)
     c.propagate("backward")
-    fake.bench.gate = __import__("threading").Semaphore(0)
-    c.wait(until=lambda: c.propagation.phase == "idle" or ("propagate" in {x[0] for x in fake.bench.calls}))
+    fake.session.gate = __import__("threading").Semaphore(0)
+    c.wait(until=lambda: c.propagation.phase == "idle" or ("propagate" in {x[0] for x in fake.session.calls}))
     for x in range(10, 20):  # the thread is held inside a step
         c.prompts.add_point(x, 10, frame=3)
-    fake.bench.gate.release(1000)
+    fake.session.gate.release(1000)
     c.wait()
-    asked = [call for call in fake.bench.calls if call[:3] == ("prompt", 3, 1)]
+    asked = [call for call in fake.session.calls if call[:3] == ("prompt", 3, 1)]
     assert len(asked) < 10
     assert len(asked[-1][3].points) == 10
 
@@ -141,7 +141,7 @@ def test_following_ends_when_the_user_goes_elsewhere(world):
     viewer, _, c, fake = world
     c.prompts.add_point(20, 20)
     c.wait()
-    fake.bench.gate = gate = __import__("threading").Semaphore(3)
+    fake.session.gate = gate = __import__("threading").Semaphore(3)
     c.propagate()
     c.wait(until=lambda: c.propagation.done == 3)
     viewer.dims.set_point(0, 8)
@@ -154,7 +154,7 @@ def test_stop_keeps_what_is_done(world):
     _, _, c, fake = world
     c.prompts.add_point(20, 20)
     c.wait()
-    fake.bench.gate = gate = __import__("threading").Semaphore(4)
+    fake.session.gate = gate = __import__("threading").Semaphore(4)
     c.propagate()
     c.wait(until=lambda: c.propagation.done == 4)
     c.stop()
@@ -171,7 +171,7 @@ def test_click_during_propagation_pauses_applies_and_goes_on(world):
     _, _, c, fake = world
     c.prompts.add_point(20, 10, object_id=1)
     c.wait()
-    fake.bench.gate = gate = __import__("threading").Semaphore(6)
+    fake.session.gate = gate = __import__("threading").Semaphore(6)
     phases = heard(c, "propagation")
     c.propagate()
     c.wait(until=lambda: c.propagation.done == 6)
@@ -183,7 +183,7 @@ def test_click_during_propagation_pauses_applies_and_goes_on(world):
     assert disc_center(c.results.layer.data[4], 1) == (30, 30)
     assert disc_center(c.results.layer.data[6], 1) == (32, 30)  # tracked again from the correction
     assert disc_center(c.results.layer.data[9], 1) == (35, 30)
-    order = [x[0] if x[0] != "step" else x[1] for x in fake.bench.calls if x[0] != "object"]
+    order = [x[0] if x[0] != "step" else x[1] for x in fake.session.calls if x[0] != "object"]
     assert order[order.index("prompt", 2) + 1 :].count("propagate") == 1
 
 
@@ -191,7 +191,7 @@ def test_new_object_during_propagation_joins_in(world):
     _, _, c, fake = world
     c.prompts.add_point(20, 10, object_id=1)
     c.wait()
-    fake.bench.gate = gate = __import__("threading").Semaphore(3)
+    fake.session.gate = gate = __import__("threading").Semaphore(3)
     c.propagate()
     c.wait(until=lambda: c.propagation.done == 3)
     c.prompts.add_point(10, 30, frame=5, object_id=2)
@@ -206,10 +206,10 @@ def test_ranges_and_directions(world):
     c.wait()
 
     def steps(*args, **kwargs):
-        before = len(fake.bench.calls)
+        before = len(fake.session.calls)
         c.propagate(*args, **kwargs)
         c.wait()
-        return [call[1] for call in fake.bench.calls[before:] if call[0] == "step"]
+        return [call[1] for call in fake.session.calls[before:] if call[0] == "step"]
 
     assert steps("forward") == [5, 6, 7, 8, 9]
     assert steps("backward") == [5, 4, 3, 2, 1, 0]
@@ -242,11 +242,11 @@ def test_locked_objects_are_left_as_they_are(world):
     c.prompts.add_point(50, 10, object_id=1)
     c.propagate()
     c.wait()
-    assert [x[4] for x in fake.bench.calls if x[0] == "propagate"] == [(2,)]
-    assert len(fake.bench.prompts[0, 1].points) == 1
+    assert [x[4] for x in fake.session.calls if x[0] == "propagate"] == [(2,)]
+    assert len(fake.session.prompts[0, 1].points) == 1
     c.objects.lock([1], False)
     c.wait()
-    assert len(fake.bench.prompts[0, 1].points) == 2
+    assert len(fake.session.prompts[0, 1].points) == 2
 
 
 def test_undo_and_redo_bring_layers_back(world):
@@ -264,13 +264,13 @@ def test_undo_and_redo_bring_layers_back(world):
     c.wait()
     assert len(c.prompts.layer("points").data) == 0
     assert not c.history.can_undo
-    before = len(fake.bench.calls)
+    before = len(fake.session.calls)
     c.redo()
     c.redo()
     c.wait()
     np.testing.assert_allclose(c.prompts.layer("points").data, [[0, 10, 10]])
     assert [str(t) for t in c.prompts.layer("shapes").shape_type] == ["polygon"]
-    assert fake.bench.calls[before:] == []  # layers that are put back ask for nothing
+    assert fake.session.calls[before:] == []  # layers that are put back ask for nothing
 
 
 def test_undo_of_a_propagation_takes_the_timeline_back(world):
@@ -290,13 +290,13 @@ def test_deleting_objects_leaves_the_others(world):
     for object_id in (1, 2, 3):
         c.prompts.add_point(10 * object_id, 10, object_id=object_id)
     c.wait()
-    kept = fake.bench.said.masks[0, 2].copy()
+    kept = fake.session.content.masks[0, 2].copy()
     c.objects.delete([1, 3])
     c.wait()
     assert c.objects.ids == (2,)
     assert c.objects.active == 2
     assert len(c.prompts.layer("points").data) == 1
-    np.testing.assert_array_equal(fake.bench.said.masks[0, 2], kept)
+    np.testing.assert_array_equal(fake.session.content.masks[0, 2], kept)
     assert set(np.unique(c.results.layer.data[0])) == {0, 2}
     c.undo()
     c.wait()
@@ -314,8 +314,8 @@ def test_names_colours_solo_and_selection(world):
     c.objects.recolor(second, (9, 9, 9))
     c.prompts.add_point(10, 10, object_id=second)
     c.wait()
-    assert (fake.bench.objects[1].name, fake.bench.objects[1].color) == ("cell", (1, 2, 3))
-    assert fake.bench.objects[2].color == (9, 9, 9)
+    assert (fake.session.objects[1].name, fake.session.objects[1].color) == ("cell", (1, 2, 3))
+    assert fake.session.objects[2].color == (9, 9, 9)
     c.objects.show_alone([first])
     colors = c.results.layer.colormap.color_dict
     assert colors[2][3] == 0
@@ -335,14 +335,14 @@ def test_a_box_a_region_and_an_eraser(world):
     box = [[0, 5, 6], [0, 5, 16], [0, 15, 16], [0, 15, 6]]
     shapes.add([box], shape_type="rectangle")
     c.wait()
-    assert fake.bench.prompts[0, 1].box == BoxPrompt(6, 5, 16, 15)
+    assert fake.session.prompts[0, 1].box == BoxPrompt(6, 5, 16, 15)
     c.prompts.positive = False
     shapes.add([[[0, 0, 0], [0, 0, 60], [0, 10, 60], [0, 10, 0]]], shape_type="polygon")
     c.wait()
-    mask = fake.bench.prompts[0, 1].mask.array()
+    mask = fake.session.prompts[0, 1].mask.array()
     assert not mask[:10].any()  # erased from the mask that was shown
     assert mask[11:].any()
-    assert fake.bench.prompts[0, 1].box is not None
+    assert fake.session.prompts[0, 1].box is not None
 
 
 def test_painting_makes_mask_prompts(world):
@@ -352,29 +352,29 @@ def test_painting_makes_mask_prompts(world):
     layer.brush_size = 5
     layer.paint((2, 20, 20), layer.selected_label)
     c.wait()
-    assert fake.bench.prompts[2, 1].mask.array()[20, 20]
+    assert fake.session.prompts[2, 1].mask.array()[20, 20]
     layer.undo()
     c.wait()
-    assert fake.bench.prompts == {}
+    assert fake.session.prompts == {}
 
 
 def test_painting_on_the_results_corrects_them(world):
     _, _, c, fake = world
     c.prompts.add_point(20, 20)
     c.wait()
-    before = fake.bench.said.masks[0, 1]
+    before = fake.session.content.masks[0, 1]
     c.results.layer.brush_size = 9
     c.results.layer.paint((0, 20, 26), 1)
     c.wait()
-    mask = fake.bench.prompts[0, 1].mask.array()
+    mask = fake.session.prompts[0, 1].mask.array()
     assert mask.sum() > before.sum()
     assert (mask | ~before).all()
-    assert fake.bench.prompts[0, 1].points == ()  # the click is contained in the painted mask
+    assert fake.session.prompts[0, 1].points == ()  # the click is contained in the painted mask
     assert len(c.prompts.layer("points").data) == 1
     c.prompts.add_point(40, 20)  # a new click counts beside it
     c.wait()
-    assert fake.bench.prompts[0, 1].points == (PointPrompt(40, 20),)
-    assert fake.bench.prompts[0, 1].mask is not None
+    assert fake.session.prompts[0, 1].points == (PointPrompt(40, 20),)
+    assert fake.session.prompts[0, 1].mask is not None
 
 
 def test_alternatives_are_cycled_and_come_round(world):
@@ -385,7 +385,7 @@ def test_alternatives_are_cycled_and_come_round(world):
     for _ in range(3):
         c.prompts.cycle_alternative()
         c.wait()
-        seen.append(fake.bench.prompts[0, 1])
+        seen.append(fake.session.prompts[0, 1])
     assert seen[0].mask.array()[:4, :4].all()
     assert seen[0].points == ()
     assert seen[2] == Prompt((PointPrompt(20, 20),))
@@ -401,8 +401,8 @@ def test_masks_from_elsewhere_seed_objects(world):
     c.prompts.set_masks(masks, frame=2)
     c.wait()
     assert c.objects.ids == (3, 9)
-    assert fake.bench.prompts[2, 9].mask.array()[3, 3]
-    assert fake.bench.prompts[2, 3].mask.array()[3, 3]
+    assert fake.session.prompts[2, 9].mask.array()[3, 3]
+    assert fake.session.prompts[2, 3].mask.array()[3, 3]
     with pytest.raises(ValueError, match="resize the mask"):
         c.prompts.set_masks({1: np.ones((5, 5))})
 
@@ -410,16 +410,16 @@ def test_masks_from_elsewhere_seed_objects(world):
 def test_failing_prompt_is_reported_and_the_session_goes_on(world):
     _, _, c, fake = world
     errors = heard(c, "error")
-    fake.bench.fail_on = lambda call: call == "prompt"
+    fake.session.fail_on = lambda call: call == "prompt"
     c.prompts.add_point(20, 20)
     c.wait()
     assert errors[-1].title == "Prompting object 1 on frame 0"
     assert errors[-1].message == "prompt broke"
     assert "Traceback" in errors[-1].details
-    fake.bench.fail_on = lambda call: False
+    fake.session.fail_on = lambda call: False
     c.prompts.add_point(22, 20)
     c.wait()
-    assert len(fake.bench.prompts[0, 1].points) == 2
+    assert len(fake.session.prompts[0, 1].points) == 2
 
 
 def test_failing_frame_ends_the_propagation_and_keeps_the_rest(world):
@@ -427,13 +427,13 @@ def test_failing_frame_ends_the_propagation_and_keeps_the_rest(world):
     errors = heard(c, "error")
     c.prompts.add_point(20, 20)
     c.wait()
-    fake.bench.fail_on = lambda call: call == "frame 4"
+    fake.session.fail_on = lambda call: call == "frame 4"
     c.propagate()
     c.wait()
     assert c.propagation.outcome == "failed"
     assert errors[-1].message == "frame 4 broke"
     assert c.results.layer.data[3].any()
-    fake.bench.fail_on = lambda call: False
+    fake.session.fail_on = lambda call: False
     c.propagate()
     c.wait()
     assert c.results.layer.data[9].any()
@@ -448,14 +448,14 @@ def test_deleted_layers_lose_nothing(world):
     viewer.layers.remove(c.results.layer)
     c.prompts.refresh()
     c.wait()
-    assert set(fake.bench.prompts) == {(0, 1), (0, 2)}
+    assert set(fake.session.prompts) == {(0, 1), (0, 2)}
     assert c.prompts.layer("points") is None
     assert c.results.layer is None
     np.testing.assert_allclose(c.prompts.ensure_layer("points").data, [[0, 20, 20]])
     assert disc_center(c.results.ensure_layer().data[0], 1) == (20, 20)
     c.prompts.add_point(30, 20)
     c.wait()
-    assert len(fake.bench.prompts[0, 1].points) == 2
+    assert len(fake.session.prompts[0, 1].points) == 2
 
 
 def test_deleting_the_image_closes_and_saves(world):
@@ -463,8 +463,8 @@ def test_deleting_the_image_closes_and_saves(world):
     c.prompts.add_point(20, 20)
     viewer.layers.remove(image)
     assert c.closed
-    assert fake.bench.closed
-    assert (0, 1) in fake.bench.prompts  # what was asked for was still answered
+    assert fake.session.closed
+    assert (0, 1) in fake.session.prompts  # what was asked for was still answered
     with pytest.raises(RuntimeError, match="closed"):
         c.propagate()
 
@@ -473,16 +473,16 @@ def test_renaming_hiding_and_reordering_change_nothing(world):
     viewer, image, c, fake = world
     c.prompts.add_point(20, 20)
     c.wait()
-    calls = len(fake.bench.calls)
+    calls = len(fake.session.calls)
     image.name = "renamed"
     c.prompts.layer("points").name = "mine"
     c.prompts.layer("points").visible = False
     viewer.layers.move(0, 2)
     c.wait()
-    assert len(fake.bench.calls) == calls
+    assert len(fake.session.calls) == calls
     c.prompts.add_point(25, 20)
     c.wait()
-    assert len(fake.bench.prompts[0, 1].points) == 2
+    assert len(fake.session.prompts[0, 1].points) == 2
 
 
 def test_replaced_pixels_open_another_session_with_the_same_prompts(world):
@@ -491,13 +491,13 @@ def test_replaced_pixels_open_another_session_with_the_same_prompts(world):
     c.wait()
     image.data = np.ones((10, 40, 60), np.uint8)
     c.wait()
-    assert len(fake.benches) == 2
-    assert fake.benches[0].closed
-    assert set(fake.bench.prompts) == {(0, 1)}
+    assert len(fake.sessions) == 2
+    assert fake.sessions[0].closed
+    assert set(fake.session.prompts) == {(0, 1)}
     image.data = np.ones((4, 30, 30), np.uint8)
     c.wait()
     assert c.n_frames == 4
-    assert fake.bench.size == (30, 30)
+    assert fake.session.size == (30, 30)
     assert c.objects.state(1).present == 1
 
 
@@ -511,9 +511,9 @@ def test_another_model_keeps_prompts(world):
     c.prompts.add_point(25, 20)  # while it loads
     c.wait()
     assert c.model.phase == "ready"
-    assert fake.plans[-1].choice.name == "tiny"
-    assert len(fake.bench.prompts[0, 1].points) == 2
-    assert fake.bench.objects[1].name == "cell"
+    assert fake.specs[-1].choice.name == "tiny"
+    assert len(fake.session.prompts[0, 1].points) == 2
+    assert fake.session.objects[1].name == "cell"
 
 
 def test_model_that_cannot_be_loaded_says_so_and_another_can(fake, preferences):
@@ -531,7 +531,7 @@ def test_model_that_cannot_be_loaded_says_so_and_another_can(fake, preferences):
     fake.error = None
     c.load_model("nano")
     c.wait()
-    assert set(fake.bench.prompts) == {(2, 1)} or set(fake.bench.prompts) == {(1, 1)}
+    assert set(fake.session.prompts) == {(2, 1)} or set(fake.session.prompts) == {(1, 1)}
     c.close()
 
 
@@ -547,7 +547,7 @@ def test_resumed_project_fills_layers_and_timeline(fake, preferences):
     c.objects.rename(2, "boxed")
     c.propagate()
     c.wait()
-    fake.saved = fake.bench.said
+    fake.saved = fake.session.content
     c.close()
     viewer = ViewerModel()
     again = open_tracker(
@@ -556,7 +556,7 @@ def test_resumed_project_fills_layers_and_timeline(fake, preferences):
     again.wait()
     assert again.project.resumed
     assert again.prompts.all == fake.saved.prompts
-    assert fake.bench.calls == []  # nothing is asked for again
+    assert fake.session.calls == []  # nothing is asked for again
     assert again.objects.state(2).name == "boxed"
     again.wait(until=lambda: again.objects.state(1).present == 6, timeout=10)
     assert len(again.prompts.layer("points").data) == 1
@@ -583,17 +583,17 @@ def test_doubtful_frames_are_found_from_where_the_viewer_is(world):
     c.prompts.add_point(20, 20)
     c.propagate()
     c.wait()
-    assert not c.go_to_doubt()
-    bench = fake.bench
-    bench.said.masks[6, 1] = np.zeros((40, 60), bool)
-    c._desk.worker.survey()
-    c.wait(until=lambda: c.timeline.row(1).doubt.max() > 0.5, timeout=10)
+    assert not c.go_to_uncertain()
+    session = fake.session
+    session.content.masks[6, 1] = np.zeros((40, 60), bool)
+    c._session.worker.load_facts()
+    c.wait(until=lambda: c.timeline.row(1).uncertainty.max() > 0.5, timeout=10)
     c.frame = 0
-    assert c.go_to_doubt()
+    assert c.go_to_uncertain()
     assert c.frame in (6, 7)
-    assert not c.go_to_doubt()
+    assert not c.go_to_uncertain()
     c.frame = 9
-    assert c.go_to_doubt(-1)
+    assert c.go_to_uncertain(-1)
 
 
 def test_neighbours_are_encoded_while_nothing_else_is_to_do(fake, preferences):
@@ -604,10 +604,10 @@ def test_neighbours_are_encoded_while_nothing_else_is_to_do(fake, preferences):
     c = open_tracker(viewer, image, opener=fake, preferences=ahead)
     c.wait()
     c.frame = 5
-    c.wait(until=lambda: len(fake.bench.warmed) >= 3, timeout=10)
-    assert fake.bench.warmed[-3:] == [5, 6, 4]
+    c.wait(until=lambda: len(fake.session.encoded) >= 3, timeout=10)
+    assert fake.session.encoded[-3:] == [5, 6, 4]
     time.sleep(0.4)
-    assert len(fake.bench.warmed) == len(set(fake.bench.warmed))
+    assert len(fake.session.encoded) == len(set(fake.session.encoded))
     c.close()
 
 
@@ -616,7 +616,7 @@ def test_results_of_last_time_are_shown_also_when_there_is_none_on_the_frame_tha
     c.objects.add()
     c.prompts.add_point(10, 10)
     c.wait()
-    fake.saved = fake.bench.said
+    fake.saved = fake.session.content
     c.close()
     later = ViewerModel()
     later.add_image(image.data, name="other name")

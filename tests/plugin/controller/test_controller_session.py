@@ -190,7 +190,7 @@ def test_moving_z_in_a_volume_over_time(start, sample):
     c.wait()
     assert c.project.path == first
     assert set(c.prompts.all) == {(0, 1)}
-    c.set_travel_axis(1)
+    c.set_frame_axis(1)
     c.wait()
     assert c.n_frames == 2
 

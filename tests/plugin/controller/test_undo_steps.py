@@ -79,7 +79,7 @@ def other_mask(c):
 
 
 def track_some(c):
-    with c.gesture("Track these"):
+    with c.undo_group("Track these"):
         c.prompts.set_masks({5: mask(2), 6: mask(30), 7: mask(48)})
 
 
@@ -153,7 +153,7 @@ def test_what_changes_nothing_is_no_step(c):
 
 def test_a_stopped_propagation_is_a_step_with_what_was_done(c, fake):
     two_objects(c)
-    fake.bench.gate = gate = threading.Semaphore(4)
+    fake.session.gate = gate = threading.Semaphore(4)
     c.propagate()
     c.wait(until=lambda: c.propagation.done == 4)
     assert c.history.undo_label == "Track forward", "what undo would take back, while it goes on"
@@ -171,7 +171,7 @@ def test_a_stopped_propagation_is_a_step_with_what_was_done(c, fake):
 
 def test_a_click_while_tracking_is_one_step_with_the_tracking_after_it(c, fake):
     two_objects(c)
-    fake.bench.gate = gate = threading.Semaphore(4)
+    fake.session.gate = gate = threading.Semaphore(4)
     c.propagate()
     c.wait(until=lambda: c.propagation.done == 4)
     c.prompts.add_point(20, 30, frame=8, object_id=1)
@@ -211,7 +211,7 @@ def test_several_steps_at_once_and_no_more_than_there_are(c):
 
 def test_gestures_are_told_apart_by_their_number_not_by_their_words(c):
     for _ in range(2):
-        with c.gesture("Twice"):
+        with c.undo_group("Twice"):
             c.prompts.add_point(10, 10, object_id=1)
             c.prompts.add_box(2, 2, 30, 30, object_id=2)
         c.wait()
@@ -225,16 +225,16 @@ def test_gestures_are_told_apart_by_their_number_not_by_their_words(c):
 
 def test_a_gesture_that_fails_half_way_keeps_what_was_answered(c, fake):
     two_objects(c)
-    fake.bench.fail_on = lambda call: call == "prompt" and len(fake.bench.calls) % 2 == 0
-    with c.gesture("Some"):
+    fake.session.fail_on = lambda call: call == "prompt" and len(fake.session.calls) % 2 == 0
+    with c.undo_group("Some"):
         c.prompts.set_masks({5: mask(2), 6: mask(30)})
     c.wait()
-    done = {i for _, i in fake.bench.prompts} - {1, 2}
+    done = {i for _, i in fake.session.prompts} - {1, 2}
     assert len(done) == 1
     assert c.history.undo_label == "Some"
     c.undo()
     c.wait()
-    assert {i for _, i in fake.bench.prompts} == {1, 2}
+    assert {i for _, i in fake.session.prompts} == {1, 2}
 
 
 def test_who_shows_the_history_hears_only_of_the_last_of_several_undos(c, fake):
@@ -258,7 +258,7 @@ def test_a_name_given_while_an_undo_is_under_way_stays(c, fake):
     c.objects.rename(1, "kept")
     c.wait()
     assert c.objects.state(1).name == "kept"
-    assert fake.bench.objects[1].name == "kept"
+    assert fake.session.objects[1].name == "kept"
 
 
 def test_locks_are_saved_and_keep_tracking_away_after_undo_and_redo(c, fake):
@@ -269,7 +269,7 @@ def test_locks_are_saved_and_keep_tracking_away_after_undo_and_redo(c, fake):
     c.redo()
     c.wait()
     assert c.objects.locked == {2}
-    assert fake.bench.objects[2].locked
+    assert fake.session.objects[2].locked
     c.propagate()
     c.wait()
     assert 2 not in np.unique(c.results.labels(3))

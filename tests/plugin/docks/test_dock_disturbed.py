@@ -32,70 +32,70 @@ def tracking(qtbot, make_napari_viewer, monkeypatch, fake, preferences):
     qtbot.waitUntil(lambda: c.model.phase == "ready", timeout=WAIT)
     c.prompts.add_point(30, 20, frame=0)
     qtbot.waitUntil(lambda: c.results.layer is not None, timeout=WAIT)
-    bench = fake.bench
-    bench.gate = threading.Semaphore(3)
+    session = fake.session
+    session.gate = threading.Semaphore(3)
     press_button(qtbot, dock.tracking.forward)
     qtbot.waitUntil(lambda: c.propagation.done == 3, timeout=WAIT)
-    yield viewer, dock, c, bench
-    bench.gate.release(100)
+    yield viewer, dock, c, session
+    session.gate.release(100)
 
 
-def tracked(bench):
-    return sorted(frame for frame, _ in bench.said.masks)
+def tracked(session):
+    return sorted(frame for frame, _ in session.content.masks)
 
 
 def test_hidden_renamed_and_reordered_layers_are_tracked_on(qtbot, tracking):
-    viewer, _, c, bench = tracking
+    viewer, _, c, session = tracking
     for layer in viewer.layers:
         layer.visible = False
         layer.name = f"{layer.name} of yesterday"
     viewer.layers.move(0, len(viewer.layers))
-    bench.gate.release(100)
+    session.gate.release(100)
     qtbot.waitUntil(lambda: c.propagation.outcome == "finished", timeout=WAIT)
     assert c.propagation.done == FRAMES
     assert all((np.asarray(c.results.layer.data[t]) == 1).any() for t in range(FRAMES))
 
 
 def test_other_pixels_stop_it_and_get_a_session_of_their_own(qtbot, tracking, fake):
-    viewer, _, c, bench = tracking
+    viewer, _, c, session = tracking
     viewer.layers["movie"].data = np.full((FRAMES, 60, 80), 9, np.uint8)
-    bench.gate.release(100)
-    qtbot.waitUntil(lambda: len(fake.benches) == 2 and c.status.phase == "ready", timeout=WAIT)
-    assert bench.closed
+    session.gate.release(100)
+    qtbot.waitUntil(lambda: len(fake.sessions) == 2 and c.status.phase == "ready", timeout=WAIT)
+    assert session.closed
     assert c.propagation.phase == "idle"
-    assert tracked(bench)[:3] == [0, 1, 2]
-    qtbot.waitUntil(lambda: (0, 1) in fake.bench.prompts, timeout=WAIT)  # what is said still holds
+    assert tracked(session)[:3] == [0, 1, 2]
+    qtbot.waitUntil(lambda: (0, 1) in fake.session.prompts, timeout=WAIT)  # what is said still holds
 
 
 def test_the_image_is_deleted(qtbot, tracking):
-    viewer, dock, c, bench = tracking
-    threading.Timer(0.2, bench.gate.release, (100,)).start()
+    viewer, dock, c, session = tracking
+    threading.Timer(0.2, session.gate.release, (100,)).start()
     viewer.layers.remove("movie")
     assert c.closed
     assert dock.controller is None
-    qtbot.waitUntil(lambda: bench.closed, timeout=WAIT)
-    assert tracked(bench)[:3] == [0, 1, 2]
+    qtbot.waitUntil(lambda: session.closed, timeout=WAIT)
+    assert tracked(session)[:3] == [0, 1, 2]
     assert "SAM 2 objects – movie" in viewer.layers
 
 
 @pytest.mark.parametrize("what", ["dock", "window"])
 def test_dock_or_window_is_closed(qtbot, tracking, what):
-    viewer, dock, c, bench = tracking
-    threading.Timer(0.2, bench.gate.release, (100,)).start()
+    viewer, dock, c, session = tracking
+    threading.Timer(0.2, session.gate.release, (100,)).start()
     if what == "dock":
         viewer.window.remove_dock_widget(dock)
     else:
         viewer.close()
-    qtbot.waitUntil(lambda: c.closed and bench.closed, timeout=WAIT)
-    assert tracked(bench)[:3] == [0, 1, 2]
+    qtbot.waitUntil(lambda: c.closed and session.closed, timeout=WAIT)
+    assert tracked(session)[:3] == [0, 1, 2]
     alive = [t.name for t in threading.enumerate() if t.name.startswith("napari-sam2")]
     assert alive == []
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8", "int32", "uint64"])
 def test_labels_of_the_user_s_own_are_painted_as_prompts_whatever_their_type(qtbot, tracking, dtype):
-    viewer, _, c, bench = tracking
-    bench.gate.release(100)
+    viewer, _, c, session = tracking
+    session.gate.release(100)
     qtbot.waitUntil(lambda: c.propagation.outcome == "finished", timeout=WAIT)
     mine = viewer.add_labels(np.zeros((FRAMES, 60, 80), dtype), name="mine")
     c.prompts.attach(mine)

@@ -150,13 +150,13 @@ def test_an_error_in_the_session_is_a_notification_and_the_next_click_works(qtbo
     movie(viewer)
     dock = add_dock(viewer, TrackerDock(viewer))
     c = ready(qtbot, dock)
-    fake.bench.fail_on = lambda call: call == "prompt"
+    fake.session.fail_on = lambda call: call == "prompt"
     with notification_manager:
         c.prompts.add_point(20, 20)
         qtbot.waitUntil(
             lambda: any("broke" in str(r.message) for r in notification_manager.records), timeout=WAIT
         )
-    fake.bench.fail_on = lambda call: False
+    fake.session.fail_on = lambda call: False
     press_button(qtbot, dock.tools.buttons["points"])
     click(qtbot, viewer, 30, 40)
     qtbot.waitUntil(lambda: c.results.layer is not None and c.results.layer.data[0].any(), timeout=WAIT)

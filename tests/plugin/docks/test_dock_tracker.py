@@ -102,8 +102,8 @@ def test_a_box_is_dragged(qtbot, world):
     viewer, _, dock, c, fake = world
     press_button(qtbot, dock.tools.buttons["box"])
     drag(qtbot, viewer, (15, 20), (35, 50))
-    qtbot.waitUntil(lambda: (0, 1) in fake.bench.prompts, timeout=WAIT)
-    box = fake.bench.prompts[0, 1].box
+    qtbot.waitUntil(lambda: (0, 1) in fake.session.prompts, timeout=WAIT)
+    box = fake.session.prompts[0, 1].box
     np.testing.assert_allclose((box.x0, box.y0, box.x1, box.y1), (20, 15, 50, 35), atol=2)
 
 
@@ -145,7 +145,7 @@ def test_track_forward_by_button_shows_progress_and_ends(qtbot, world):
     viewer, _, dock, c, fake = world
     c.prompts.add_point(40, 25)
     quiet(qtbot, c)
-    fake.bench.gate = gate = threading.Semaphore(3)
+    fake.session.gate = gate = threading.Semaphore(3)
     press_button(qtbot, dock.tracking.forward)
     qtbot.waitUntil(lambda: c.propagation.done == 3, timeout=WAIT)
     assert dock.tracking.stop.isVisible()
@@ -162,7 +162,7 @@ def test_tracking_is_started_and_halted_by_keys(qtbot, world):
     viewer, _, dock, c, fake = world
     c.prompts.add_point(40, 25)
     quiet(qtbot, c)
-    fake.bench.gate = gate = threading.Semaphore(2)
+    fake.session.gate = gate = threading.Semaphore(2)
     press(qtbot, viewer, ".")
     qtbot.waitUntil(lambda: c.propagation.done == 2, timeout=WAIT)
     press(qtbot, viewer, "H")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from napari.components import ViewerModel
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.plugin.open_tracker import open_tracker
 from napari_sam2.plugin.state import ModelChoice
-from napari_sam2.plugin.worker.find_project import BackendOpener
+from napari_sam2.plugin.worker.open_backend import LoadedModel, open_backend
 from tests.storage.tiny_sessions import CONFIG
 
 CHOICE = ModelChoice("untrained", "cpu", "exact")
@@ -33,8 +34,9 @@ def movie():
 def begin(preferences):
     """Open the tracker on the same picture again and again; everything is closed at the end."""
     torch.manual_seed(3)
-    opener = BackendOpener()
-    opener._loaded = (CHOICE, Sam2(CONFIG).eval())
+    model = LoadedModel()
+    model._loaded = (CHOICE, Sam2(CONFIG).eval())
+    opener = partial(open_backend, model)
     opened = []
 
     def start(project=None):
@@ -76,7 +78,7 @@ GESTURES = {
 
 
 def _both(c):
-    with c.gesture("Find and track"):
+    with c.undo_group("Find and track"):
         c.prompts.set_masks({11: mask(5), 12: mask(30)}, 6)
         c.propagate("backward")
 
@@ -140,7 +142,7 @@ def test_a_run_that_joined_a_click_goes_on_where_it_was_stopped(begin, tmp_path)
     c.wait(until=lambda: c.propagation.done >= 4 or c.propagation.phase == "idle")
     path = c.project.path
     # In the session's thread, between two frames: the disk as it is when the process dies now.
-    killed = c.wait(until=c.ask("Copy", lambda bench: shutil.copytree(path, tmp_path / "killed.sam2")))
+    killed = c.wait(until=c.ask("Copy", lambda session: shutil.copytree(path, tmp_path / "killed.sam2")))
     c.wait()
     expected = world(c)
     after = begin(killed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
 
 import dask.array as da
@@ -201,7 +202,7 @@ def test_held_mask_contains_what_was_said_before_it():
     mask = np.zeros((20, 30), bool)
     mask[5:9, 5:9] = True
     said = PromptMarks((PointPrompt(6, 6), PointPrompt(7, 7)), (square(0, 0, 3, 3),))
-    held = said.containing(MaskPrompt.from_array(mask))
+    held = replace(said, pinned=said.pin(MaskPrompt.from_array(mask)))
     assert held.prompt((20, 30)) == Prompt(mask=MaskPrompt.from_array(mask))
     more = PromptMarks((*held.points, PointPrompt(20, 10)), held.shapes, None, held.pinned)
     assert more.prompt((20, 30)).points == (PointPrompt(20, 10),)

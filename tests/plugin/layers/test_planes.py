@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from napari_sam2.plugin.docks.tracker.tracker_dock import TrackerDock
 from napari_sam2.plugin.layers.image_layer import geometry_of
 from napari_sam2.plugin.layers.placement import results_placement
 from napari_sam2.plugin.open_tracker import open_tracker
+from napari_sam2.plugin.state import ProjectState
 from tests.plugin.dock_world import WAIT, add_dock, click, fail_on_leaks, press_button, shown
 
 SHAPE = (5, 4, 60, 80)
@@ -51,14 +53,14 @@ class Saving:
         self.fake = fake
         self.saved = {}
 
-    def __call__(self, plan, progress):
-        name = Path(f"plane-{dict(plan.frames.options.fixed)}-{plan.frames.options.axis}.sam2")
-        bench = self.fake(plan, progress)
-        if name in self.saved:
-            bench.said, bench.resumed = self.saved[name], True
-        self.saved[name] = bench.said
-        bench.path = name
-        return bench
+    def __call__(self, spec, progress):
+        name = Path(f"plane-{dict(spec.frames.options.fixed)}-{spec.frames.options.axis}.sam2")
+        opened = self.fake(spec, progress)
+        resumed = name in self.saved
+        if resumed:
+            opened.session.content = self.saved[name]
+        self.saved[name] = opened.session.content
+        return replace(opened, project=ProjectState(name, resumed))
 
 
 @pytest.fixture
@@ -171,16 +173,16 @@ def test_moving_z_while_it_tracks_stops_and_keeps_what_is_done(qtbot, start, ope
     c = dock.controller
     press_button(qtbot, dock.tools.buttons["points"])
     click_in_image(qtbot, viewer, c, 20, 30)
-    bench = opened.bench
-    bench.gate = threading.Semaphore(3)
+    session = opened.session
+    session.gate = threading.Semaphore(3)
     press_button(qtbot, dock.tracking.forward)
     qtbot.waitUntil(lambda: c.propagation.done == 3, timeout=WAIT)
     viewer.dims.set_point(1, 0)
     qtbot.waitUntil(lambda: dock.banner.button.text() == "Work here", timeout=WAIT)
     press_button(qtbot, dock.banner.button)
-    bench.gate.release(10)
+    session.gate.release(10)
     qtbot.waitUntil(lambda: c.status.phase == "ready" and c.propagation.phase == "idle", timeout=WAIT)
-    assert bench.closed
+    assert session.closed
     assert c.prompts.all == {}
     move_to(qtbot, viewer, dock, 2)
     assert [t for t in range(5) if c.results.labels(t).any()][:3] == [0, 1, 2]

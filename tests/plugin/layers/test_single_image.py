@@ -34,8 +34,8 @@ def test_a_single_image_is_answered_as_an_image_session_answers(nano, tmp_path):
         c.prompts.add_point(*sight.click, object_id=1)
         c.prompts.add_box(*sight.box, object_id=2)
         c.wait()
-        found = c.wait(until=c.ask("Reading", lambda bench: bench.masks(0)))
-        picture = c.wait(until=c.ask("Looking", lambda bench: bench.picture(0)))
+        found = c.wait(until=c.ask("Reading", lambda session: session.masks(0)))
+        picture = c.wait(until=c.ask("Looking", lambda session: session.frames.frame(0)))
     finally:
         c.close()
     session = ImageSession(load_model(nano, device="cpu"))
@@ -74,7 +74,7 @@ def test_a_single_image_has_no_tracking_no_timeline_and_says_so(
         press(qtbot, viewer, ".")
         assert "single image" in notification_manager.records[-1].message
     assert c.propagation.phase == "idle"
-    assert fake.bench.calls[-1][0] == "prompt"
+    assert fake.session.calls[-1][0] == "prompt"
 
     viewer.layers.clear()
     viewer.add_image(np.zeros((4, 60, 80), np.uint8), name="movie")

@@ -93,10 +93,10 @@ def test_a_drawn_rectangle_is_one_box_when_the_mouse_is_released(qtbot, window):
     viewer.layers.selection.active = layer
     layer.mode = "add_rectangle"
     drag(qtbot, viewer, (10, 20), (30, 50))
-    qtbot.waitUntil(lambda: (0, 1) in fake.bench.prompts, timeout=20_000)
-    box = fake.bench.prompts[0, 1].box
+    qtbot.waitUntil(lambda: (0, 1) in fake.session.prompts, timeout=20_000)
+    box = fake.session.prompts[0, 1].box
     np.testing.assert_allclose((box.x0, box.y0, box.x1, box.y1), (20, 10, 50, 30), atol=2)
-    assert [call[0] for call in fake.bench.calls] == ["prompt"]
+    assert [call[0] for call in fake.session.calls] == ["prompt"]
 
 
 def test_a_brush_stroke_is_one_prompt_when_the_mouse_is_released(qtbot, window):
@@ -107,10 +107,10 @@ def test_a_brush_stroke_is_one_prompt_when_the_mouse_is_released(qtbot, window):
     layer.mode = "paint"
     layer.brush_size = 4
     drag(qtbot, viewer, (20, 20), (20, 60))
-    qtbot.waitUntil(lambda: (0, 1) in fake.bench.prompts, timeout=20_000)
-    mask = fake.bench.prompts[0, 1].mask.array()
+    qtbot.waitUntil(lambda: (0, 1) in fake.session.prompts, timeout=20_000)
+    mask = fake.session.prompts[0, 1].mask.array()
     assert mask[20, 22:58].all()
-    assert [call[0] for call in fake.bench.calls] == ["prompt"]
+    assert [call[0] for call in fake.session.calls] == ["prompt"]
 
 
 def test_painting_on_the_results_with_the_mouse_is_one_prompt(qtbot, window):
@@ -123,9 +123,9 @@ def test_painting_on_the_results_with_the_mouse_is_one_prompt(qtbot, window):
     layer.mode = "paint"
     layer.brush_size = 4
     drag(qtbot, viewer, (25, 42), (25, 60))
-    qtbot.waitUntil(lambda: len(fake.bench.calls) > 1, timeout=20_000)
-    assert [call[0] for call in fake.bench.calls] == ["prompt", "prompt"]
-    assert fake.bench.prompts[0, 1].mask.array()[25, 58]
+    qtbot.waitUntil(lambda: len(fake.session.calls) > 1, timeout=20_000)
+    assert [call[0] for call in fake.session.calls] == ["prompt", "prompt"]
+    assert fake.session.prompts[0, 1].mask.array()[25, 58]
 
 
 def test_propagation_shows_every_frame_through_the_event_loop(qtbot, window):
@@ -143,7 +143,7 @@ def test_errors_become_notifications(qtbot, window):
 
     _, c, fake = window
     qtbot.waitUntil(lambda: c.model.phase == "ready", timeout=20_000)
-    fake.bench.fail_on = lambda call: call == "prompt"
+    fake.session.fail_on = lambda call: call == "prompt"
     before = len(notification_manager.records)
     c.prompts.add_point(40, 25)
     qtbot.waitUntil(lambda: len(notification_manager.records) > before, timeout=20_000)
@@ -155,5 +155,5 @@ def test_closing_the_viewer_s_image_ends_the_thread(qtbot, window):
     qtbot.waitUntil(lambda: c.model.phase == "ready", timeout=20_000)
     viewer.layers.clear()
     assert c.closed
-    assert fake.bench.closed
+    assert fake.session.closed
     qtbot.wait(20)

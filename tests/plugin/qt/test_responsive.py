@@ -16,8 +16,7 @@ from qtpy.QtWidgets import QApplication
 from napari_sam2.masks import encode_rle
 from napari_sam2.plugin.open_tracker import open_tracker
 from napari_sam2.plugin.state import HistoryState, PropagationState
-from napari_sam2.plugin.worker.replies import FrameResult, FrameTracked, PropagationPhase
-from napari_sam2.plugin.worker.requests import Propagate, Reply
+from napari_sam2.plugin.worker.replies import FrameResult, FrameTracked, PropagationPhase, Reply
 from napari_sam2.storage.tables.mask_cache import DecodedMasks
 from tests.plugin.dock_world import WAIT
 
@@ -37,12 +36,11 @@ def c(qtbot, fake, preferences):
 
 
 def post_steps(c, count):
-    request = Propagate((), None, (), "forward")
     labels = np.zeros(SIZE, np.uint16)
     for frame in range(count):
         shown = FrameResult(frame, labels, ())
-        c.mailbox.post(Reply(request, 10**6, FrameTracked(shown, frame + 1, count)))
-    c.mailbox.post(Reply(request, 10**6, PropagationPhase("finished", count, count, HistoryState())))
+        c.replies.post(Reply(10**6, FrameTracked(shown, frame + 1, count)))
+    c.replies.post(Reply(10**6, PropagationPhase("finished", count, count, HistoryState())))
 
 
 def test_a_flood_of_answers_leaves_turns_to_others(qtbot, c):
@@ -53,7 +51,7 @@ def test_a_flood_of_answers_leaves_turns_to_others(qtbot, c):
     timer.timeout.connect(lambda: turns.append(c.propagation.done))
     timer.start(0)
     post_steps(c, 60)
-    qtbot.waitUntil(lambda: c.propagation.done == 60 and not len(c.mailbox), timeout=WAIT)
+    qtbot.waitUntil(lambda: c.propagation.done == 60 and not len(c.replies), timeout=WAIT)
     timer.stop()
     between = {done for done in turns if 0 < done < 60}
     assert len(between) > 10, "others had their turn between the answers"
@@ -72,7 +70,7 @@ def test_an_answer_is_not_taken_over_inside_another_one(qtbot, c):
 
     c.events.propagation.connect(listen)
     post_steps(c, 30)
-    qtbot.waitUntil(lambda: c.propagation.done == 30 and not len(c.mailbox), timeout=WAIT)
+    qtbot.waitUntil(lambda: c.propagation.done == 30 and not len(c.replies), timeout=WAIT)
     assert deepest[0] == 1
     assert seen == sorted(seen)
 
@@ -104,21 +102,21 @@ def test_the_thread_of_the_session_gives_way_to_the_window(c):
 
 
 def test_what_can_wait_waits_until_nobody_clicks(qtbot, c, fake):
-    bench, order = fake.bench, []
-    bench.tidy = lambda: order.append("tidy")
-    done = bench.set_prompt
+    session, order = fake.session, []
+    session.write_deferred = lambda: order.append("write")
+    done = session.set_prompt
 
     def slow(*args):
         order.append("prompt")
         time.sleep(0.05)
         return done(*args)
 
-    bench.set_prompt = slow
+    session.set_prompt = slow
     for x in range(6):
         c.prompts.add_point(5 + 8 * x, 20, object_id=x + 1)
     c.wait()
-    c.wait(until=lambda: "tidy" in order, timeout=60)
-    assert order == ["prompt"] * 6 + ["tidy"]
+    c.wait(until=lambda: "write" in order, timeout=60)
+    assert order == ["prompt"] * 6 + ["write"]
 
 
 def test_masks_of_a_frame_are_decoded_once(monkeypatch):

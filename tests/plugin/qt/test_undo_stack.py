@@ -85,13 +85,13 @@ def test_qt_undoes_and_redoes_in_the_project(c, fake):
     stack.setIndex(0)
     c.wait()
     assert c.prompts.all == {}
-    assert fake.bench.prompts == {}
+    assert fake.session.prompts == {}
     stack.setIndex(2)
     stack.redo()
     stack.undo()
     stack.redo()
     c.wait()
-    assert len(fake.bench.prompts[0, 1].points) == 3
+    assert len(fake.session.prompts[0, 1].points) == 3
     assert (stack.index(), stack.count()) == (3, 3)
 
 
@@ -119,7 +119,7 @@ def test_what_is_done_while_an_undo_is_under_way_comes_on_top_of_it(c):
 def test_the_stack_goes_back_when_the_project_could_not(c, fake):
     stack = stack_of(c)
     points(c, 10, 20)
-    fake.bench.undo = lambda: (_ for _ in ()).throw(RuntimeError("damaged"))
+    fake.session.undo = lambda: (_ for _ in ()).throw(RuntimeError("damaged"))
     told = []
     c.events.error.connect(lambda report: told.append(report.message))
     stack.undo()
@@ -133,11 +133,11 @@ def test_while_a_model_is_loaded_nothing_is_undone(c, monkeypatch):
     points(c, 10)
     told = []
     monkeypatch.setattr("napari_sam2.plugin.qt.undo_stack.show_warning", told.append)
-    c._desk.ready = False
+    c._session.ready = False
     stack.undo()
     assert told == ["there is no session yet: wait until the model is loaded"]
     assert stack.index() == 1
-    c._desk.ready = True
+    c._session.ready = True
 
 
 @pytest.mark.parametrize(
@@ -169,16 +169,17 @@ def test_a_project_that_is_opened_again_brings_its_steps(qtbot, fake, preference
     points(c, 10, 20)
     c.undo()
     c.wait()
-    kept = fake.bench
+    kept = fake.session
     c.close()
-    fake.saved = kept.said
+    fake.saved = kept.content
     viewer = ViewerModel()
     image = viewer.add_image(np.zeros((8, 60, 80), np.uint8), name="movie")
 
-    def opened(plan, progress):
-        bench = fake(plan, progress)
-        bench.done, bench.undone, bench.numbers = kept.done, kept.undone, kept.numbers
-        return bench
+    def opened(spec, progress):
+        found = fake(spec, progress)
+        session = found.session
+        session.done, session.undone, session.numbers = kept.done, kept.undone, kept.numbers
+        return found
 
     again = open_tracker(viewer, image, opener=opened, preferences=preferences)
     again.wait()

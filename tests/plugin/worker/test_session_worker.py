@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 
 from napari_sam2.masks import FrameMasks
-from napari_sam2.plugin.state import HistoryState, UndoStep
 from napari_sam2.plugin.worker.propagation_run import PropagationRun
 from napari_sam2.plugin.worker.replies import (
     CallResult,
@@ -69,7 +68,7 @@ def collected(worker, timeout=10):
         reply = box.take()
         if reply is not None:
             found.append(reply)
-        elif worker.pending == 0 and worker._march is None and not len(box):
+        elif worker.pending == 0 and worker._run is None and not len(box):
             return found
         else:
             time.sleep(0.002)
@@ -80,7 +79,7 @@ def answers(replies, kind):
     return [r.answer for r in replies if isinstance(r.answer, kind)]
 
 
-def test_mailbox_keeps_order_across_threads_and_wakes_its_owner():
+def test_the_reply_queue_keeps_order_across_threads_and_wakes_its_owner():
     woken = []
     box = ReplyQueue(lambda: woken.append(1))
     thread = threading.Thread(target=lambda: [box.post(i) for i in range(50)])
@@ -102,7 +101,7 @@ def test_opening_reports_progress_then_what_there_is(worker, fake):
 def test_a_newer_prompt_of_the_same_key_supersedes_only_that(worker, fake):
     opened(worker, fake)
     release = threading.Event()
-    worker.submit(Call("hold", lambda bench: release.wait(10)))
+    worker.submit(Call("hold", lambda session: release.wait(10)))
     first = worker.submit(SetPrompt(0, 1, CLICK))
     worker.submit(SetPrompt(0, 2, CLICK))
     newest = worker.submit(SetPrompt(0, 1, Prompt((PointPrompt(9, 9),))))
@@ -120,11 +119,11 @@ def test_errors_come_back_with_their_title_and_the_thread_lives_on(worker, fake)
     assert "choose a model" in failed.message
     opened(worker, fake)
 
-    def broken(bench):
+    def broken(session):
         raise KeyError("oops")
 
     worker.submit(Call("Exporting", broken))
-    worker.submit(Call("Counting", lambda bench: bench.n_frames))
+    worker.submit(Call("Counting", lambda session: session.n_frames))
     found = collected(worker)
     assert answers(found, RequestFailed)[0].title == "Exporting"
     assert "KeyError" in answers(found, RequestFailed)[0].details
@@ -151,7 +150,7 @@ def test_cancelled_opening_fails_with_a_hint_and_another_works(worker, fake):
 def test_opening_again_closes_the_session_before(worker, fake):
     opened(worker, fake)
     opened(worker, fake)
-    assert [b.closed for b in fake.benches] == [True, False]
+    assert [b.closed for b in fake.sessions] == [True, False]
 
 
 def test_closing_answers_prompts_and_drops_the_rest(box, fake):
@@ -159,14 +158,14 @@ def test_closing_answers_prompts_and_drops_the_rest(box, fake):
     opened(worker, fake)
     release = threading.Event()
     called = []
-    worker.submit(Call("hold", lambda bench: release.wait(10)))
-    worker.submit(Call("late", lambda bench: called.append(1)))
+    worker.submit(Call("hold", lambda session: release.wait(10)))
+    worker.submit(Call("late", lambda session: called.append(1)))
     worker.submit(SetPrompt(3, 1, CLICK))
     threading.Timer(0.05, release.set).start()
     assert worker.close()
     assert not worker.alive
-    assert fake.bench.closed
-    assert (3, 1) in fake.bench.prompts
+    assert fake.session.closed
+    assert (3, 1) in fake.session.prompts
     assert called == []
     with pytest.raises(RuntimeError, match="closed"):
         worker.submit(SetPrompt(0, 1, CLICK))
@@ -177,12 +176,12 @@ def test_propagation_stops_between_two_frames_when_closing(box, fake):
     opened(worker, fake, 5000)
     worker.submit(SetPrompt(0, 1, CLICK))
     worker.submit(Propagate((FrameRange(None, None, False),), None, (), "forward"))
-    while not any(c[0] == "step" for c in fake.bench.calls):
+    while not any(c[0] == "step" for c in fake.session.calls):
         time.sleep(0.005)
     assert worker.close()
-    steps = sum(c[0] == "step" for c in fake.bench.calls)
+    steps = sum(c[0] == "step" for c in fake.session.calls)
     assert 0 < steps < 5000
-    assert len(fake.bench.said.masks) == steps
+    assert len(fake.session.content.masks) == steps
 
 
 def test_prompts_overtake_a_propagation(worker, fake):
@@ -205,22 +204,23 @@ def test_prompts_overtake_a_propagation(worker, fake):
     assert answers(found, PropagationPhase)[-1].done == 400
 
 
-# -- march -------------------------------------------------------------------------------------------------
+# -- propagation --------------------------------------------------------------------------------------------
 
 
 class Track:
-    """A workbench of prompts only; notes which frames are visited."""
+    """A session of prompts only; notes which frames are visited."""
 
     def __init__(self, prompts, n_frames=20):
         self.prompts = dict.fromkeys(prompts, CLICK)
         self.n_frames = n_frames
+        self.objects = {}
         self.visited = []
         self.open = 0
         self.labels = []
 
-    def propagate(self, start, stop, reverse, objects, gesture, joins):
+    def propagate(self, start, stop, reverse, objects, label, joins, group):
         self.open += 1
-        self.labels[-1 if joins else len(self.labels) :] = [gesture.label]
+        self.labels[-1 if joins else len(self.labels) :] = [label]
         try:
             for frame in range(start, stop - 1, -1) if reverse else range(start, stop + 1):
                 self.visited.append(frame)
@@ -230,54 +230,53 @@ class Track:
 
     @property
     def history(self):
-        steps = tuple(UndoStep(n, label) for n, label in enumerate(self.labels))
-        return HistoryState(steps, len(steps))
+        return SimpleNamespace(steps=tuple(enumerate(self.labels)), applied=len(self.labels))
 
 
-def march(bench, *legs, objects=None, excluded=()):
+def propagation(session, *ranges, objects=None, excluded=()):
     return PropagationRun(
-        Propagate(legs or (FrameRange(None, None, False),), objects, excluded, "forward"), 1, bench
+        Propagate(ranges or (FrameRange(None, None, False),), objects, excluded, "forward"), 1, session
     )
 
 
-def run(marching, steps=None):
+def advance(run, frames=None):
     count = 0
-    while (steps is None or count < steps) and marching.step() is not None:
+    while (frames is None or count < frames) and run.advance() is not None:
         count += 1
     return count
 
 
-def test_march_visits_every_frame_once_and_knows_how_many():
-    bench = Track([(3, 1)], 10)
-    m = march(bench, FrameRange(None, None, False), FrameRange(None, None, True))
-    assert m.total == 10
-    run(m, 7)
-    assert (m.done, m.total) == (7, 10)
-    run(m)
-    assert bench.visited == [3, 4, 5, 6, 7, 8, 9, 3, 2, 1, 0]
-    assert (m.done, m.total, bench.open) == (10, 10, 0)
+def test_a_propagation_visits_every_frame_once_and_knows_how_many():
+    session = Track([(3, 1)], 10)
+    run = propagation(session, FrameRange(None, None, False), FrameRange(None, None, True))
+    assert run.total == 10
+    advance(run, 7)
+    assert (run.done, run.total) == (7, 10)
+    advance(run)
+    assert session.visited == [3, 4, 5, 6, 7, 8, 9, 3, 2, 1, 0]
+    assert (run.done, run.total, session.open) == (10, 10, 0)
 
 
 def test_what_is_visited_again_is_not_done_meanwhile():
-    bench = Track([(0, 1)], 10)
-    m = march(bench)
-    run(m, 6)
-    bench.prompts[3, 2] = CLICK
-    m.prompted(3, 2)
-    assert (m.done, m.total) == (3, 10)
-    run(m)
-    assert (m.done, m.total) == (10, 10)
+    session = Track([(0, 1)], 10)
+    run = propagation(session)
+    advance(run, 6)
+    session.prompts[3, 2] = CLICK
+    run.prompt_changed(3, 2)
+    assert (run.done, run.total) == (3, 10)
+    advance(run)
+    assert (run.done, run.total) == (10, 10)
 
 
 def test_pausing_goes_on_with_the_next_frame():
-    bench = Track([(0, 1)], 6)
-    m = march(bench)
-    run(m, 3)
-    m.pause()
-    assert bench.open == 0
-    assert m.total == 6
-    run(m)
-    assert bench.visited == [0, 1, 2, 3, 4, 5]
+    session = Track([(0, 1)], 6)
+    run = propagation(session)
+    advance(run, 3)
+    run.pause()
+    assert session.open == 0
+    assert run.total == 6
+    advance(run)
+    assert session.visited == [0, 1, 2, 3, 4, 5]
 
 
 @pytest.mark.parametrize(
@@ -292,51 +291,51 @@ def test_pausing_goes_on_with_the_next_frame():
     ],
 )
 def test_a_prompt_behind_the_front_is_visited_again_from_where_it_matters(prompts, change, again):
-    bench = Track(prompts)
-    m = march(bench)
-    run(m, 8)
-    bench.prompts[change] = CLICK
-    m.prompted(*change)
-    run(m, 3)
-    assert bench.visited[8:] == again
-    run(m)
-    assert bench.visited[-1] == 19
+    session = Track(prompts)
+    run = propagation(session)
+    advance(run, 8)
+    session.prompts[change] = CLICK
+    run.prompt_changed(*change)
+    advance(run, 3)
+    assert session.visited[8:] == again
+    advance(run)
+    assert session.visited[-1] == 19
 
 
-def test_a_prompt_on_a_finished_leg_brings_that_leg_back_at_the_end():
-    bench = Track([(5, 1)], 10)
-    m = march(bench, FrameRange(None, None, False), FrameRange(None, None, True))
-    run(m, 7)
-    bench.prompts[8, 1] = CLICK
-    m.prompted(8, 1)
-    run(m)
-    assert bench.visited[:7] == [5, 6, 7, 8, 9, 5, 4]
-    assert bench.visited[7:] == [3, 2, 1, 0, 5, 6, 7, 8, 9]
+def test_a_prompt_on_a_finished_range_brings_that_range_back_at_the_end():
+    session = Track([(5, 1)], 10)
+    run = propagation(session, FrameRange(None, None, False), FrameRange(None, None, True))
+    advance(run, 7)
+    session.prompts[8, 1] = CLICK
+    run.prompt_changed(8, 1)
+    advance(run)
+    assert session.visited[:7] == [5, 6, 7, 8, 9, 5, 4]
+    assert session.visited[7:] == [3, 2, 1, 0, 5, 6, 7, 8, 9]
 
 
-def test_all_legs_and_stretches_are_one_step_of_undo():
-    bench = Track([(5, 1)], 10)
-    m = march(bench, FrameRange(None, None, False), FrameRange(None, None, True))
-    run(m, 2)
-    assert m.is_fresh is False
-    m.pause()
-    run(m, 1)
-    assert m.is_fresh
-    run(m)
-    assert bench.labels == ["Track"]
+def test_all_ranges_and_pauses_are_one_step_of_undo():
+    session = Track([(5, 1)], 10)
+    run = propagation(session, FrameRange(None, None, False), FrameRange(None, None, True))
+    advance(run, 2)
+    assert run.history_changed is False
+    run.pause()
+    advance(run, 1)
+    assert run.history_changed
+    advance(run)
+    assert session.labels == ["Track"]
 
 
 def test_what_is_done_meanwhile_and_the_tracking_after_it_are_one_step():
-    bench = Track([(0, 1)], 10)
-    m = march(bench)
-    run(m, 3)
+    session = Track([(0, 1)], 10)
+    run = propagation(session)
+    advance(run, 3)
     for label in ("Point on object 1", "Box on object 1"):
-        m.pause()
-        bench.labels.append(label)
-        run(m, 2)
-    m.pause()
-    run(m)
-    assert bench.labels == [
+        run.pause()
+        session.labels.append(label)
+        advance(run, 2)
+    run.pause()
+    advance(run)
+    assert session.labels == [
         "Track",
         "Point on object 1, and tracking on",
         "Box on object 1, and tracking on",
@@ -344,27 +343,27 @@ def test_what_is_done_meanwhile_and_the_tracking_after_it_are_one_step():
 
 
 def test_objects_can_be_chosen_and_excluded():
-    bench = Track([(2, 1), (5, 2)], 8)
-    m = march(bench, objects=(2,))
-    run(m)
-    assert bench.visited == [5, 6, 7]
+    session = Track([(2, 1), (5, 2)], 8)
+    run = propagation(session, objects=(2,))
+    advance(run)
+    assert session.visited == [5, 6, 7]
     with pytest.raises(ValueError, match="click on an object first"):
-        march(bench, objects=(2,), excluded=(2,))
+        propagation(session, objects=(2,), excluded=(2,))
     with pytest.raises(ValueError, match="cannot go forward"):
-        march(bench, FrameRange(6, 2, False))
+        propagation(session, FrameRange(6, 2, False))
     empty = Track([])
     with pytest.raises(ValueError, match="nothing to propagate"):
-        march(empty)
+        propagation(empty)
 
 
 def test_removing_every_object_ends_it():
-    bench = Track([(0, 1)])
-    m = march(bench)
-    run(m, 3)
-    m.pause()
-    bench.prompts.clear()
-    assert m.step() is None
-    np.testing.assert_array_equal(bench.visited, [0, 1, 2])
+    session = Track([(0, 1)])
+    run = propagation(session)
+    advance(run, 3)
+    run.pause()
+    session.prompts.clear()
+    assert run.advance() is None
+    np.testing.assert_array_equal(session.visited, [0, 1, 2])
 
 
 def test_whoever_is_told_last_finds_nothing_pending(fake):

@@ -337,7 +337,7 @@ class AutomaticSection(QWidget):
             return ()
         frame = self.choice.frame
         many = f"{len(masks)} object{'s' * (len(masks) != 1)}"
-        with controller.gesture(f"Add {many} from Auto-mask, frame {frame}"):
+        with controller.undo_group(f"Add {many} from Auto-mask, frame {frame}"):
             controller.prompts.set_masks({i: np.asarray(mask) for i, mask in masks.items()}, frame)
         self._forget()
         self._show_state()

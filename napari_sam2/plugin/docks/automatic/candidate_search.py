@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2.automatic import AutomaticOptions, CandidateBuffer, Candidates, FrameCandidates, propose
 from napari_sam2.plugin.controller.controller import Controller
-from napari_sam2.plugin.worker.backend import SessionBackend
+
+if TYPE_CHECKING:
+    from napari_sam2.storage.recorded_session import RecordedSession
 
 
 class CandidateSearch:
@@ -68,12 +70,13 @@ class CandidateSearch:
     def _ask(self) -> None:
         self._controller.ask("Finding masks", self._step).add_done_callback(self._took)
 
-    def _step(self, bench: SessionBackend) -> FrameCandidates | None:
+    def _step(self, session: RecordedSession) -> FrameCandidates | None:
         """Find one batch; in the session's thread."""
         if self._over:
             return None
         if self._steps is None:
-            self._steps = propose(bench.model, bench.picture(self.frame), self._options, self._region)
+            picture = session.frames.frame(self.frame)
+            self._steps = propose(session.model, picture, self._options, self._region)
         return next(self._steps, None)
 
     def _took(self, done: Future[Any]) -> None:

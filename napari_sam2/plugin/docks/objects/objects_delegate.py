@@ -74,8 +74,8 @@ class ObjectsDelegate(QStyledItemDelegate):
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(QColor(self._look.palette.button))
         painter.drawRoundedRect(bar, 3, 3)
-        if state.present and state.doubt > 0.02:
-            bar.setWidth(max(bar.width() * min(state.doubt, 1.0), 4))
+        if state.present and state.uncertainty > 0.02:
+            bar.setWidth(max(bar.width() * min(state.uncertainty, 1.0), 4))
             painter.setBrush(QColor(DOUBT))
             painter.drawRoundedRect(bar, 3, 3)
 

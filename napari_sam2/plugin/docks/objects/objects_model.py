@@ -174,5 +174,10 @@ def _tip(state: ObjectState) -> str:
     said = f"prompts on frames {frames}" if frames else "no prompts yet"
     notes = ["locked"] * state.locked + ["hidden"] * (not state.visible)
     return "\n".join(
-        [state.title + (f" ({', '.join(notes)})" if notes else ""), said, seen, f"doubt {state.doubt:.0%}"]
+        [
+            state.title + (f" ({', '.join(notes)})" if notes else ""),
+            said,
+            seen,
+            f"doubt {state.uncertainty:.0%}",
+        ]
     )

@@ -114,7 +114,7 @@ class Actions:
         """Go to the next or previous doubtful frame."""
 
         def go(controller: Controller) -> None:
-            if not controller.go_to_doubt(step):
+            if not controller.go_to_uncertain(step):
                 where = "after" if step > 0 else "before"
                 show_info(f"No doubtful frame {where} this one.")
 

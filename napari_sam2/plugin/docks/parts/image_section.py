@@ -164,7 +164,7 @@ class ImageSection(QWidget):
 
     def _on_axis(self, index: int) -> None:
         if self._controller is not None:
-            self._controller.set_travel_axis(int(self.axis.itemData(index)))
+            self._controller.set_frame_axis(int(self.axis.itemData(index)))
 
     def _on_contrast(self) -> None:
         if self._controller is not None:

@@ -55,7 +55,7 @@ def strip(
     """
     present = columns_of(row.present, width)
     known = columns_of(row.known, width)
-    doubt = np.clip(np.asarray(columns_of(row.doubt, width), float), 0, 1)
+    doubt = np.clip(np.asarray(columns_of(row.uncertainty, width), float), 0, 1)
     # A rest of the band always shows whose it is.
     doubt = np.where(doubt < 0.05, 0.0, doubt) * 0.75
     out = np.zeros((height, width, 4), np.uint8)

@@ -119,7 +119,7 @@ class TimelineView(QAbstractScrollArea):
 
     def _find_peaks(self) -> None:
         controller = self._controller
-        self._peaks = () if controller is None else controller.timeline.doubtful_frames()
+        self._peaks = () if controller is None else controller.timeline.uncertain_frames()
 
     def _later(self) -> None:
         # A propagation tells of every frame: drawing all of them would only take time from it.
@@ -375,7 +375,7 @@ class TimelineView(QAbstractScrollArea):
             lines.append("not seen")
         if known.known[frame] and np.isfinite(known.predicted_ious[frame]):
             lines.append(
-                f"expected quality {known.predicted_ious[frame]:.2f}, doubt {known.doubt[frame]:.0%}"
+                f"expected quality {known.predicted_ious[frame]:.2f}, doubt {known.uncertainty[frame]:.0%}"
             )
         return "\n".join(lines)
 

@@ -1,18 +1,18 @@
-"""How far a propagation is, how fast, and whether the viewer follows it."""
+"""Propagations: which frames they visit, how far they are, how fast, and whether the viewer follows."""
 
 from __future__ import annotations
 
 import time
 from collections import deque
 from dataclasses import replace
-from typing import Literal
+from typing import Any
 
 from napari_sam2.plugin.controller.context import ControllerContext
 from napari_sam2.plugin.state import Direction, PropagationState
 from napari_sam2.plugin.worker.replies import FrameTracked, PropagationPhase
 from napari_sam2.plugin.worker.requests import FrameRange
 
-_MEASURED_STEPS = 16
+_SPEED_FRAMES = 16  # over which the speed is measured
 _FOLLOW_SECONDS = 0.04
 _FOLLOW_SHARE = 4  # following takes at most one part in so many of the window's time
 
@@ -20,66 +20,57 @@ _FOLLOW_SHARE = 4  # following takes at most one part in so many of the window's
 class PropagationProgress:
     """The progress of propagations; a part of a controller."""
 
-    def __init__(self, desk: ControllerContext) -> None:
-        self._desk = desk
-        self._times: deque[float] = deque(maxlen=_MEASURED_STEPS)
+    def __init__(self, context: ControllerContext) -> None:
+        self._context = context
+        self._times: deque[float] = deque(maxlen=_SPEED_FRAMES)
         self._following = False
         self._followed = -1
         self._next_follow = 0.0
-        self.state = PropagationState()
 
     def begin(self, direction: Direction) -> None:
-        """Say that a propagation was asked for."""
+        """Show that a propagation was asked for."""
         self._times.clear()
-        self._following, self._followed = self._desk.preferences.follow, -1
-        self._tell(PropagationState("running", direction))
+        self._following, self._followed = self._context.preferences.follow, -1
+        self._context.state.set_propagation(PropagationState("running", direction))
 
-    def stopping(self) -> None:
-        """Say that it was asked to stop."""
-        if self.state.phase in ("running", "paused"):
-            self._tell(replace(self.state, phase="stopping"))
+    def stop(self) -> None:
+        """Show that it was asked to stop."""
+        if self._context.state.propagation.phase != "idle":
+            self._change(phase="stopping")
 
-    def stepped(self, step: FrameTracked) -> None:
-        """Take over one frame."""
+    def fail(self) -> None:
+        """Show that it could not begin."""
+        if self._context.state.propagation.phase != "idle":
+            self._change(phase="idle", outcome="failed")
+
+    def on_frame(self, tracked: FrameTracked) -> None:
+        """Show that one more frame is done."""
         self._times.append(time.monotonic())
         fps = 0.0
         if len(self._times) > 1:
             fps = (len(self._times) - 1) / max(self._times[-1] - self._times[0], 1e-6)
-        left = max(step.total - step.done, 0)
-        state = replace(
-            self.state,
-            frame=step.shown.frame,
-            done=step.done,
-            total=step.total,
-            fps=fps,
-            eta=left / fps if fps else 0.0,
-        )
-        self._tell(state)
-        self._follow(step.shown.frame)
+        left = max(tracked.total - tracked.done, 0)
+        frame, eta = tracked.shown.frame, left / fps if fps else 0.0
+        self._change(frame=frame, done=tracked.done, total=tracked.total, fps=fps, eta=eta)
+        self._follow(frame)
 
-    def marched(self, told: PropagationPhase) -> None:
-        """Take over that it started, paused, went on or ended."""
-        if told.phase in ("running", "paused"):
-            if told.phase == "running":
+    def on_phase(self, phase: PropagationPhase) -> None:
+        """Show that it began, paused, went on or ended."""
+        state = self._context.state.propagation
+        if phase.phase in ("running", "paused"):
+            if phase.phase == "running":
                 self._times.clear()  # a pause is no measure of speed
-            phase: Literal["running", "paused", "stopping"] = (
-                "running" if told.phase == "running" else "paused"
-            )
-            if self.state.phase == "stopping":
-                phase = "stopping"
-            self._tell(replace(self.state, phase=phase, total=told.total))
+            shown = "stopping" if state.phase == "stopping" else phase.phase
+            self._change(phase=shown, total=phase.total)
             return
-        if self._following and self.state.frame >= 0:
-            self._show(self.state.frame)
-        ended = replace(self.state, phase="idle", eta=0.0, done=told.done, total=max(told.total, told.done))
-        self._tell(replace(ended, outcome=told.phase))  # type: ignore[arg-type]
+        if state.phase == "idle" and phase.phase == "stopped":
+            return  # it had ended when it was asked to stop
+        if self._following and state.frame >= 0:
+            self._show(state.frame)
+        total = max(phase.total, phase.done)
+        self._change(phase="idle", eta=0.0, done=phase.done, total=total, outcome=phase.phase)
 
-    def failed(self) -> None:
-        """Say that it could not even start."""
-        if self.state.phase != "idle":
-            self._tell(replace(self.state, phase="idle", outcome="failed"))
-
-    def moved(self, frame: int) -> None:
+    def on_moved(self, frame: int) -> None:
         """Stop following when the user goes elsewhere."""
         if self._following and self._followed >= 0 and frame != self._followed:
             self._following = False
@@ -93,28 +84,27 @@ class PropagationProgress:
 
     def _show(self, frame: int) -> None:
         self._followed = frame
-        self._desk.show(frame)
+        self._context.view.show(frame)
 
-    def _tell(self, state: PropagationState) -> None:
-        if state != self.state:
-            self.state = state
-            self._desk.events.propagation.emit(state)
+    def _change(self, **changes: Any) -> None:
+        state = self._context.state
+        state.set_propagation(replace(state.propagation, **changes))
 
 
 def label_of(direction: Direction) -> str:
-    """Return what undo calls a propagation."""
+    """Return the label of a propagation in the list of undo."""
     return "Track both ways" if direction == "both" else f"Track {direction}"
 
 
-def legs_of(
+def frame_ranges(
     direction: str, start: int | None, stop: int | None, count: int | None, here: int, last: int
 ) -> tuple[FrameRange, ...]:
-    """Return the ways to go; see :meth:`Controller.propagate`.
+    """Return the frames to visit.
 
     Parameters
     ----------
     direction, start, stop, count
-        As asked for.
+        As for :meth:`Controller.propagate`.
     here, last : int
         The frame that is shown, and the last one.
     """
