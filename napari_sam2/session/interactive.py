@@ -42,10 +42,13 @@ def answer(
         readout = tracked.readout(frame, reverse, own=not one_by_one)
     embedding = writer.runner.condition_on_memory(features, readout)
     context = FrameContext(writer.runner, features, embedding, writer.size, tracking=reached)
-    if one_by_one:
-        decoded = _one_by_one(context, prompt, draft, recalled=readout is not None)
-    else:
+    if not one_by_one:
         decoded = _all_at_once(context, prompt, tracked.output(frame), options.fill_hole_area)
+    elif draft is not None and _extends(draft.prompt, prompt):
+        decoded = decode_prompt(context, prompt, _filled(context, draft.output.logits), draft.prompt)
+    else:
+        base = None if readout is None else _tracked_mask(context)
+        decoded = decode_prompt(context, prompt, base)
     output = ObjectOutput.of_result(decoded.result, options.store_dtype).changed(
         prompted=True,
         conditioning=not reached or options.corrections_condition,
@@ -64,12 +67,6 @@ def alternatives_of(draft: Draft, size: tuple[int, int]) -> Alternatives:
     else:
         logits, ious = decoded.candidates.logits[0], decoded.candidates.ious[0].cpu().numpy()
     return Alternatives((frame_logits(logits, size) > 0).cpu().numpy(), ious, int(ious.argmax()))
-
-
-def _one_by_one(context: FrameContext, prompt: Prompt, draft: Draft | None, recalled: bool) -> DecodedPrompt:
-    if draft is not None and _extends(draft.prompt, prompt):
-        return decode_prompt(context, prompt, _filled(context, draft.output.logits), draft.prompt)
-    return decode_prompt(context, prompt, _tracked_mask(context) if recalled else None)
 
 
 def _all_at_once(

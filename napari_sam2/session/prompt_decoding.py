@@ -88,18 +88,11 @@ def decode_points(
 
     A single click is ambiguous: three masks are decoded and the best is taken (reference: ``_use_multimask``).
     """
-    xy, labels = point_tensors(points, box, context.size, context.runner.side)
-    return decode_coordinates(context, xy, labels, previous)
-
-
-def decode_coordinates(
-    context: FrameContext, xy: Tensor, labels: Tensor, previous: Tensor | None
-) -> DecodedPrompt:
-    """Decode points in pixels of the network's input: (1, N, 2) and (1, N)."""
     device = context.runner.device
+    xy, labels = point_tensors(points, box, context.size, context.runner.side)
     fed = None if previous is None else previous.to(device).clamp(-FED_BACK_LIMIT, FED_BACK_LIMIT)
     prompts = PromptTensors(xy.to(device), labels.to(device), fed)
-    multimask = context.runner.options.multimask(labels.shape[1], context.tracking)
+    multimask = labels.shape[1] <= 1
     candidates = context.runner.decode(context.embedding, context.features, prompts, multimask)
     return DecodedPrompt(candidates.best(), candidates)
 

@@ -213,13 +213,13 @@ class Prompts:
             self._objects.ensure(sorted({i for _, i in wanted}))
             if changed:
                 self._context.events.prompts.emit(changed)
-            self.send()
+        self.send()
 
     def send(self) -> None:
         """Ask the session for everything that it does not know yet; locked objects are left as they are."""
         session, locked = self._context.session, self._objects.locked
-        if not session.ready:
-            return
+        if self._syncing or not session.ready:
+            return  # what is being read is sent when all of it is known
         keys = [
             key
             for key in {**self._wanted, **self._asked}

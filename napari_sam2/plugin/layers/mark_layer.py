@@ -71,7 +71,7 @@ class MarkLink(ABC):
         self._connections = Connections()
         # Pasting emits no data event, only a refresh.
         self._connections.replace(
-            layer.events, data=self._on_data, features=self._on_features, set_data=self._on_refresh
+            layer.events, data=self._on_event, features=self._on_event, set_data=self._on_event
         )
         self.close = self._connections.close
 
@@ -181,29 +181,24 @@ class MarkLink(ABC):
         if not complete:
             self.layer.features = features
 
-    def _on_data(self, event: Any) -> None:
+    def _on_event(self, event: Any) -> None:
+        """Report a change of the layer once it is complete."""
         if self._writing:
             return
         action = str(getattr(event, "action", "changed")).rsplit(".", 1)[-1].lower()
         if action == "adding":
             # Selecting marks makes their features the defaults; a new mark belongs to the active object.
             self.set_defaults(*self._defaults)
-        if not action.endswith("ing"):
-            self._changed()
-
-    def _on_features(self, event: Any = None) -> None:
-        if not self._writing and len(self.layer.data) == self._count:
-            self._changed()
-
-    def _on_refresh(self, event: Any = None) -> None:
         more = len(self.layer.data) - self._count
-        if not self._writing and (more < 0 or (more > 0 and not self.drawn_in_steps)):
-            self._changed()
-
-    def _changed(self) -> None:
-        self._count = len(self.layer.data)
-        self.restyle(self._colors)
-        self._on_change()
+        complete = {
+            "data": not action.endswith("ing"),
+            "features": more == 0,
+            "set_data": more < 0 or (more > 0 and not self.drawn_in_steps),
+        }
+        if complete[event.type]:
+            self._count = len(self.layer.data)
+            self.restyle(self._colors)
+            self._on_change()
 
 
 def object_ids(values: NDArray[Any] | None, count: int, default: int) -> NDArray[np.int64]:

@@ -198,7 +198,14 @@ class SessionWorker:
             while True:
                 item = self._next_request()
                 if item is not None:
-                    self._answer(*item)
+                    self._generation, request = item
+                    try:
+                        self._interrupt_run(request)
+                        answer = request.perform(self)
+                    except Exception as error:
+                        answer = request.failure.of(request.title, error)
+                    self._post(Reply(self._generation, answer))
+                    self._note_done()
                 elif self._queue.closing:
                     break
                 elif self._run is not None:
@@ -216,16 +223,8 @@ class SessionWorker:
             queue.busy = bool(queue.requests)
             return queue.requests.popleft() if queue.requests else None
 
-    def _answer(self, generation: int, request: Request[Any]) -> None:
-        """Perform a request, and post its reply."""
-        self._generation = generation
+    def _note_done(self) -> None:
         self._writes_deferred = True
-        try:
-            self._interrupt_run(request)
-            answer = request.perform(self)
-        except Exception as error:
-            answer = request.failure.of(request.title, error)
-        self._post(Reply(generation, answer))
         with self._queue.changed:
             self._queue.busy = False
         self._on_done()
