@@ -13,7 +13,7 @@ Direction = Literal["forward", "backward", "both"]
 
 @dataclass(frozen=True)
 class ModelState:
-    """Which network is used, and how far its loading is.
+    """The network, and the progress of its loading.
 
     Parameters
     ----------
@@ -89,7 +89,7 @@ class ObjectState:
 
 @dataclass(frozen=True)
 class PropagationState:
-    """How far a propagation is.
+    """Progress of a propagation.
 
     Parameters
     ----------
@@ -121,7 +121,7 @@ class PropagationState:
 
 @dataclass(frozen=True)
 class UndoGroup:
-    """What the user does: one step of undo, whatever it asks the session for.
+    """One step of undo, whatever the user's action asks the session for.
 
     Parameters
     ----------
@@ -160,22 +160,22 @@ class HistoryState:
 
     @property
     def undo_label(self) -> str:
-        """What the next undo takes back; empty: nothing."""
+        """Label of the next undo; empty if there is none."""
         return self.steps[self.applied - 1].label if self.applied else ""
 
     @property
     def redo_label(self) -> str:
-        """What the next redo does again; empty: nothing."""
+        """Label of the next redo; empty if there is none."""
         return self.steps[self.applied].label if self.can_redo else ""
 
     @property
     def can_undo(self) -> bool:
-        """Whether there is something to undo."""
+        """True if a step can be undone."""
         return self.applied > 0
 
     @property
     def can_redo(self) -> bool:
-        """Whether there is something to redo."""
+        """True if a step can be redone."""
         return self.applied < len(self.steps)
 
 
@@ -206,7 +206,7 @@ class ProjectState:
 
 @dataclass(frozen=True)
 class ExportState:
-    """How far the writing of a file is.
+    """Progress of writing a file.
 
     Parameters
     ----------
@@ -272,14 +272,14 @@ class ErrorReport:
 
 @dataclass(frozen=True)
 class FrameFact:
-    """What is known of one object on one frame.
+    """Facts about one object on one frame.
 
     Parameters
     ----------
     object_id, frame : int
         Of what.
     prompted : bool
-        The user said something about it there.
+        It has a prompt there.
     object_score : float
         Above 0: the model sees the object.
     predicted_iou : float
@@ -301,7 +301,7 @@ class FrameFact:
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """What to run: name or path, device and precision, as ``load_model`` takes them."""
+    """Name or path of a network, device and precision, as for ``load_model``."""
 
     name: str = "nano"
     device: str = "auto"

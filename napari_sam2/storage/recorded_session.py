@@ -129,7 +129,7 @@ class RecordedSession:
         self._group = (group, self._last_step)
 
     def set_prompt(self, frame: int, object_id: int, prompt: Prompt) -> FrameMasks:
-        """Say all there is to say about one object on one frame; see :meth:`VideoSession.set_prompt`."""
+        """Set the prompt of one object on one frame; see :meth:`VideoSession.set_prompt`."""
         with self._action(f"Prompt object {object_id} on frame {frame}"):
             self.session.restore_object(object_id)  # here, removing an object can be undone
             masks = self.session.set_prompt(frame, object_id, prompt)
@@ -138,7 +138,7 @@ class RecordedSession:
         return masks
 
     def clear_prompt(self, frame: int, object_id: int) -> None:
-        """Take back all that was said about one object on one frame, with its result there."""
+        """Clear the prompt of one object on one frame, and its result there."""
         with self._action(f"Clear prompt of object {object_id} on frame {frame}"):
             self.session.clear_prompt(frame, object_id)
             self._drop_draft(frame, object_id)
@@ -216,22 +216,22 @@ class RecordedSession:
 
     @property
     def can_undo(self) -> bool:
-        """Whether there is something to undo."""
+        """True if a step can be undone."""
         return self.history.can_undo
 
     @property
     def can_redo(self) -> bool:
-        """Whether there is something to redo."""
+        """True if a step can be redone."""
         return self.history.can_redo
 
     @property
     def undo_label(self) -> str | None:
-        """What the next undo takes back."""
+        """Label of the next undo; None if there is none."""
         return self.history.undo_label
 
     @property
     def redo_label(self) -> str | None:
-        """What the next redo does again."""
+        """Label of the next redo; None if there is none."""
         return self.history.redo_label
 
     def undo(self) -> str:
@@ -293,7 +293,7 @@ class RecordedSession:
     def set_mask(self, frame: int, object_id: int, mask: NDArray[Any]) -> FrameMasks:
         """Replace the mask of one object on one frame by a finished one, for example a painted one.
 
-        The network is not told: tracking goes on from what it remembers. To correct the tracking, give the
+        The network does not see it: tracking goes on from what it remembers. To correct the tracking, give the
         mask as a prompt.
 
         Parameters

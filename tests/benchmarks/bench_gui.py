@@ -19,13 +19,11 @@ from event_loop import watched
 from qtpy.QtCore import QEvent, QObject
 from qtpy.QtWidgets import QApplication
 
-from napari_sam2.plugin.controller.prompts import Prompts
 from napari_sam2.plugin.controller.results import ResultsLayer
 from napari_sam2.plugin.docks.tracker.tracker_dock import TrackerDock
 from napari_sam2.plugin.open_tracker import open_tracker
 from napari_sam2.plugin.state import Preferences
-from napari_sam2.plugin.worker.session_worker import SessionWorker
-from napari_sam2.session.feature_cache import FeatureCache
+from napari_sam2.plugin.worker.requests import SetPrompt
 from napari_sam2.session.video import VideoSession
 from napari_sam2.synthetic.samples import sample_timelapse
 
@@ -150,12 +148,12 @@ def clicking(folder, model, objects):
         tracker.wait()
     tracker.objects.select([1])
     layer = tracker.prompts.layer("points")
+    link = tracker.prompts._layers._links[id(layer)]
     walls, cpus = [], []
     for number in range(12):
         watch = Stopwatch()
         for owner, name in (
-            (Prompts, "_sync"), (SessionWorker, "_perform"), (FeatureCache, "get"), (VideoSession, "set_prompt"),
-            (ResultsLayer, "put"),
+            (link, "_on_change"), (SetPrompt, "perform"), (VideoSession, "set_prompt"), (ResultsLayer, "put"),
         ):  # fmt: skip
             watch.watch(owner, name)
         layer.add([0, 300 + 10 * number, 400 + 20 * number])
@@ -163,9 +161,10 @@ def clicking(folder, model, objects):
         tracker.wait(until=done)
         watch.close()
         # The features are computed inside of the prompt, except for those that are there already.
-        end, start = watch.calls["put"][-1][1], watch.calls["_sync"][0][0]
+        end, start = watch.calls["put"][-1][1], watch.calls["_on_change"][0][0]
         walls.append(end - start - watch.wall("set_prompt"))
-        cpus.append(watch.cpu("_sync") + watch.cpu("_perform") - watch.cpu("set_prompt") + watch.cpu("put"))
+        worked = watch.cpu("_on_change") + watch.cpu("perform") + watch.cpu("put")
+        cpus.append(worked - watch.cpu("set_prompt"))
         tracker.wait()
     tracker.close()
     viewer.close()

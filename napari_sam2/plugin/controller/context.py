@@ -1,4 +1,4 @@
-"""What the parts of a controller share: the image, the session, and the newest snapshots."""
+"""Context of the parts of a controller: the image, the session, and the newest snapshots."""
 
 from __future__ import annotations
 
@@ -211,7 +211,7 @@ class ControllerState:
 
 @dataclass
 class ControllerContext:
-    """What the parts of a controller share."""
+    """Image, session, state and preferences, which the parts of a controller share."""
 
     view: ImageView
     session: SessionClient

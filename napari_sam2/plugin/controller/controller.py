@@ -144,7 +144,7 @@ class Controller:
 
     @property
     def geometry(self) -> Geometry:
-        """How the image is seen as frames."""
+        """Division of the image into frames."""
         return self._view.geometry
 
     @property
@@ -165,7 +165,7 @@ class Controller:
 
     @property
     def preferences(self) -> Preferences:
-        """What the user prefers. Can be set; model and folder count from the next opening on."""
+        """Preferences of the user. Can be set; model and folder count from the next opening on."""
         return self._context.preferences
 
     @preferences.setter
@@ -175,17 +175,17 @@ class Controller:
 
     @property
     def model(self) -> ModelState:
-        """Which network runs, or how far its loading is."""
+        """The network, and the progress of its loading."""
         return self._state.model
 
     @property
     def propagation(self) -> PropagationState:
-        """How far a propagation is."""
+        """Progress of a propagation."""
         return self._state.propagation
 
     @property
     def history(self) -> HistoryState:
-        """What can be undone and redone."""
+        """Steps that can be undone and redone."""
         return self._state.history
 
     @property
@@ -200,12 +200,12 @@ class Controller:
 
     @property
     def closed(self) -> bool:
-        """Whether it is over."""
+        """True after :meth:`close`."""
         return self._session.closed
 
     @property
     def replies(self) -> ReplyQueue[Reply | Callable[[], None]]:
-        """What :meth:`process` has to handle; an event loop sets its ``wake``."""
+        """Replies that :meth:`process` has to handle; an event loop sets their ``wake``."""
         return self._session.replies
 
     # -- model and frames --------------------------------------------------------------------------------

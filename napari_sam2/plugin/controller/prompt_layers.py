@@ -24,7 +24,7 @@ Link = PointsLink | ShapesLink | PaintLink
 class PromptLayers:
     """All layers that are read as prompts; of each kind the first one gets new marks.
 
-    What a deleted layer said still counts, and comes back on the next layer of its kind: tidying up the list of
+    The marks of a deleted layer still count, and come back on the next layer of its kind: tidying up the list of
     layers loses nothing.
 
     Parameters
@@ -95,7 +95,7 @@ class PromptLayers:
         return True
 
     def detach(self, layer: Any) -> bool:
-        """Read a layer no more, and forget what it said; False when it was not read."""
+        """Stop reading a layer, and forget its marks; False if it was not read."""
         link = self._links.pop(id(layer), None)
         if link is None:
             return False
@@ -104,7 +104,7 @@ class PromptLayers:
         return True
 
     def removed(self, layer: Any) -> bool:
-        """Remember what a deleted layer said; False when it was not read."""
+        """Keep the marks of a deleted layer; False if it was not read."""
         link = self._links.get(id(layer))
         if link is None:
             return False

@@ -101,7 +101,7 @@ class Prompts:
 
     @property
     def positive(self) -> bool:
-        """Whether new points and shapes say "here" (True) or "not here" (False). Can be set."""
+        """Sign of new points and shapes. Can be set."""
         return self._positive
 
     @positive.setter

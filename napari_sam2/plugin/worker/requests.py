@@ -210,7 +210,7 @@ class GetAlternatives(Request[AlternativesFound]):
 
     @property
     def title(self) -> str:
-        """What is tried."""
+        """The same for all requests of this kind."""
         return "Looking for alternative masks"
 
     def perform(self, host: SessionHost) -> AlternativesFound:
@@ -252,7 +252,7 @@ class Open(Request[SessionOpened]):
 
     @property
     def title(self) -> str:
-        """What is tried."""
+        """The same for all requests of this kind."""
         return "Opening the session"
 
     def perform(self, host: SessionHost) -> SessionOpened:
@@ -307,7 +307,7 @@ class Propagate(Request[PropagationPhase]):
 
     @property
     def title(self) -> str:
-        """What is tried."""
+        """The same for all requests of this kind."""
         return "Propagating"
 
     def perform(self, host: SessionHost) -> PropagationPhase:
@@ -326,7 +326,7 @@ class StopPropagation(Request[PropagationPhase]):
 
     @property
     def title(self) -> str:
-        """What is tried."""
+        """The same for all requests of this kind."""
         return "Stopping"
 
     def perform(self, host: SessionHost) -> PropagationPhase:

@@ -45,7 +45,7 @@ class OpeningCancelled(RuntimeError):
 
 @dataclass
 class _Queue:
-    """What is shared between the threads, guarded by ``changed``."""
+    """State that the threads share, guarded by ``changed``."""
 
     changed: threading.Condition = field(default_factory=threading.Condition)
     requests: deque[tuple[int, Request[Any]]] = field(default_factory=deque)
@@ -124,7 +124,7 @@ class SessionWorker:
 
     @property
     def alive(self) -> bool:
-        """Whether the thread runs."""
+        """True while the thread runs."""
         return self._thread.is_alive()
 
     def lower_priority(self) -> None:

@@ -21,7 +21,14 @@ from napari_sam2.plugin.worker.replies import (
     SessionOpened,
 )
 from napari_sam2.plugin.worker.reply_queue import ReplyQueue
-from napari_sam2.plugin.worker.requests import Call, FrameRange, Open, Propagate, SetPrompt
+from napari_sam2.plugin.worker.requests import (
+    Call,
+    FrameRange,
+    Open,
+    Propagate,
+    SetPrompt,
+    StopPropagation,
+)
 from napari_sam2.plugin.worker.session_worker import SessionWorker
 from napari_sam2.prompts import PointPrompt, Prompt
 
@@ -182,6 +189,20 @@ def test_propagation_stops_between_two_frames_when_closing(box, fake):
     steps = sum(c[0] == "step" for c in fake.session.calls)
     assert 0 < steps < 5000
     assert len(fake.session.content.masks) == steps
+
+
+def test_a_queued_propagation_that_is_stopped_is_answered(worker, fake):
+    """Without a reply the window would show "stopping" for ever."""
+    opened(worker, fake)
+    release = threading.Event()
+    worker.submit(Call("hold", lambda session: release.wait(10)))
+    worker.submit(SetPrompt(0, 1, CLICK))
+    worker.submit(Propagate((FrameRange(None, None, False),), None, (), "forward"))
+    worker.submit(StopPropagation())
+    release.set()
+    found = collected(worker)
+    assert [(a.phase, a.done) for a in answers(found, PropagationPhase)] == [("stopped", 0)]
+    assert (0, 1) in fake.session.prompts
 
 
 def test_prompts_overtake_a_propagation(worker, fake):
