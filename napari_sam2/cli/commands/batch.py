@@ -45,7 +45,7 @@ def run(args: Namespace, console: Console) -> None:
 def _client(distributed: Any, args: Namespace, n_jobs: int) -> Any:
     """Return a client of the scheduler that is asked for, or of one for this machine that ends with it."""
     if args.scheduler is None:
-        return _LocalClient(distributed, min(args.workers or _fitting_workers(), n_jobs))
+        return _local_client(distributed, min(args.workers or _fitting_workers(), n_jobs))
     try:
         if Path(args.scheduler).is_file():
             return distributed.Client(scheduler_file=args.scheduler, timeout=30)
@@ -54,36 +54,35 @@ def _client(distributed: Any, args: Namespace, n_jobs: int) -> Any:
         raise CommandError(f"no dask scheduler answers at {args.scheduler}: {error}") from error
 
 
-class _LocalClient:
-    """Context manager: a client of workers on this machine, with a GPU each, or a part of the cores."""
-
-    def __init__(self, distributed: Any, n_workers: int) -> None:
-        self._distributed, self._n_workers = distributed, n_workers
-
-    def __enter__(self) -> Any:
-        # who reaches a scheduler can run anything: nobody outside this machine may
-        local = {"host": "127.0.0.1", "dashboard": False}
-        # a share of the memory as the limit would kill what only needs more than the others
-        worker = {**local, "nthreads": 1, "memory_limit": 0, "silence_logs": logging.CRITICAL}
-        environments = enumerate(_environments(self._n_workers, _gpus()))
-        nanny = self._distributed.Nanny
-        workers = {i: {"cls": nanny, "options": {**worker, "env": env}} for i, env in environments}
-        scheduler = {"cls": self._distributed.Scheduler, "options": {**local, "port": 0}}
+@contextmanager
+def _local_client(distributed: Any, n_workers: int) -> Iterator[Any]:
+    """Yield a client of workers on this machine, with a GPU each, or a part of the cores."""
+    # who reaches a scheduler can run anything: nobody outside this machine may
+    local = {"host": "127.0.0.1", "dashboard": False}
+    # a share of the memory as the limit would kill what only needs more than the others
+    worker = {**local, "nthreads": 1, "memory_limit": 0, "silence_logs": logging.CRITICAL}
+    environments = enumerate(_environments(n_workers, _gpus()))
+    workers = {i: {"cls": distributed.Nanny, "options": {**worker, "env": env}} for i, env in environments}
+    # any free port also for its HTTP server, which runs without a dashboard, too: usually it takes 8787, everywhere
+    ports = {"port": 0, "dashboard_address": "127.0.0.1:0"}
+    scheduler = {"cls": distributed.Scheduler, "options": {**local, **ports}}
+    try:
         with _children_deaf_to_ctrl_c():
-            self._cluster = self._distributed.SpecCluster(
+            cluster = distributed.SpecCluster(
                 workers=workers, scheduler=scheduler, silence_logs=logging.CRITICAL
             )
-        self._client = self._distributed.Client(self._cluster)
-        return self._client
-
-    def __exit__(self, *error: object) -> None:
-        self._client.close()
-        self._cluster.close()
+    except RuntimeError as error:
+        reason: BaseException = error
+        while reason.__cause__ is not None:  # dask's own sentence only says that something failed
+            reason = reason.__cause__
+        raise CommandError(f"the workers can't be started: {str(reason) or type(reason).__name__}") from error
+    with cluster, distributed.Client(cluster) as client:
+        yield client
 
 
 @contextmanager
 def _children_deaf_to_ctrl_c() -> Iterator[None]:
-    """Let processes that start here ignore Ctrl-C, which a terminal sends to all: this one ends them in good order."""
+    """Start processes that ignore Ctrl-C, which a terminal sends to all: this one ends them in good order."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -95,7 +94,7 @@ def _children_deaf_to_ctrl_c() -> Iterator[None]:
 
 
 def _environments(n_workers: int, gpus: int) -> list[dict[str, str]]:
-    """Return what each worker's process is to find in its environment: its GPU, and its share of the cores."""
+    """Return the environment of each worker's process: its GPU, and its share of the cores."""
     threads = str(max(1, (os.cpu_count() or 1) // n_workers))
     shares = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
     if gpus < 2:
@@ -116,8 +115,7 @@ def _gpus() -> int:
 def _outcomes(
     distributed: Any, client: Any, jobs: tuple[TrackJob, ...], console: Console
 ) -> list[JobOutcome]:
-    """Hand out the jobs and return what became of them, in the order of the file; each is told as it ends."""
-    # begun in the order of the file
+    """Hand out the jobs and return their outcomes, in the order of the file; each is reported as it ends."""
     futures = [client.submit(run_job, job, pure=False, priority=-i) for i, job in enumerate(jobs)]
     place = {future.key: i for i, future in enumerate(futures)}
     outcomes: dict[int, JobOutcome] = {}
@@ -125,7 +123,7 @@ def _outcomes(
         for future in distributed.as_completed(futures):
             i = place[future.key]
             outcomes[i] = _outcome(future, jobs[i])
-            _tell(outcomes[i], len(outcomes), len(jobs), console)
+            _report_job(outcomes[i], len(outcomes), len(jobs), console)
     except BaseException:
         client.cancel(futures)
         raise
@@ -141,7 +139,7 @@ def _outcome(future: Any, job: TrackJob) -> JobOutcome:
     return JobOutcome(job.project, "failed", f"the worker failed: {' '.join(str(error).split())}")
 
 
-def _tell(outcome: JobOutcome, done: int, total: int, console: Console) -> None:
+def _report_job(outcome: JobOutcome, done: int, total: int, console: Console) -> None:
     frames = f", {outcome.result['frames']} frames" if outcome.result.get("frames") else ""
     text = f"{done} of {total}: {outcome.project}: {outcome.work}{frames}"
     data = {"task": "batch", "project": outcome.project, "work": outcome.work, "done": done, "total": total}

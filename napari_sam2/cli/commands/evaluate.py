@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -32,23 +33,28 @@ class Evaluation:
     Parameters
     ----------
     score : SequenceScore
-        Of the frames from ``first`` on.
+        Its frames are places in ``frames``.
     matching : {"ids", "overlap"}
         Whose masks were compared.
-    first : int
-        Frame of the project that the score counts as 0.
+    frames : tuple of int
+        Frames of the project that were compared.
     """
 
     score: SequenceScore
     matching: Matching
-    first: int
+    frames: tuple[int, ...]
 
 
 def run(args: Namespace, console: Console) -> None:
     """Run the command."""
     with Project.open(args.project) as project:
-        found = evaluate(project, args.truth, console, args.range, args.match, args.skip_prompted)
-    console.result(score_data(found), f"{found.score.table()}\n\nmatched by {found.matching}")
+        found = evaluate(
+            project, args.truth, console, args.range, args.match, args.skip_prompted, args.unlabelled
+        )
+    text = (
+        f"{found.score.table()}\n\nmatched by {found.matching}; frames with ground truth: {len(found.frames)}"
+    )
+    console.result(score_data(found), text)
 
 
 def evaluate(
@@ -58,10 +64,31 @@ def evaluate(
     wanted: tuple[int | None, int | None] = (None, None),
     match: str = "auto",
     skip_prompted: bool = False,
+    unlabelled: Literal["skip", "absent"] = "skip",
 ) -> Evaluation:
-    """Compare a project with ground truth at a path; the frames of both must be the same ones."""
+    """Compare a project with ground truth at a path; the frames of both must be the same ones.
+
+    On frames that the ground truth does not have (a folder or COCO file of some of the images) nothing is compared, or
+    every object counts as absent. Overlapping masks of both are composed by the same rule.
+    """
     truth = read_masks(truth_path, frame_names_of(project))
     first, end = wanted[0] or 0, project.frame_count if wanted[1] is None else wanted[1]
+    shift = _shift(project, truth, truth_path, first, end)
+    labelled = {frame - shift for frame in truth.frame_names or range(truth.n_frames)}
+    frames = tuple(frame for frame in range(first, end) if unlabelled == "absent" or frame in labelled)
+    true = _truth_labels(truth, [frame + shift for frame in frames])
+    if not true.any():
+        raise CommandError(f"{truth_path} has no object on these frames: there is nothing to compare")
+    predicted = _project_labels(project, frames, console)
+    known = set(np.unique(true).tolist()) - {0} <= set(project.objects)
+    matching: Matching = "ids" if match == "ids" or (match == "auto" and known) else "overlap"
+    prompted = {frame for frame, _ in project.prompts}
+    excluded = [row for row, frame in enumerate(frames) if skip_prompted and frame in prompted]
+    return Evaluation(evaluate_sequences(predicted, true, excluded, matching), matching, frames)
+
+
+def _shift(project: Project, truth: ImportedMasks, truth_path: Path, first: int, end: int) -> int:
+    """Return the frame of the ground truth minus that of the project; UsageError or CommandError where none fits."""
     if end > project.frame_count or first >= end:
         raise UsageError(
             f"--range {first}:{end} is outside the project, which has {project.frame_count} frames"
@@ -71,21 +98,17 @@ def evaluate(
             f"ground truth of {truth.size[0]} × {truth.size[1]} pixels (height × width) does not belong to frames of "
             f"{project.size[0]} × {project.size[1]}"
         )
-    if truth.n_frames not in (project.frame_count, end - first):
-        raise CommandError(
-            f"{truth_path} has {truth.n_frames} frames and the project {project.frame_count}: give ground truth of the "
-            "same frames, or choose them with --range A:B"
-        )
-    shift = first if truth.n_frames == project.frame_count else 0
-    true = _truth_labels(truth, range(shift, shift + end - first))
-    if not true.any():
-        raise CommandError(f"{truth_path} has no object on these frames: there is nothing to compare")
-    predicted = _project_labels(project, range(first, end), console)
-    known = set(np.unique(true).tolist()) - {0} <= set(project.objects)
-    matching: Matching = "ids" if match == "ids" or (match == "auto" and known) else "overlap"
-    prompted = {frame - first for frame, _ in project.prompts if first <= frame < end}
-    excluded = prompted if skip_prompted else set()
-    return Evaluation(evaluate_sequences(predicted, true, excluded, matching), matching, first)
+    if truth.n_frames == project.frame_count:
+        return 0
+    if truth.n_frames == end - first:
+        return -first
+    # A folder of some of the frames ends with the last of them.
+    if truth.frame_names and truth.n_frames < project.frame_count:
+        return 0
+    raise CommandError(
+        f"{truth_path} has {truth.n_frames} frames and the project {project.frame_count}: give ground truth of the "
+        "same frames, or choose them with --range A:B"
+    )
 
 
 def score_data(found: Evaluation) -> dict[str, Any]:
@@ -99,6 +122,7 @@ def score_data(found: Evaluation) -> dict[str, Any]:
         "visibility_accuracy": _number(score.visibility_accuracy),
         "absence_recall": _number(score.absence_recall),
         "matching": found.matching,
+        "frames_compared": len(found.frames),
         "objects": [
             {
                 "id": one.object_id,
@@ -116,7 +140,7 @@ def _number(value: float) -> float | None:
     return round(value, 6) if math.isfinite(value) else None
 
 
-def _project_labels(project: Project, frames: range, console: Console) -> Labels:
+def _project_labels(project: Project, frames: Sequence[int], console: Console) -> Labels:
     out = np.zeros((len(frames), *project.size), np.uint16)
     progress = ProgressBar(console, "reading masks", len(frames))
     for row, frame in enumerate(frames):
@@ -126,10 +150,9 @@ def _project_labels(project: Project, frames: range, console: Console) -> Labels
     return out
 
 
-def _truth_labels(truth: ImportedMasks, frames: range) -> Labels:
+def _truth_labels(truth: ImportedMasks, frames: Sequence[int]) -> Labels:
+    results = truth.results()
     out = np.zeros((len(frames), *truth.size), np.uint16)
-    for object_id, masklet in truth.masklets.items():
-        for frame in masklet.frames:
-            if frame in frames:
-                out[frame - frames.start][masklet.mask(frame)] = object_id
+    for row, frame in enumerate(frames):
+        out[row] = compose_labels(results.masks(frame))
     return out

@@ -247,6 +247,12 @@ def _add_evaluate(commands: Any) -> None:
         help="whose masks belong together: same id, or most overlap; auto: ids if all are known (%(default)s)",
     )
     parser.add_argument("--skip-prompted", action="store_true", help="leave out frames that have a prompt")
+    parser.add_argument(
+        "--unlabelled",
+        choices=("skip", "absent"),
+        default="skip",
+        help="frames that the ground truth does not have: leave them out, or no object is there (%(default)s)",
+    )
 
 
 def _add_benchmark(commands: Any) -> None:

@@ -7,9 +7,11 @@ import os
 import pickle
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -156,7 +158,13 @@ def test_a_project_without_masks_is_not_taken_for_a_finished_one(tmp_path, movie
 def test_a_batch_does_every_recording_and_says_which_failed(napari_sam2, tmp_path, jobs_file) -> None:
     path = jobs_file("a.tif", "b.tif", "broken.tif", export="csv")
     (tmp_path / "broken.tif").write_bytes(b"II*\0 no more")
-    run = napari_sam2("batch", path, "--workers", "2", "--json")
+    with (
+        socket.socket() as other
+    ):  # another cluster on this machine has dask's usual port, which is no matter
+        with suppress(OSError):
+            other.bind(("0.0.0.0", 8787))
+            other.listen()
+        run = napari_sam2("batch", path, "--workers", "2", "--json")
     assert run.code == 1
     *_, result, error = run.events
     assert [job["work"] for job in result["jobs"]] == ["tracked", "tracked", "failed"]
@@ -201,6 +209,7 @@ def test_each_worker_has_a_gpu_or_its_share_of_the_cores(monkeypatch) -> None:
 
 HOLD = """
 import time
+from contextlib import suppress
 from pathlib import Path
 from napari_sam2.cli.workflow import plan
 

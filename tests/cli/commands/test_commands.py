@@ -24,11 +24,13 @@ from napari_sam2.cli.options import parser as arguments
 from napari_sam2.cli.options.parser import MODELS, make_parser
 from napari_sam2.cli.workflow import write_exports as exporting
 from napari_sam2.formats import FORMATS
+from napari_sam2.masks import Rle, encode_rle
 from napari_sam2.storage import Project
 from napari_sam2.synthetic.samples import Sample, sample_timelapse
 from napari_sam2.training.benchmarks import suites as benchmark
 from napari_sam2.training.benchmarks.suites import Extent
 from napari_sam2.training.recipe import TrainOptions
+from tests.cli.conftest import HEIGHT, LENGTH, WIDTH
 
 COMMANDS = (
     "demo",
@@ -438,6 +440,81 @@ def test_an_export_of_a_project_does_not_replace_its_source(
 
 
 # Evaluate, weights, auto, train, demo, gui -----------------------------------------------------------------
+
+
+def block(x: int, y: int, side: int) -> np.ndarray:
+    mask = np.zeros((HEIGHT, WIDTH), bool)
+    mask[y : y + side, x : x + side] = True
+    return mask
+
+
+def write_coco(path: Path, masks: dict[int, dict[int, np.ndarray]]) -> None:
+    """Write masks (H, W) by frame and object; the images of other frames are not listed."""
+    size = {"height": HEIGHT, "width": WIDTH}
+    images = [{"id": t + 1, "file_name": f"{t:06d}.png", "frame_index": t, **size} for t in masks]
+    annotations = []
+    for t, found in masks.items():
+        for i, mask in found.items():
+            rle = encode_rle(mask)
+            annotation = {"id": len(annotations) + 1, "image_id": t + 1, "category_id": 1, "track_id": i}
+            annotations.append({**annotation, "segmentation": {"size": rle.size, "counts": rle.counts}})
+    path.write_text(json.dumps({"images": images, "annotations": annotations}), encoding="utf-8")
+
+
+@pytest.fixture
+def nested_project(napari_sam2, movie: Path, checkpoint: Path) -> Path:
+    """Three objects on all frames, two of which lie inside the third."""
+    masks = {
+        t: {1: block(15 + t, 15, 8), 2: block(10 + t, 10, 20), 3: block(22 + t, 12, 16)}
+        for t in range(LENGTH)
+    }
+    write_coco(Path("nested.json"), masks)
+    napari_sam2("track", movie, "--mask", "nested.json", "--model", checkpoint, "--json").ok()
+    return Path("movie.sam2")
+
+
+@pytest.mark.parametrize("kind", ["folder", "coco"])
+def test_frames_without_ground_truth_do_not_count(napari_sam2, nested_project: Path, kind: str) -> None:
+    napari_sam2("export", nested_project, "--export", "tiff", "--export-to", "e", "--json").ok()
+    labels, labelled = tifffile.imread("e/labels.tif"), (0, 4, 8)
+    assert all((labels[t] == i).any() for t in range(LENGTH) for i in (1, 2, 3))
+    truth = Path("truth.json" if kind == "coco" else "truth")
+    if kind == "coco":
+        write_coco(truth, {t: {i: labels[t] == i for i in (1, 2, 3)} for t in labelled})
+    else:
+        truth.mkdir()
+        for t in labelled:
+            tifffile.imwrite(truth / f"{t:05d}.tif", labels[t])
+    words = ("evaluate", nested_project, truth)
+    score = napari_sam2(*words, "--json").ok()
+    assert (score["j_and_f"], score["frames_compared"]) == (1.0, 3)
+    assert [one["frames"] for one in score["objects"]] == [3, 3, 3]
+    assert "frames with ground truth: 3" in napari_sam2(*words).out
+    absent = napari_sam2(*words, "--unlabelled", "absent", "--json").ok()
+    assert (absent["j"], absent["frames_compared"]) == (0.25, 12)  # masks on 9 of 12 frames are wrong then
+    part = napari_sam2(*words, "--range", "3:8", "--json").ok()
+    assert (part["j"], part["frames_compared"]) == (1.0, 1)
+    if kind == "folder":  # a black image is ground truth, too: nothing is there
+        tifffile.imwrite(truth / "00006.tif", np.zeros_like(labels[0]))
+        score = napari_sam2(*words, "--json").ok()
+        assert (score["j"], score["frames_compared"]) == (0.75, 4)
+
+
+def test_a_project_equals_its_own_exports_also_where_objects_overlap(
+    napari_sam2, nested_project: Path
+) -> None:
+    napari_sam2("export", nested_project, "--export", "coco,tiff,davis", "--export-to", "e", "--json").ok()
+    coco = json.loads(Path("e/coco.json").read_text(encoding="utf-8"))
+    first = [
+        Rle(tuple(a["segmentation"]["size"]), a["segmentation"]["counts"]).decode()
+        for a in coco["annotations"]
+    ]
+    assert (first[0] & first[1]).any()
+    for truth in ("e/coco.json", "e/labels.tif", "e/davis"):
+        score = napari_sam2("evaluate", nested_project, truth, "--json").ok()
+        assert (score["j_and_f"], score["visibility_accuracy"], score["frames_compared"]) == (1.0, 1.0, 12), (
+            truth
+        )
 
 
 def test_masks_against_themselves_are_perfect(napari_sam2, project: Path) -> None:
