@@ -25,7 +25,7 @@ class ControllerEvents(SignalGroup):
     objects : tuple of ObjectState
         The table of objects, whenever anything in it changed (also the active and selected ones).
     prompts : frozenset of (frame, object id)
-        Prompts that were added, changed or taken back.
+        Prompts that were added, changed or removed.
     results : int
         Results on this frame are new; -1: on any frame.
     timeline : frozenset of int
@@ -33,15 +33,15 @@ class ControllerEvents(SignalGroup):
     propagation : PropagationState
         Progress.
     history : HistoryState
-        What can be undone.
+        Steps of undo.
     project : ProjectState
         Where everything is saved.
     export : ExportState
         Progress of writing a file.
     error : ErrorReport
-        Something went wrong; show it, the session goes on.
+        An error to be shown; the session goes on.
     closed : no argument
-        The controller is of no use any more.
+        The session has ended.
     """
 
     status = Signal(Status)

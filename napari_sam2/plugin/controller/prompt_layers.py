@@ -1,4 +1,4 @@
-"""The layers on which prompts are made: which they are, what they say together, and writing to them."""
+"""The layers on which prompts are made: attaching them, reading all of them, and writing to them."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ class PromptLayers:
             self._note(link)
 
     def set_defaults(self, object_id: int, positive: bool) -> None:
-        """Tell all layers which object and sign new marks get."""
+        """Set the object and the sign of new marks on all layers."""
         self._defaults = (object_id, positive)
         for link in self._links.values():
             link.set_defaults(object_id, positive)
@@ -161,7 +161,7 @@ class PromptLayers:
             link.restyle(colors)
 
     def rebase(self) -> None:
-        """Read the same layers with another geometry; those that do not fit any more are let go."""
+        """Read the same layers with another geometry; those that do not fit any more are detached."""
         layers = self.layers
         self._project = ""
         self.close()

@@ -200,6 +200,7 @@ class Prompts:
         """Read all layers, and ask the session for what changed."""
         if self._syncing:
             return
+        # Handlers of the events below change layers (their colours, their defaults) and would come back here.
         with self._quiet():
             marks = self._read()
             wanted = self._prompts_of(marks)
@@ -232,6 +233,7 @@ class Prompts:
         for key in keys:
             prompt = self._wanted.get(key)
             self._generations[key] = session.worker.submit(SetPrompt(*key, prompt, group))
+            # Noted before the reply: the same event comes again and again while the user drags.
             if prompt is None:
                 del self._asked[key]
             else:
@@ -280,6 +282,7 @@ class Prompts:
         generation : int
             Of the request that this answers; what was asked for after it stays.
         """
+        # The session had not seen these when it replied: what the user did meanwhile must not be lost.
         later = {key for key, number in self._generations.items() if number > generation}
         kept = {key: prompt for key, prompt in self._asked.items() if key in later}
         prompts = {**{k: p for k, p in prompts.items() if k not in later}, **kept}

@@ -78,7 +78,7 @@ class ReplyHandler:
         }
 
     def drop(self, reply: Reply) -> None:
-        """Let go of a reply of an older session; whoever waits for it must not wait for ever."""
+        """Drop a reply of an older session, but end what waits for it."""
         phase = reply.answer
         if isinstance(phase, PropagationPhase) and phase.phase not in ("running", "paused"):
             self._progress.on_phase(phase)
@@ -97,6 +97,8 @@ class ReplyHandler:
         self._timeline.forget()
         self._results.open(opened)
         self._prompts.read_layers_of(opened.project.path)
+        # Objects that were named, coloured or locked while there was no session are sent now; those that have prompts
+        # alone come with their prompts.
         infos, known = self._objects.infos, opened.state.objects
         self._session.ready = True
         for object_id, info in infos.items():

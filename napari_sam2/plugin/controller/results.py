@@ -179,7 +179,7 @@ class ResultsLayer:
             self._link.select(objects.active)
 
     def layer_removed(self, layer: Any) -> bool:
-        """Let go of the layer when it was deleted; results stay and come back with :meth:`ensure_layer`."""
+        """Forget the layer if it was deleted; the results stay and come back with :meth:`ensure_layer`."""
         if self._link is None or self._link.layer is not layer:
             return False
         self._link.close(self._read)

@@ -72,6 +72,7 @@ class PropagationRun:
             if found is not None:
                 self._position = found.frame
                 self._visited.add(found.frame)
+                # What is shown of a frame is all of it, also the objects that are not tracked.
                 others = set(self._session.objects) - set(found.object_ids)
                 return self._session.masks(found.frame) if others else found
             self.pause()

@@ -165,14 +165,14 @@ class SessionWorker:
                 raise OpeningCancelled("loading was cancelled: choose a model to go on")
             self._post(Reply(generation, ModelLoading(done, total)))
 
-        progress(0, 0)
+        progress(0, 0)  # an opening that was cancelled while it waited does not even begin
         self._opened = opener(progress)
         return self._opened
 
     def begin_run(self, request: Propagate) -> PropagationPhase:
         """Begin a propagation; its frames follow one by one while nothing else is asked for."""
         session = self.session
-        self._write_deferred()
+        self._write_deferred()  # there will be no quiet moment for it while frames are tracked
         self._run = PropagationRun(request, self._generation, session)
         self._paused = False
         return self._phase("running")
@@ -206,7 +206,7 @@ class SessionWorker:
                         answer = request.failure.of(request.title, error)
                     self._post(Reply(self._generation, answer))
                     self._note_done()
-                elif self._queue.closing:
+                elif self._queue.closing:  # after the requests that close() left in the queue
                     break
                 elif self._run is not None:
                     self._advance()
