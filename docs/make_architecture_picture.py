@@ -49,13 +49,13 @@ def direct(arrows: dict[str, set[str]], owner: str) -> list[str]:
     return sorted(t for t in targets if not any(t in below(other) for other in targets - {t}))
 
 
-def describe(name: str, columns: int) -> list[tuple[str, str]]:
+def describe(name: str, arrows: dict[str, set[str]], columns: int) -> list[tuple[str, str]]:
     """Return (kind, line) of a box: a sentence, its sub-packages, its imports."""
     folder = PACKAGE / name
     path = folder / "__init__.py" if folder.is_dir() else folder.with_suffix(".py")
     sentence = (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n\n")[0]
     parts = sorted(p.parent.name for p in folder.glob("*/__init__.py"))
-    uses = direct(imports(), name)
+    uses = direct(arrows, name)
     lines = [("text", line) for line in textwrap.wrap(sentence.replace("`", ""), columns)]
     lines += (
         [("part", line) for line in textwrap.wrap("holds " + " · ".join(parts), columns)] if parts else []
@@ -67,10 +67,10 @@ def describe(name: str, columns: int) -> list[tuple[str, str]]:
 
 def draw() -> str:
     """Return the picture as SVG."""
-    shapes, y = [], 20
+    shapes, arrows, y = [], imports(), 20
     for number, row in enumerate(layers()):
         box = (WIDTH - 2 * MARGIN - GAP * (len(row) - 1)) / len(row)
-        texts = [describe(name, int((box - 24) / 6.9)) for name in row]
+        texts = [describe(name, arrows, int((box - 24) / 6.9)) for name in row]
         height = 38 + LINE * max(map(len, texts))
         shade = "#eef3f8" if number % 2 else "#e4ecf4"
         shapes.append(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,17 @@ def test_pictures_are_as_large_as_they_say():
 
 def test_pictures_stay_small_in_the_repository():
     assert sum(path.stat().st_size for path in PICTURES.glob("*.png")) < MOST_BYTES
+
+
+def test_the_drawing_of_the_architecture_is_of_this_code():
+    script = runpy.run_path(str(ROOT / "docs" / "make_architecture_picture.py"))
+    drawn = (ROOT / "docs" / "pictures" / "architecture.svg").read_text(encoding="utf-8")
+    assert drawn == script["draw"](), "run docs/make_architecture_picture.py"
+
+
+def test_every_file_that_the_page_on_architecture_names_is_there():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    names = set(re.findall(r"`((?:[a-z_0-9]+/)+[a-z_0-9]+\.py)", page))
+    assert len(names) > 25
+    missing = [n for n in sorted(names) if not any((ROOT / p / n).is_file() for p in ("", "napari_sam2"))]
+    assert not missing
