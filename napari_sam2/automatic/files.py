@@ -42,7 +42,7 @@ class FoundOnFrame:
     explanation : str
         One sentence about how many there are and why.
     stages : tuple of FilterStage
-        How many candidates each stage left.
+        Number of candidates that each stage left.
     """
 
     frame: int
@@ -78,7 +78,7 @@ def write_masks(
     path : Path
         ``.json``: COCO, overlaps kept. Else a TIFF with one page for each of the frames; small masks on top.
     options : AutomaticOptions
-        What the masks were found with.
+        Options of the search.
     calibration : Calibration, optional
         Scale of the source.
     name : str

@@ -18,12 +18,12 @@ BoolArray = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class FilterStage:
-    """How many candidates a stage left.
+    """Number of candidates that a stage left.
 
     Parameters
     ----------
     name : str
-        What the stage looks at.
+        Name of the stage.
     left : int
         Candidates that passed it and all before it.
     """
@@ -119,7 +119,7 @@ def _check(candidates: Candidates, options: AutomaticOptions) -> None:
 
 
 def scores_pass(candidates: Candidates, options: AutomaticOptions) -> BoolArray:
-    """Tell which candidates pass the two filters on scores."""
+    """Return which candidates pass the two filters on scores, bool (N,)."""
     out = np.ones(len(candidates), bool)
     for _, test in _score_tests(candidates, options):
         out &= test

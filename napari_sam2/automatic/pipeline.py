@@ -74,7 +74,7 @@ def run_automatic(
     out : path
         ``.json``: COCO with all scores. ``.tif`` or ``.tiff``: labels.
     options : AutomaticOptions, optional
-        How masks are found.
+        Options of the search.
     indices : sequence of int
         Frames to search; with ``track``, new objects are added on all but the first of them.
     track : bool
@@ -82,7 +82,7 @@ def run_automatic(
     newcomers_every : int
         With ``track``: search again after this many frames; 0 never does.
     session_options : SessionOptions, optional
-        How objects are tracked.
+        Options of tracking.
     progress : callable, optional
         Called with (frames done, frames in total); what it raises ends the work, and nothing is written.
     overwrite : bool

@@ -31,7 +31,7 @@ class AutomaticMask:
     predicted_iou : float
         The network's own estimate of its quality.
     stability_score : float
-        How little it changes when its threshold is moved.
+        Overlap of the masks at a higher and a lower threshold, 0 to 1.
     point : tuple of float
         (x, y) where the network was asked.
     crop_box : tuple of int
@@ -108,11 +108,11 @@ class AutomaticResult:
     masks : tuple of AutomaticMask
         In the reference's order: best first (with crops: those from small crops first).
     stages : tuple of FilterStage
-        How many candidates each stage left.
+        Number of candidates that each stage left.
     explanation : str
         One sentence about how many there are and why.
     options : AutomaticOptions
-        What they were found with.
+        Options of the search.
     """
 
     size: tuple[int, int]
@@ -135,7 +135,7 @@ class AutomaticResult:
         return AutomaticResult(self.size, kept, self.stages, f"{len(kept)} masks were chosen.", self.options)
 
     def at(self, x: float, y: float) -> int | None:
-        """Return the index of the smallest mask at a pixel, or None: what a click there means."""
+        """Return the index of the smallest mask at a pixel, or None, for a click there."""
         column, row = round(x), round(y)
         hit = [i for i, mask in enumerate(self.masks) if mask.pixels.contains(column, row)]
         return min(hit, key=lambda i: self.masks[i].area) if hit else None
@@ -159,7 +159,7 @@ class AutomaticResult:
         Parameters
         ----------
         order : {"area", "score"}
-            Who is on top where masks overlap; see :meth:`drawing_order`.
+            Which mask is on top where masks overlap; see :meth:`drawing_order`.
         dtype : dtype
             Integer type; every id must fit.
         object_ids : sequence of int, optional
@@ -197,7 +197,7 @@ class AutomaticResult:
         first_id : int
             Object id of the first prompt; the others follow without gaps.
         order : {"area", "score"}
-            Who gets the pixels that several masks claim.
+            Which mask gets pixels that several masks claim.
         overlapping : bool
             Let all have them. Masks that are left with no pixel of their own give no prompt.
         """

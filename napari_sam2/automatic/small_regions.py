@@ -28,7 +28,7 @@ def without_small_regions(mask: BoolArray, area: int) -> tuple[BoolArray, bool]:
     ndarray of bool
         The cleaned mask.
     bool
-        Whether anything changed.
+        True when anything changed.
     """
     # Background outside the array is large: a frame of one pixel joins it to the background inside.
     framed = np.pad(mask, 1)

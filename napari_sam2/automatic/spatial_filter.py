@@ -46,7 +46,7 @@ class SpatialFilter:
     def _tests(
         self, size: tuple[int, int], options: AutomaticOptions
     ) -> list[tuple[CoverageMask, float, float]]:
-        """Planes, and the least and most of a mask that may lie on each."""
+        """Return pixels, and the least and most of a mask that may lie on each."""
         tests = []
         if self.region is not None:
             self.region.check(size)

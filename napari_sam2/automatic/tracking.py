@@ -153,7 +153,7 @@ def track_everything(
     session : VideoSession
         May have objects already; only what they do not cover on ``start`` is added.
     options : AutomaticOptions, optional
-        How objects are found.
+        Options of the search.
     start : int
         The frame to begin with.
     newcomers_every : int

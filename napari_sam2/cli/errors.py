@@ -1,4 +1,4 @@
-"""How commands end other than well."""
+"""Exceptions that end a command with a sentence and an exit code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ class UsageError(ValueError):
 
 
 class CommandError(RuntimeError):
-    """The command can't do what it was asked to; ends with exit code 1."""
+    """The command failed for a reason that the message names; exit code 1."""
 
 
 class CommandInterrupted(Exception):

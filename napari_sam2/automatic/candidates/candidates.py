@@ -1,4 +1,4 @@
-"""Everything the network answered to a grid of points, kept small so that it can be filtered again and again."""
+"""All masks that the network returns for a grid of points, compressed so that they can be filtered again and again."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Candidates:
     size : tuple of int
         (height, width) of the frame.
     options : AutomaticOptions
-        What they were found with.
+        Options of the search.
     points : ndarray of float32, shape (N, 2)
         (x, y) on the frame where each was asked for.
     predicted_ious : ndarray of float32, shape (N,)
@@ -102,7 +102,7 @@ class Candidates:
         return self.masks.share(row, coverage, options or self.options, self.crop_of(row))
 
     def cut_off(self, boxes: FloatArray) -> NDArray[np.bool_]:
-        """Tell whose boxes end at an edge of their crop."""
+        """Return which boxes end at an edge of their crop, bool (N,)."""
         out = np.zeros(len(self), bool)
         for index, crop in enumerate(self.crops):
             rows = self.crop_index == index

@@ -16,7 +16,7 @@ class CoverageMask:
     Parameters
     ----------
     name : str
-        What they are, for messages.
+        Name of these pixels, for messages.
     values : array_like, shape (H, W)
         Everything that is not zero belongs to it.
     """

@@ -179,7 +179,7 @@ class ThresholdProfiles:
 def _span(
     peaks: NDArray[np.uint8], quantiser: Quantiser, threshold: float, lengths: NDArray[np.int64]
 ) -> tuple[FloatArray, FloatArray, NDArray[np.bool_]]:
-    """First and last pixel at which the interpolated peaks (N, cells) exceed the threshold."""
+    """Return the first and last pixel at which the interpolated peaks (N, cells) exceed the threshold."""
     count, cells = peaks.shape
     above = (quantiser.logits > threshold)[peaks]
     first = above.argmax(1)
@@ -188,7 +188,7 @@ def _span(
     row = np.arange(count)
 
     def crossing(inner: NDArray[np.int64], outer: NDArray[np.int64]) -> NDArray[np.float64]:
-        """How far from ``inner`` towards ``outer`` the threshold lies, 0 to 1."""
+        """Return the place of the threshold between ``inner`` (0) and ``outer`` (1)."""
         high = quantiser.logits[peaks[row, inner]].astype(np.float64)
         low = quantiser.logits[peaks[row, np.clip(outer, 0, cells - 1)]].astype(np.float64)
         return np.where(high > low, (high - threshold) / np.maximum(high - low, 1e-9), 1.0)

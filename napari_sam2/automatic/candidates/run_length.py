@@ -109,7 +109,7 @@ class RunLengthMask:
             yield flat.reshape(-1, height)[:, y0:y1].T, left, y0
 
     def contains(self, x: int, y: int) -> bool:
-        """Tell whether a pixel of the frame belongs to the mask."""
+        """Return whether a pixel of the frame belongs to the mask."""
         height, width = self.size
         if not (0 <= x < width and 0 <= y < height):
             return False

@@ -1,1 +1,1 @@
-"""Where a frame is prompted: crops, grids of points, and their decoding."""
+"""Sampling of a frame: crops, grids of points, and their decoding."""

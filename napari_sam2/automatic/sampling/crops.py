@@ -1,4 +1,4 @@
-"""Where the network is asked: crops of a frame, grids of points on them, and masks cut off by a crop's edge."""
+"""Crops of a frame, grids of points on them, and masks that a crop's edge cuts off."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ class Crop:
 
 
 def crops_of(size: tuple[int, int], options: AutomaticOptions) -> list[Crop]:
-    """Return the crops to look at: the frame and its layers, or tiles when ``tile_size`` asks for them.
+    """Return the crops to search: the frame and its layers, or tiles when ``tile_size`` asks for them.
 
     Raises
     ------
     ValueError
-        When there are more tiles than anybody waits for.
+        When there are more than MOST_TILES tiles.
     """
     height, width = size
     if options.tile_size and max(size) > options.tile_size:
@@ -106,7 +106,7 @@ def _starts(length: int, side: int, ratio: float) -> list[int]:
 
 
 def cut_off(boxes: NDArray[np.float32], crop: Crop, size: tuple[int, int]) -> NDArray[np.bool_]:
-    """Tell which boxes (N, 4), as (x0, y0, x1, y1) in pixels of the frame, end at an edge of their crop.
+    """Return which boxes (N, 4), as (x0, y0, x1, y1) in pixels of the frame, end at an edge of their crop.
 
     An edge of the crop that is an edge of the frame cuts nothing off. Counterpart: ``is_box_near_crop_edge``.
     """

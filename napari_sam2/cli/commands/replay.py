@@ -21,7 +21,7 @@ from napari_sam2.storage.sessions import options_of
 
 @dataclass
 class Comparison:
-    """How many masks of two projects are equal, bit for bit.
+    """Numbers of masks of two projects that are equal, bit for bit.
 
     Parameters
     ----------

@@ -61,7 +61,7 @@ class TrackJob:
         source : str or Path
             A recording.
         folder : str or Path
-            Where relative paths begin, and where a project goes that has no ``out``.
+            Base of relative paths, and the place of a project that has no ``out``.
         **options
             The long options of ``napari-sam2 track``, with ``_`` for ``-``: ``prompts="a.json"``,
             ``point=["0:1:320,240"]``, ``export="mp4,csv"``, ``overwrite=True``. None and False leave one out.
@@ -114,9 +114,9 @@ class JobOutcome:
     message : str
         Why it failed.
     warnings : tuple of str
-        What should be looked at.
+        Warnings of the command.
     result : mapping
-        What ``track --json`` says at its end: objects, frames, seconds, exports.
+        The result of ``track --json``: objects, frames, seconds, exports.
     """
 
     project: Path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import napari_sam2
 from napari_sam2.cli.options.automatic_options import AUTO_EXAMPLES, add_auto_flags, add_track_flags
@@ -54,6 +54,16 @@ The same command goes on where it was stopped; what is complete is left alone.
 class _Parser(ArgumentParser):
     def _print_message(self, message: str, file: Any = None) -> None:
         super()._print_message(printable(message), file)  # errors repeat what was typed
+
+    def error(self, message: str) -> NoReturn:
+        """Print the error and exit; many files where one source is expected come from a pattern without quotes."""
+        files = [Path(word) for word in message.partition("unrecognized arguments: ")[2].split(" ") if word]
+        if files and all(file.is_file() for file in files):
+            message = (
+                f"there are {len(files)} more files than expected ({files[0]} and so on): put a pattern in quotes, "
+                f"like '{files[0].with_name('*' + files[0].suffix)}', or the shell replaces it by the files"
+            )
+        super().error(message)
 
 
 def make_parser() -> ArgumentParser:

@@ -1,4 +1,4 @@
-"""Ctrl-C as a wish: the frame that is being computed is finished and saved first."""
+"""Graceful Ctrl-C: the frame that is being computed is finished and saved first."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ class InterruptFlag:
 
 @contextmanager
 def graceful_interrupt(on_first: Callable[[], None]) -> Iterator[InterruptFlag]:
-    """Turn the first Ctrl-C (or termination signal) into a wish that the caller reads between two frames.
+    """Turn the first Ctrl-C (or termination signal) into a flag that the caller checks between two frames.
 
     ``on_first`` is called when it comes. A second one ends the program at once, as usual. Outside the main thread,
     where Python can't receive signals, nothing changes.
     """
-    wish = InterruptFlag()
+    flag = InterruptFlag()
     if threading.current_thread() is not threading.main_thread():
-        yield wish
+        yield flag
         return
 
     def receive(number: int, frame: FrameType | None) -> None:
-        if wish:
+        if flag:
             raise KeyboardInterrupt
-        wish.signal_number = number
+        flag.signal_number = number
         on_first()
 
     watched = (signal.SIGINT, signal.SIGTERM)
     before = {number: signal.signal(number, receive) for number in watched}
     try:
-        yield wish
+        yield flag
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

@@ -23,7 +23,7 @@ class ProgressBar(tqdm):  # type: ignore[misc]
     Parameters
     ----------
     console : Console
-        Where progress goes.
+        Output of the command.
     task : str
         Name of the task: "tracking", "writing coco".
     total : int
@@ -118,7 +118,7 @@ class DownloadProgress:
     Parameters
     ----------
     console : Console
-        Where progress goes.
+        Output of the command.
     name : str
         Name of the file or model.
     """

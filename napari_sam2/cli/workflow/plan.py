@@ -32,13 +32,13 @@ class Plan:
     Parameters
     ----------
     passes : tuple of "forward" or "backward"
-        What is to be done, in order.
+        Directions, in order.
     first, last : int, optional
         First and last frame (included); None: the ends of the source.
     objects : tuple of int, optional
         Only these objects.
     done : int
-        How many passes have reached their end.
+        Number of passes that have reached their end.
     """
 
     passes: tuple[Direction, ...] = ("forward",)

@@ -33,9 +33,9 @@ class SourceFrames:
     Parameters
     ----------
     source : Source
-        What the path holds.
+        The opened file or folder, with all its axes.
     frames : FrameStack
-        The frames in order of travel, as the model sees them.
+        The frames along one axis, as the model sees them.
     axes : str, optional
         Axes that the user gave.
     series : str, optional
@@ -49,7 +49,7 @@ class SourceFrames:
 
     @property
     def calibration(self) -> Calibration:
-        """Axis of travel, scale, units and times."""
+        """Frame axis, scale, units and times."""
         return _calibration(self.source, self.frames.options)
 
     @property
@@ -100,7 +100,9 @@ def open_frames(args: Namespace, path: str) -> SourceFrames:
         options = replace(options, axis=_axis_index(source, args.axis))
     fixed = {_axis_index(source, axis): position for axis, position in args.at}
     if options.axis in fixed:
-        raise UsageError(f"axis {source.axes[options.axis]} is travelled and can't be held: choose --axis")
+        raise UsageError(
+            f"axis {source.axes[options.axis]} is the frame axis and can't be held: choose --axis"
+        )
     options = replace(options, fixed=tuple(sorted(fixed.items())))
     try:
         frames = _with_contrast(source, options, args.contrast, args.channels)

@@ -27,7 +27,7 @@ OverlayOptions = Mapping[str, Any]
 class _Journal:
     """The exports that a run has finished so far; the file is there only while a run is not complete.
 
-    What an interrupted run wrote may be replaced without ``--overwrite``, as long as nobody has changed it since.
+    Exports of an interrupted run may be replaced without ``--overwrite``, as long as nobody has changed them since.
 
     Parameters
     ----------
@@ -131,7 +131,7 @@ def write_exports(
     paths : mapping of str to Path
         Format to file or folder, all in one folder.
     console : Console
-        Where progress goes.
+        Output of the command.
     overwrite : bool
         Replace what is there.
     overlay : mapping, optional

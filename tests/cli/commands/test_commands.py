@@ -146,7 +146,7 @@ def test_what_cannot_be_meant_is_usage(napari_sam2, words: tuple) -> None:
         (("track", "{movie}", "--point", "0:1:5,5", "--set", "precision=best"), "exact"),
         (("track", "{movie}", "--axis", "q", "--point", "0:1:5,5"), "its axes are t, y, x"),
         (("track", "{movie}", "--axis", "y", "--point", "0:1:5,5"), "lies within a frame"),
-        (("track", "{movie}", "--at", "t=3", "--point", "0:1:5,5"), "travelled"),
+        (("track", "{movie}", "--at", "t=3", "--point", "0:1:5,5"), "is the frame axis and can't be held"),
         (("info", "{movie}", "--contrast", "9,1"), "below the second"),
         (("info", "{movie}", "--contrast", "dark"), "LOW,HIGH"),
         (("info", "{movie}", "--channels", "3"), "channels 0 to 0"),
@@ -212,6 +212,20 @@ def test_failures_are_one_sentence(
     assert message in run.err
     assert "Traceback" not in run.err
     assert not list(Path().glob("*.sam2"))  # nothing is left behind
+
+
+def test_a_pattern_without_quotes_is_explained(napari_sam2) -> None:
+    Path("f").mkdir()
+    for t in range(3):
+        tifffile.imwrite(f"f/{t}.tif", np.zeros((8, 8), np.uint8))
+    run = napari_sam2("info", "f/0.tif", "f/1.tif", "f/2.tif")
+    assert run.code == 2
+    assert (
+        "there are 2 more files than expected (f/1.tif and so on): put a pattern in quotes, like 'f/*.tif'"
+        in run.err
+    )
+    assert napari_sam2("info", "f/*.tif", "--json").ok()["frames"] == 3
+    assert "unrecognized arguments: f/9.tif" in napari_sam2("info", "f/0.tif", "f/9.tif").err
 
 
 def test_debug_shows_the_traceback(napari_sam2) -> None:
