@@ -3,6 +3,7 @@ from .ctc import read_ctc as read_ctc
 from .davis import read_davis as read_davis
 from .detect_format import read_masks as read_masks
 from .imported_masks import ImportedMasks as ImportedMasks
+from .imported_masks import ImportNotice as ImportNotice
 from .imported_masks import ImportProblem as ImportProblem
 from .label_images import read_label_stack as read_label_stack
 from .registry import FORMATS as FORMATS

@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
+from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from napari_sam2.formats.atomic_output import staged
-from napari_sam2.formats.imported_masks import Collector, ImportedMasks, ImportProblem, check_object_id
+from napari_sam2.formats.imported_masks import Collector, ImportedMasks, ImportProblem
 from napari_sam2.formats.label_images import readable
 from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.masks import FrameMasks, Rle, encode_rle, run_length_total
+from napari_sam2.prompts import BoxPrompt
 
 CATEGORY_ID = 1
 _MAX_PIXELS = 2**28
+_MAX_OUTLINE = 2e7
 _FRAME_KEYS = ("frame_index", "frame_id")
 
 
@@ -122,7 +125,8 @@ def read_coco(path: Path) -> ImportedMasks:
 
     The frame of an image is its ``frame_index`` (or ``frame_id``) where every image has one; otherwise
     images are ordered by file name, numbers in names by value. Segmentations may be polygons, lists of run
-    lengths or compressed run lengths. Annotations without a segmentation (boxes alone) are left out.
+    lengths or compressed run lengths; annotations without a segmentation become boxes. YouTube-VIS files, which list
+    "videos", are read as well. Ids that are no label values are renumbered, with a notice.
 
     Raises
     ------
@@ -131,7 +135,7 @@ def read_coco(path: Path) -> ImportedMasks:
     """
     path = Path(path)
     with readable(path):
-        data = json.loads(path.read_text(encoding="utf-8-sig"))
+        data = _per_image(json.loads(path.read_text(encoding="utf-8-sig")), path)
         images, annotations = _lists(data, path)
         frames = _frames(images, path)
         sizes = {i["id"]: (int(i["height"]), int(i["width"])) for i in images}
@@ -142,9 +146,12 @@ def read_coco(path: Path) -> ImportedMasks:
                 raise ImportProblem(
                     f"{path}: annotation {annotation.get('id')} is of image {image_id}, not listed"
                 )
-            rle = _segmentation(annotation, sizes[image_id], path)
+            frame, size = frames[image_id], sizes[image_id]
+            rle = _segmentation(annotation, size, path)
             if rle is not None and rle.area:
-                collector.add(frames[image_id], _object_id(annotation, path), rle)
+                collector.add(frame, _object_id(annotation, path), rle)
+            elif rle is None and (box := _box(annotation, size)) is not None:
+                collector.add_box(frame, _object_id(annotation, path), box, size)
         names = {frames[i["id"]]: str(i["file_name"]) for i in images if i.get("file_name")}
         numbered = any(_all_have(images, key) for key in _FRAME_KEYS)
         return collector.finished(
@@ -197,7 +204,9 @@ def _object_id(annotation: Mapping[str, Any], path: Path) -> int:
     nested = attributes.get("track_id") if isinstance(attributes, dict) else None
     for found in (annotation.get("track_id"), nested, annotation.get("id")):
         if found is not None:
-            return check_object_id(found, str(path))
+            if isinstance(found, bool) or not isinstance(found, int):
+                raise ImportProblem(f"{path}: object ids are whole numbers, this one is {found!r}")
+            return found
     raise ImportProblem(f"{path}: an annotation has neither 'track_id' nor 'id'")
 
 
@@ -221,12 +230,13 @@ def _segmentation(annotation: Mapping[str, Any], size: tuple[int, int], path: Pa
 
 
 def _run_lengths(counts: list[Any], size: tuple[int, int], path: Path) -> Rle:
-    runs = np.array(counts, dtype=np.int64)
-    if (runs < 0).any() or runs.sum() != size[0] * size[1]:
+    # Whole numbers of any size are added up here: as int64 their sum could wrap around to the right one.
+    total, lengths = size[0] * size[1], [int(count) for count in counts]
+    if any(length < 0 for length in lengths) or sum(lengths) != total:
         raise ImportProblem(f"{path}: run lengths do not fill {size[0]} × {size[1]} pixels")
-    values = np.arange(len(runs)) % 2 == 1
+    values = np.arange(len(lengths)) % 2 == 1
     # Runs go down the columns.
-    return encode_rle(np.repeat(values, runs).reshape(size, order="F"))
+    return encode_rle(np.repeat(values, lengths).reshape(size, order="F"))
 
 
 def _polygons(polygons: list[Any], size: tuple[int, int], path: Path) -> Rle:
@@ -240,8 +250,77 @@ def _polygons(polygons: list[Any], size: tuple[int, int], path: Path) -> Rle:
             raise ImportProblem(
                 f"{path}: a polygon reaches to {np.abs(corners).max():g}, far outside the image"
             )
-    union = coco.merge(coco.frPyObjects(polygons, *size))
+    near = [found for polygon in polygons if len(found := _clipped(np.array(polygon, np.float64), size)) >= 6]
+    if not near:
+        return encode_rle(np.zeros(size, bool))
+    if sum(np.abs(np.diff(np.reshape(p, (-1, 2)), axis=0)).sum() for p in near) > _MAX_OUTLINE:
+        raise ImportProblem(f"{path}: a polygon has an outline of more than {_MAX_OUTLINE:g} pixels")
+    union = coco.merge(coco.frPyObjects(near, *size))
     return Rle(size, union["counts"].decode("ascii"))
+
+
+def _clipped(corners: NDArray[np.float64], size: tuple[int, int]) -> list[float]:
+    """Cut a polygon x, y, x, y … to one frame's size around the frame (Sutherland and Hodgman 1974).
+
+    Rasterising takes as long as the outline, wherever it lies; inside the frame nothing changes.
+    """
+    points = corners.reshape(-1, 2)
+    for axis, length in ((0, size[1]), (1, size[0])):
+        for bound, sign in ((-float(length), 1.0), (2.0 * length, -1.0)):
+            inside = sign * (points[:, axis] - bound) >= 0
+            if inside.all():
+                continue
+            kept: list[NDArray[np.float64]] = []
+            for here, there, is_in, next_in in zip(
+                points, np.roll(points, -1, axis=0), inside, np.roll(inside, -1), strict=True
+            ):
+                kept += [here] if is_in else []
+                if is_in != next_in:
+                    part = (bound - here[axis]) / (there[axis] - here[axis])
+                    kept.append(here + part * (there - here))
+            if not kept:
+                return []
+            points = np.array(kept)
+    clipped: list[float] = points.ravel().tolist()
+    return clipped
+
+
+def _box(annotation: Mapping[str, Any], size: tuple[int, int]) -> BoxPrompt | None:
+    """Return the part of an annotation's box that lies on the frame; None where it has none there."""
+    try:
+        x, y, width, height = (float(value) for value in annotation.get("bbox") or ())
+    except (TypeError, ValueError):
+        return None
+    x0, x1 = np.clip([x, x + width], 0, size[1])
+    y0, y1 = np.clip([y, y + height], 0, size[0])
+    return BoxPrompt(float(x0), float(y0), float(x1), float(y1)) if x0 < x1 and y0 < y1 else None
+
+
+def _per_image(data: Any, path: Path) -> Any:
+    """Turn a YouTube-VIS file, whose annotations are lists through a video, into one annotation for each image."""
+    videos = data.get("videos") if isinstance(data, dict) and "images" not in data else None
+    if not isinstance(videos, list):
+        return data
+    if len(videos) != 1:
+        raise ImportProblem(
+            f"{path} lists {len(videos)} videos: save the one that belongs to these frames alone"
+        )
+    video = videos[0]
+    names = video.get("file_names") or [""] * int(video["length"])
+    images = [
+        {"id": k, "height": video["height"], "width": video["width"], "frame_index": k}
+        | ({"file_name": name} if name else {})
+        for k, name in enumerate(names)
+    ]
+    annotations = [
+        {"image_id": k, "track_id": one["id"], "segmentation": segmentation, "bbox": box}
+        for one in data["annotations"]
+        for k, (segmentation, box) in enumerate(
+            zip(one["segmentations"], one.get("bboxes") or [None] * len(one["segmentations"]))
+        )
+        if segmentation or box
+    ]
+    return {**data, "images": images, "annotations": annotations}
 
 
 def _names(data: Mapping[str, Any]) -> dict[int, str]:

@@ -15,8 +15,10 @@ from napari_sam2.formats.imported_masks import Collector, ImportedMasks, ImportP
 from napari_sam2.formats.label_images import readable
 from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.masks import compose_labels
+from napari_sam2.objects import MAX_OBJECT_ID
 
-_HIGHEST_LABEL = 2**16 - 1
+# Table of tracks -> its images, of a result and of ground truth.
+TABLES = {"res_track.txt": "mask*.tif", "man_track.txt": "man_track*.tif"}
 
 
 @dataclass
@@ -71,9 +73,9 @@ class TrackTable:
         label = self._last_label + 1
         while label in self.object_ids:
             label += 1
-        if label > _HIGHEST_LABEL:
+        if label > MAX_OBJECT_ID:
             raise ValueError(
-                "the Cell Tracking Challenge has labels up to 65535 and there are more tracks than that"
+                f"the Cell Tracking Challenge has labels up to {MAX_OBJECT_ID} and there are more tracks than that"
             )
         self._last_label = label
         return label
@@ -120,17 +122,6 @@ def _relabelled(labels: NDArray[np.uint16], frame: int, table: TrackTable) -> ND
     return relabelled
 
 
-TABLES = {"res_track.txt": "mask*.tif", "man_track.txt": "man_track*.tif"}
-
-
-@dataclass(frozen=True)
-class _Track:
-    label: int
-    begin: int
-    end: int
-    parent: int
-
-
 def is_ctc(path: Path) -> bool:
     """Return whether a folder has a table of tracks of the Cell Tracking Challenge."""
     return any((path / name).is_file() for name in TABLES)
@@ -172,13 +163,13 @@ def read_ctc(path: Path, *, join_gaps: bool = True) -> ImportedMasks:
         return collector.finished(max(frames) + 1, frame_names=names, numbered=True)
 
 
-def _read_table(path: Path) -> dict[int, _Track]:
+def _read_table(path: Path) -> dict[int, CtcTrack]:
     tracks = {}
     for number, line in enumerate(path.read_text(encoding="ascii", errors="replace").splitlines(), 1):
         if not line.strip():
             continue
         try:
-            track = _Track(*(int(v) for v in line.split()))
+            track = CtcTrack(*(int(v) for v in line.split()))
         except (TypeError, ValueError):
             raise ImportProblem(
                 f"{path}, line {number}: four whole numbers expected, got {line!r:.60}"
@@ -187,7 +178,7 @@ def _read_table(path: Path) -> dict[int, _Track]:
     return tracks
 
 
-def _continued(tracks: dict[int, _Track]) -> dict[int, int]:
+def _continued(tracks: dict[int, CtcTrack]) -> dict[int, int]:
     """Label of a track that goes on after a gap -> label of the stretch that it began as."""
     children = [t.parent for t in tracks.values()]
     ids: dict[int, int] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,8 +16,12 @@ from scipy.ndimage import find_objects
 
 from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.masks import Masklet, Rle, encode_rle
-from napari_sam2.objects import Color, ObjectInfo
-from napari_sam2.prompts import MaskPrompt, Prompt
+from napari_sam2.objects import MAX_OBJECT_ID, Color, ObjectInfo
+from napari_sam2.prompts import BoxPrompt, MaskPrompt, Prompt
+
+
+class ImportNotice(UserWarning):
+    """Something in a file was changed so that it could be imported; the message says what."""
 
 
 class ImportProblem(ValueError):
@@ -37,6 +42,8 @@ class ImportedMasks:
         Object id to its masks; only frames on which the object has pixels have an entry.
     names, colors : mapping
         Names and colours of the objects in the file, by id.
+    boxes : mapping of int to mapping of int to BoxPrompt
+        Boxes of objects that have no mask on a frame, by object id and frame.
     frame_names : mapping of int to str
         Name of the image of each frame, where the file has names.
     numbered : bool
@@ -49,6 +56,7 @@ class ImportedMasks:
     masklets: Mapping[int, Masklet]
     names: Mapping[int, str] = field(default_factory=dict)
     colors: Mapping[int, Color] = field(default_factory=dict)
+    boxes: Mapping[int, Mapping[int, BoxPrompt]] = field(default_factory=dict)
     frame_names: Mapping[int, str] = field(default_factory=dict)
     numbered: bool = False
 
@@ -80,8 +88,9 @@ class ImportedMasks:
             i: Masklet(i, masklet.size, {moved[frame]: rle for frame, rle in masklet.masks.items()})
             for i, masklet in self.masklets.items()
         }
+        boxes = {i: {moved[frame]: box for frame, box in found.items()} for i, found in self.boxes.items()}
         named = {moved[frame]: name for frame, name in self.frame_names.items()}
-        return replace(self, n_frames=len(source_names), masklets=masklets, frame_names=named)
+        return replace(self, n_frames=len(source_names), masklets=masklets, boxes=boxes, frame_names=named)
 
     @property
     def objects(self) -> tuple[ObjectInfo, ...]:
@@ -89,24 +98,23 @@ class ImportedMasks:
         return tuple(ObjectInfo(i, self.names.get(i, ""), self.colors.get(i)) for i in sorted(self.masklets))
 
     def prompts(self, on: Literal["all", "first"] = "all", shift: int = 0) -> dict[tuple[int, int], Prompt]:
-        """Return the masks as mask prompts, ``{(frame, object_id): Prompt}``, ordered by frame.
+        """Return the masks and boxes as prompts, ``{(frame, object_id): Prompt}``, ordered by frame.
 
         Parameters
         ----------
         on : {"all", "first"}
-            Every mask is a prompt, or only the first one of each object.
+            Everything is a prompt, or only what comes first of each object.
         shift : int
             Added to each frame index.
         """
-        found = [
-            (frame + shift, object_id, masklet.masks[frame])
-            for object_id, masklet in self.masklets.items()
-            for frame in (masklet.frames if on == "all" else masklet.frames[:1])
-        ]
-        return {
-            (frame, object_id): Prompt(mask=MaskPrompt(rle.size, rle.counts))
-            for frame, object_id, rle in sorted(found, key=lambda f: f[:2])
-        }
+        found: dict[tuple[int, int], Prompt] = {}
+        for object_id in {*self.masklets, *self.boxes}:
+            prompts = {frame: Prompt(box=box) for frame, box in self.boxes.get(object_id, {}).items()}
+            masks = self.masklets[object_id].masks if object_id in self.masklets else {}
+            prompts |= {frame: Prompt(mask=MaskPrompt(rle.size, rle.counts)) for frame, rle in masks.items()}
+            for frame in sorted(prompts)[: None if on == "all" else 1]:
+                found[frame + shift, object_id] = prompts[frame]
+        return dict(sorted(found.items()))
 
     def results(self, **rest: Any) -> TrackingResults:
         """Return the masks as something that can be exported again; ``rest`` goes to :class:`TrackingResults`."""
@@ -126,23 +134,37 @@ class Collector:
     source: str
     size: tuple[int, int] | None = None
     masks: dict[int, dict[int, Rle]] = field(default_factory=lambda: defaultdict(dict))
+    boxes: dict[int, dict[int, BoxPrompt]] = field(default_factory=lambda: defaultdict(dict))
+    notices: list[str] = field(default_factory=list)
 
     def add_labels(self, frame: int, labels: NDArray[Any]) -> None:
-        """Add a label image (H, W); pixels that are not zero belong to the object with that id."""
-        self._check(frame, labels)
-        boxes: list[Any] = find_objects(labels.astype(np.int64, copy=False))  # None for unused ids
-        for index, box in enumerate(boxes):
+        """Add a label image (H, W); pixels above zero belong to the object with that id.
+
+        Negative labels ("ignore" in several programs) and NaN are background; floats must be whole numbers.
+        """
+        labels = self._whole_numbers(frame, labels)
+        ids: NDArray[Any] | None = None
+        if labels.size and labels.max() > MAX_OBJECT_ID:
+            ids, inverse = np.unique(labels, return_inverse=True)
+            labels = inverse.reshape(labels.shape)
+        boxes: list[Any] = find_objects(labels)  # None for unused ids
+        for index, box in enumerate(boxes, 1):
             if box is None:
                 continue
             mask = np.zeros(labels.shape, bool)
-            mask[box] = labels[box] == index + 1
-            self.masks[index + 1][frame] = encode_rle(mask)
+            mask[box] = labels[box] == index
+            self.masks[index if ids is None else int(ids[index])][frame] = encode_rle(mask)
 
     def add(self, frame: int, object_id: int, rle: Rle) -> None:
         """Add one mask; two masks of one object on one frame are united."""
         self._same_size(frame, rle.size)
         earlier = self.masks[object_id].get(frame)
         self.masks[object_id][frame] = rle if earlier is None else encode_rle(earlier.decode() | rle.decode())
+
+    def add_box(self, frame: int, object_id: int, box: BoxPrompt, size: tuple[int, int]) -> None:
+        """Add a box of an object; a mask on the same frame goes before it."""
+        self._same_size(frame, size)
+        self.boxes[object_id][frame] = box
 
     def finished(
         self,
@@ -152,30 +174,66 @@ class Collector:
         frame_names: Mapping[int, str] | None = None,
         numbered: bool = False,
     ) -> ImportedMasks:
-        """Return what was gathered; an import without a single frame is an error."""
+        """Return what was gathered, with ids that are label values; an import without a single frame is an error."""
         if self.size is None:
             raise ImportProblem(f"{self.source} has no frames: nothing can be imported from it")
-        masklets = {i: Masklet(i, self.size, dict(found)) for i, found in sorted(self.masks.items())}
+        new = self._new_ids()
+        masklets = {new[i]: Masklet(new[i], self.size, dict(found)) for i, found in self.masks.items()}
         return ImportedMasks(
-            self.size, n_frames, masklets, names or {}, colors or {}, frame_names or {}, numbered
+            self.size,
+            n_frames,
+            dict(sorted(masklets.items())),
+            {new.get(i, i): name for i, name in (names or {}).items()},
+            {new.get(i, i): color for i, color in (colors or {}).items()},
+            {new[i]: dict(found) for i, found in sorted(self.boxes.items())},
+            frame_names or {},
+            numbered,
         )
 
-    def _check(self, frame: int, labels: NDArray[Any]) -> None:
+    def _new_ids(self) -> dict[int, int]:
+        """Give ids that are no label values the lowest unused ones."""
+        ids = sorted({*self.masks, *self.boxes})
+        if len(ids) > MAX_OBJECT_ID:
+            raise ImportProblem(f"{self.source} has {len(ids)} objects: {MAX_OBJECT_ID} is the most")
+        wrong = [i for i in ids if not 1 <= i <= MAX_OBJECT_ID]
+        new = {i: i for i in ids}
+        if wrong:
+            unused = (i for i in range(1, MAX_OBJECT_ID + 1) if i not in new)
+            new.update(zip(wrong, unused))
+            shown = ", ".join(f"{i} → {new[i]}" for i in wrong[:5]) + (", …" if len(wrong) > 5 else "")
+            self._notice(f"object ids are 1 to {MAX_OBJECT_ID}, so others were renumbered ({shown})")
+        return new
+
+    def _whole_numbers(self, frame: int, labels: NDArray[Any]) -> NDArray[np.int64]:
         if labels.ndim != 2:
             raise ImportProblem(
                 f"{self.source}: a label image has two axes (height, width), frame {frame} has shape "
                 f"{labels.shape}: colours are not labels, save it as a label or palette image"
             )
-        if labels.dtype.kind not in "iub":
-            raise ImportProblem(
-                f"{self.source}: labels are whole numbers, not {labels.dtype}: convert the image to integers"
-            )
-        if labels.size and (labels.min() < 0 or labels.max() > 2**16 - 1):
-            raise ImportProblem(
-                f"{self.source}: labels must lie between 0 and 65535, frame {frame} has {labels.min()} to "
-                f"{labels.max()}"
-            )
+        if labels.dtype.kind not in "iubf":
+            raise ImportProblem(f"{self.source}: labels are whole numbers, not {labels.dtype}")
         self._same_size(frame, (labels.shape[0], labels.shape[1]))
+        if labels.dtype.kind == "f":
+            labels = np.nan_to_num(labels, nan=0.0)
+            if not (labels == np.round(labels)).all() or np.abs(labels).max(initial=0) > 2**53:
+                raise ImportProblem(
+                    f"{self.source}: labels are whole numbers, frame {frame} has others: threshold or label the image "
+                    "first"
+                )
+        if labels.dtype == np.uint64 and labels.size and labels.max() > 2**63 - 1:
+            raise ImportProblem(
+                f"{self.source}: frame {frame} has the label {labels.max()}: number the objects anew"
+            )
+        whole = labels.astype(np.int64)
+        if whole.size and whole.min() < 0:
+            self._notice("negative labels are background")
+            whole = np.maximum(whole, 0)
+        return whole
+
+    def _notice(self, message: str) -> None:
+        if message not in self.notices:
+            self.notices.append(message)
+            warnings.warn(f"{self.source}: {message}", ImportNotice, stacklevel=4)
 
     def _same_size(self, frame: int, size: tuple[int, int]) -> None:
         if self.size is None:
@@ -187,15 +245,6 @@ class Collector:
                 f"{self.source}: frame {frame} is {size[0]} × {size[1]} pixels, the ones before are "
                 f"{self.size[0]} × {self.size[1]}"
             )
-
-
-def check_object_id(object_id: Any, source: str) -> int:
-    """Return a valid object id; ImportProblem when it is not a whole number from 1 to 65535."""
-    if isinstance(object_id, bool) or not isinstance(object_id, int) or not 1 <= object_id <= 2**16 - 1:
-        raise ImportProblem(
-            f"{source}: object ids are whole numbers from 1 to 65535, this one is {object_id!r}"
-        )
-    return object_id
 
 
 def frame_numbers(stems: Iterable[str]) -> list[int] | None:

@@ -32,7 +32,7 @@ def read_label_stack(path: Path) -> ImportedMasks:
     Raises
     ------
     ImportProblem
-        When the file can't be read, has other axes, or holds anything but whole numbers from 0 to 65535.
+        When the file can't be read, has other axes, or holds anything but whole numbers.
     """
     path = Path(path)
     with readable(path):

@@ -46,6 +46,11 @@ def write_measurements(results: TrackingResults, path: Path, *, overwrite: bool 
     return path
 
 
+def csv_text(text: str) -> str:
+    """Return text for a CSV cell; an apostrophe goes before what spreadsheets would run as a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
 def columns(results: TrackingResults) -> list[str]:
     """Return the titles of the table's columns, in order."""
     cal = results.calibration
@@ -76,7 +81,7 @@ def _row(results: TrackingResults, found: FrameMasks, row: int, intensity: NDArr
     object_id = found.object_ids[row]
     mask = found.masks[row]
     box = mask_box(mask)
-    out: Row = {"frame": found.frame, "object_id": object_id, "name": results.info(object_id).title}
+    out: Row = {"frame": found.frame, "object_id": object_id, "name": csv_text(results.info(object_id).title)}
     position = results.calibration.position(found.frame)
     if position is not None:
         out[_position_title(results.calibration, position[1])] = _rounded(position[0])

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2.formats.atomic_output import staged
+from napari_sam2.formats.measurements import csv_text
 from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.masks import BoolArray, mask_box
 
@@ -39,7 +40,9 @@ def write_tracks(results: TrackingResults, path: Path, *, overwrite: bool = Fals
         writer = csv.writer(file)
         writer.writerow(["track_id", results.calibration.axis, "y", "x", "name"])
         for object_id, frame, y, x in _rows(results):
-            writer.writerow([object_id, frame, f"{y:.3f}", f"{x:.3f}", results.info(object_id).title])
+            writer.writerow(
+                [object_id, frame, f"{y:.3f}", f"{x:.3f}", csv_text(results.info(object_id).title)]
+            )
     return path
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from napari_sam2.frames.contrast import check_dtype
+from napari_sam2.frames.errors import FrameReadError
 from napari_sam2.frames.stack import full_resolution
 
 _SAMPLES = 4
@@ -34,7 +35,11 @@ def fingerprint(array: Any) -> str:
     shape = tuple(int(n) for n in array.shape)
     digest = hashlib.sha256(f"{shape}|{dtype.kind}{dtype.itemsize}".encode())
     for index in _sampled(shape):
-        plane = np.ascontiguousarray(np.asarray(array[index]))
+        try:
+            plane = np.ascontiguousarray(np.asarray(array[index]))
+        except FrameReadError:
+            digest.update(b"unreadable")  # the rest of a damaged recording can still be recognised
+            continue
         digest.update(plane.astype(dtype.newbyteorder("<"), copy=False).tobytes())
     return digest.hexdigest()[:40]
 

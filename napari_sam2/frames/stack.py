@@ -206,7 +206,12 @@ class FrameStack:
         return int(frame)
 
     def _read(self, frame: int, channel: int | None) -> NDArray[Any]:
-        part = np.asarray(self._array[self._layout.index(frame, channel)])
+        try:
+            part = np.asarray(self._array[self._layout.index(frame, channel)])
+        except FrameReadError as error:
+            if str(error).startswith(f"Frame {frame}"):
+                raise
+            raise FrameReadError(f"Frame {frame} can't be read: {error}", frame, error.path) from error
         return self._layout.upright(part)
 
     def _planes(self, frame: int, channels: Sequence[int]) -> list[NDArray[Any]]:

@@ -6,6 +6,7 @@ import hashlib
 
 import numpy as np
 
+from napari_sam2.frames.errors import FrameReadError
 from napari_sam2.session.protocols import FrameSource
 
 SAMPLES = 4
@@ -29,9 +30,11 @@ def frames_hash(frames: FrameSource, samples: int = SAMPLES) -> str:
     height, width = frames.size
     digest = hashlib.sha256(f"{count} {height} {width}".encode())
     for index in sample_indices(count, samples):
-        pixels = np.ascontiguousarray(frames.frame(index), np.uint8)
         digest.update(f" {index} ".encode())
-        digest.update(pixels.tobytes())
+        try:
+            digest.update(np.ascontiguousarray(frames.frame(index), np.uint8).tobytes())
+        except FrameReadError:
+            digest.update(b"unreadable")  # the rest of a damaged recording can still be tracked
     return "sha256:" + digest.hexdigest()
 
 

@@ -219,7 +219,6 @@ def test_coco_of_other_programs(tmp_path: Path) -> None:
         ({"segmentation": [[1, 2, 3]]}, "polygon"),
         ({"segmentation": [[1, 2, 3, 4, 1e9, 4]]}, "far outside"),
         ({"track_id": "seven"}, "seven"),
-        ({"track_id": 0}, "1 to 65535"),
         ({"segmentation": 5}, "a.json"),
     ],
 )
@@ -232,9 +231,7 @@ def test_broken_coco_is_one_sentence(tmp_path: Path, changes: dict, message: str
     ("array", "message"),
     [
         (np.zeros((2, 6, 4, 5), np.uint8), r"\(2, 6, 4, 5\)"),
-        (np.zeros((2, 4, 5), np.float32), "whole numbers"),
-        (np.full((4, 5), -1, np.int16), "between 0 and 65535"),
-        (np.full((4, 5), 70000, np.int32), "between 0 and 65535"),
+        (np.full((2, 4, 5), 0.5, np.float32), "whole numbers, frame 0 has others"),
     ],
 )
 def test_what_is_not_labels_is_refused(tmp_path: Path, array: np.ndarray, message: str) -> None:

@@ -184,7 +184,7 @@ def _masks(
             f"the masks in {path} are {found.size[0]} × {found.size[1]} pixels (height × width) and the frames "
             f"{size[0]} × {size[1]}: resize the masks"
         )
-    if not found.masklets:
+    if not found.masklets and not found.boxes:
         raise CommandError(f"{path} is black: it has no object to track")
     if found.n_frames > n_frames:
         raise CommandError(f"{path} has {found.n_frames} frames, but the source has only {n_frames}")

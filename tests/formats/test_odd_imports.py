@@ -1,0 +1,132 @@
+"""Label images and COCO files of other programs: ids, ignore values, boxes, videos, absurd numbers."""
+
+import json
+from pathlib import Path
+from time import process_time
+
+import numpy as np
+import pytest
+import tifffile
+
+from napari_sam2.formats import (
+    ImportNotice,
+    ImportProblem,
+    TrackingResults,
+    export_format,
+    read_coco,
+    read_masks,
+)
+from napari_sam2.formats.measurements import csv_text
+from napari_sam2.prompts import BoxPrompt, Prompt
+
+LABELS = np.zeros((2, 6, 8), np.int64)
+LABELS[0, 1:3, 1:4] = 1
+LABELS[1, 2:4, 2:5] = 2
+
+
+@pytest.mark.parametrize("suffix", ["tif", "npy"])
+def test_ids_above_the_label_range_are_renumbered_alike_on_all_frames(tmp_path: Path, suffix: str) -> None:
+    big = np.where(LABELS == 2, 70000, LABELS).astype(np.int32)
+    big[0, 5, 5] = 70000
+    path = tmp_path / f"a.{suffix}"
+    tifffile.imwrite(path, big, photometric="minisblack") if suffix == "tif" else np.save(path, big)
+    with pytest.warns(
+        ImportNotice, match=r"object ids are 1 to 65535, so others were renumbered \(70000 → 2\)"
+    ):
+        found = read_masks(path)
+    assert {i: m.frames for i, m in found.masklets.items()} == {1: (0,), 2: (0, 1)}
+    np.testing.assert_array_equal(found.masklets[2].mask(1), big[1] == 70000)
+
+
+def test_negative_labels_and_nan_are_background_and_whole_floats_are_labels(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.where(LABELS == 0, -1, LABELS))
+    with pytest.warns(ImportNotice, match="negative labels are background"):
+        found = read_masks(tmp_path / "a.npy")
+    np.testing.assert_array_equal(found.masklets[1].mask(0), LABELS[0] == 1)
+    np.save(tmp_path / "a.npy", np.where(LABELS == 0, np.nan, LABELS).astype(np.float32))
+    np.testing.assert_array_equal(read_masks(tmp_path / "a.npy").masklets[2].mask(1), LABELS[1] == 2)
+
+
+def coco(path: Path, *annotations: dict, size: tuple[int, int] = (6, 8)) -> Path:
+    image = {"id": 1, "file_name": "a.png", "height": size[0], "width": size[1]}
+    listed = [{"id": k, "image_id": 1, **a} for k, a in enumerate(annotations, 1)]
+    path.write_text(json.dumps({"images": [image], "annotations": listed}), encoding="utf-8")
+    return path
+
+
+def test_track_ids_that_count_from_zero_are_renumbered(tmp_path: Path) -> None:
+    full = {"size": [6, 8], "counts": [0, 48]}
+    path = coco(
+        tmp_path / "a.json", {"track_id": 0, "segmentation": full}, {"track_id": 1, "segmentation": full}
+    )
+    with pytest.warns(ImportNotice, match="0 → 2"):
+        assert sorted(read_coco(path).masklets) == [1, 2]
+
+
+def test_boxes_without_masks_become_box_prompts(tmp_path: Path) -> None:
+    path = coco(
+        tmp_path / "a.json", {"track_id": 3, "bbox": [-2, 1, 5, 3]}, {"track_id": 4, "bbox": [50, 50, 2, 2]}
+    )
+    found = read_coco(path)
+    assert found.prompts() == {(0, 3): Prompt(box=BoxPrompt(0, 1, 3, 4))}
+    assert found.prompts("first", shift=5) == {(5, 3): Prompt(box=BoxPrompt(0, 1, 3, 4))}
+
+
+def test_youtube_vis(tmp_path: Path) -> None:
+    full = {"size": [6, 8], "counts": [0, 48]}
+    video = {
+        "id": 1,
+        "height": 6,
+        "width": 8,
+        "length": 3,
+        "file_names": ["v/00000.jpg", "v/00005.jpg", "v/00010.jpg"],
+    }
+    one = {
+        "id": 9,
+        "video_id": 1,
+        "segmentations": [None, full, None],
+        "bboxes": [None, [0, 0, 8, 6], [1, 1, 2, 2]],
+    }
+    (tmp_path / "a.json").write_text(json.dumps({"videos": [video], "annotations": [one]}))
+    found = read_masks(tmp_path / "a.json", ["00000.jpg", "00005.jpg", "00010.jpg"])
+    assert found.masklets[9].frames == (1,)
+    assert found.prompts()[2, 9] == Prompt(box=BoxPrompt(1, 1, 3, 3))
+    (tmp_path / "a.json").write_text(json.dumps({"videos": [video, video], "annotations": []}))
+    with pytest.raises(ImportProblem, match="lists 2 videos"):
+        read_coco(tmp_path / "a.json")
+
+
+@pytest.mark.parametrize("counts", [[2**63, 2**63, 48], [2**62] * 4 + [48], [-5, 53], [10**30], [1e300]])
+def test_run_lengths_that_overflow_are_refused(tmp_path: Path, counts: list) -> None:
+    with pytest.raises(ImportProblem, match="run lengths do not fill 6 × 8 pixels"):
+        read_coco(coco(tmp_path / "a.json", {"segmentation": {"size": [6, 8], "counts": counts}}))
+
+
+def test_polygons_far_outside_cost_nothing_and_keep_their_inside(tmp_path: Path) -> None:
+    far = [[-9e5, 2, 9e5, 2, 9e5, 5, -9e5, 5]] * 40
+    start = process_time()
+    found = read_coco(coco(tmp_path / "a.json", *[{"track_id": 1, "segmentation": [p]} for p in far]))
+    assert process_time() - start < 2
+    expected = np.zeros((6, 8), bool)
+    expected[2:5] = True
+    np.testing.assert_array_equal(found.masklets[1].mask(0), expected)
+    outside = read_coco(coco(tmp_path / "a.json", {"segmentation": [[900, 900, 999, 900, 999, 999]]}))
+    assert not outside.masklets
+    zigzag = [v for k in range(40000) for v in (1000 * (k % 2), k % 7)]
+    with pytest.raises(ImportProblem, match="an outline of more than 2e"):
+        read_coco(coco(tmp_path / "a.json", {"segmentation": [zigzag]}, size=(1000, 1000)))
+
+
+@pytest.mark.parametrize(
+    ("name", "cell"),
+    [("=1+1", "'=1+1"), ("@SUM(A1)", "'@SUM(A1)"), ("-3", "'-3"), ("+x", "'+x"), ("cell = 1", "cell = 1")],
+)
+def test_cells_are_no_formulas(run: TrackingResults, tmp_path: Path, name: str, cell: str) -> None:
+    assert csv_text(name) == cell
+    from dataclasses import replace
+
+    named = replace(run, objects=tuple(replace(o, name=name) for o in run.objects))
+    for kind in ("csv", "tracks"):
+        text = export_format(kind).write(named, tmp_path / f"{kind}.csv").read_text(encoding="utf-8")
+        assert f",{cell}" in text
+        assert f",{name}" not in text or cell == name
