@@ -7,18 +7,134 @@ import re
 import subprocess
 from collections import deque
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
 
 from napari_sam2.frames.errors import SourceError
 
 # The first real video stream; a capital V leaves out cover pictures.
 STREAM = "0:V:0"
+# Seconds until ffmpeg counts as hanging: for one frame, and for a pass over a file on a slow disk.
+FRAME_SECONDS = 120.0
+PASS_SECONDS = 6 * 3600.0
+# Containers of videos. Playlists, concatenation scripts and the like are none: they name other files.
+_CONTAINERS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegts,mpegvideo,asf,flv,live_flv,ogg,gif,apng,webp_anim,h261,h263,h264,"
+    "hevc,vvc,evc,obu,av1,ivf,m4v,mjpeg,mjpeg_2000,mpjpeg,smjpeg,nut,mxf,gxf,dv,rm,rawvideo,yuv4mpegpipe,dirac,dnxhd,vc1,"
+    "vc1test,wtv,swf,nsv,nuv,cine,ser,fits,r3d,avs2,avs3,cavsvideo,amv,film_cpk,filmstrip,flic,roq,smk,bink,vivo,rpl,pva,"
+    "mtv,mlv,lxf,ty,rl2,4xm,idcin,ea,wc3movie,xmv,yop,jpegxl_anim"
+)
 
 
 def executable() -> str:
-    """Return the path of the ffmpeg executable."""
+    """Return the path of the ffmpeg executable.
+
+    Raises
+    ------
+    SourceError
+        If there is none.
+    """
     import imageio_ffmpeg
 
-    return str(imageio_ffmpeg.get_ffmpeg_exe())
+    try:
+        return str(imageio_ffmpeg.get_ffmpeg_exe())
+    except RuntimeError as error:
+        raise _launch_error(error) from error
+
+
+def source_arguments(path: str) -> list[str]:
+    """Return the arguments that open a file: only itself, and only as a container of video."""
+    return ["-protocol_whitelist", "file", "-format_whitelist", _CONTAINERS, "-i", input_name(path)]
+
+
+@dataclass(frozen=True)
+class Build:
+    """Options of an ffmpeg build that are not in all of them.
+
+    Attributes
+    ----------
+    reports_times : bool
+        It can write the time of each frame to a pipe (``-stats_enc_pre``); otherwise the log of ``showinfo`` is read.
+    passthrough : tuple of str
+        Arguments that neither drop nor repeat frames.
+    chroma_location : str
+        Part of the scale filter that says where colour samples lie.
+    """
+
+    reports_times: bool
+    passthrough: tuple[str, ...]
+    chroma_location: str
+
+
+@lru_cache(maxsize=4)
+def build_of(program: str) -> Build:
+    """Return what an ffmpeg can do, from its own help."""
+    options = _output([program, "-hide_banner", "-h", "long"])
+    scale = _output([program, "-hide_banner", "-h", "filter=scale"])
+    # ffmpeg 6 has -stats_enc_pre, but not the time base of the file for it.
+    six = re.match(r"ffmpeg version n?6\.", _output([program, "-version"])) is not None
+    return Build(
+        "-stats_enc_pre" in options and not six,
+        ("-fps_mode", "passthrough") if "-fps_mode" in options else ("-vsync", "passthrough"),
+        ":in_chroma_loc=left" if "in_chroma_loc" in scale else "",
+    )
+
+
+def build() -> Build:
+    """Return what the installed ffmpeg can do."""
+    return build_of(executable())
+
+
+def start(command: list[str], **pipes: Any) -> subprocess.Popen[bytes]:
+    """Start ffmpeg.
+
+    Raises
+    ------
+    SourceError
+        If it can't be started; the video is not to blame then.
+    """
+    try:
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, **pipes)
+    except OSError as error:
+        raise _launch_error(error) from error
+
+
+def finished(command: list[str], seconds: float, **pipes: Any) -> subprocess.CompletedProcess[bytes]:
+    """Run ffmpeg to its end.
+
+    Raises
+    ------
+    SourceError
+        If it can't be started, takes longer than ``seconds``, or is ended from outside.
+    """
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, timeout=seconds, check=False, **pipes)
+    except OSError as error:
+        raise _launch_error(error) from error
+    except subprocess.TimeoutExpired as error:
+        raise SourceError(
+            f"ffmpeg did not answer for {seconds:.0f} s and was stopped; is the disk reachable?"
+        ) from error
+    check_exit(done.returncode)
+    return done
+
+
+def check_exit(code: int | None) -> None:
+    """Raise SourceError where ffmpeg was ended by a signal: that says nothing about the video."""
+    if code is not None and code < 0:
+        raise SourceError(f"ffmpeg was ended by signal {-code} (is there enough memory?); try again.")
+
+
+def _output(command: list[str]) -> str:
+    done = finished(command, FRAME_SECONDS, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    return done.stdout.decode("utf-8", "replace")
+
+
+def _launch_error(error: Exception) -> SourceError:
+    why = getattr(error, "strerror", None) or error
+    return SourceError(
+        f"ffmpeg can't be started ({why}); reinstall imageio-ffmpeg, or name a working ffmpeg in IMAGEIO_FFMPEG_EXE."
+    )
 
 
 def input_name(path: str) -> str:
@@ -69,10 +185,10 @@ def probe(path: str) -> VideoInfo:
         If there is no video stream in the file or no frame of it can be decoded.
     """
     # fmt: off
-    command = [executable(), "-hide_banner", "-nostdin", "-v", "info", "-i", input_name(path), "-map", STREAM,
+    command = [executable(), "-hide_banner", "-nostdin", "-v", "info", *source_arguments(path), "-map", STREAM,
                "-frames:v", "1", "-c:v", "rawvideo", "-f", "framecrc", "-"]
     # fmt: on
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    done = finished(command, FRAME_SECONDS, capture_output=True)
     said = done.stderr.decode("utf-8", "replace")
     shown = re.search(r"^#dimensions 0: (\d+)x(\d+)$", done.stdout.decode("ascii", "replace"), re.MULTILINE)
     source = said.partition("Stream mapping:")[0]
@@ -99,9 +215,7 @@ def probe(path: str) -> VideoInfo:
 def run(arguments: list[str], max_lines: int = 20) -> tuple[int, list[str]]:
     """Run ffmpeg to its end without reading frames; returns (exit code, last lines of its log)."""
     command = [executable(), "-hide_banner", "-nostdin", "-v", "error", *arguments]
-    done = subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False
-    )
+    done = finished(command, PASS_SECONDS, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     lines = deque(done.stderr.decode("utf-8", "replace").splitlines(), maxlen=max_lines)
     return done.returncode, list(lines)
 
@@ -122,9 +236,13 @@ def reason(lines: list[str]) -> str:
     """Return the first informative line of a log, without ffmpeg's addresses."""
     lines = [line.strip() for line in lines if line.strip()]
     telling = [
-        line for line in lines if re.search(r"not found|Invalid|Error|matches no|denied|No such", line)
+        line
+        for line in lines
+        if re.search(r"whitelist|not found|Invalid|Error|matches no|denied|No such", line)
     ]
     chosen = (telling or lines or ["ffmpeg gave no reason"])[0]
+    if "not on whitelist" in chosen:
+        return "it is a playlist or script that names other files"
     if "matches no streams" in chosen:
         return "there is no video stream in it"
     return re.sub(r"\[[^\]]* @ 0x[0-9a-f]+\] |Error opening input: ", "", chosen).rstrip(".")

@@ -6,8 +6,10 @@ decoded frames, so they name frames exactly where frame numbers computed from a 
 
 from __future__ import annotations
 
+import re
 import subprocess
 import tempfile
+import threading
 from array import array
 from dataclasses import dataclass
 from fractions import Fraction
@@ -104,20 +106,23 @@ def read_packet_index(path: str) -> PacketIndex:
     """
     # fmt: off
     command = [ffmpeg.executable(), "-hide_banner", "-nostdin", "-v", "error", "-copyts",
-               "-i", ffmpeg.input_name(path), "-map", ffmpeg.STREAM, "-c", "copy", "-f", "framecrc", "-"]
+               *ffmpeg.source_arguments(path), "-map", ffmpeg.STREAM, "-c", "copy", "-f", "framecrc", "-"]
     # fmt: on
     times, flags = array("q"), array("q")
     time_base = Fraction(1)
     with tempfile.TemporaryFile() as log:
-        with subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, bufsize=1 << 16
-        ) as process:
+        with ffmpeg.start(command, stdout=subprocess.PIPE, stderr=log, bufsize=1 << 16) as process:
             assert process.stdout is not None
+            limit = threading.Timer(ffmpeg.PASS_SECONDS, process.kill)
+            limit.daemon = True
+            limit.start()
             for line in process.stdout:
                 if line.startswith(b"#tb 0:"):
                     time_base = Fraction(line[6:].decode().strip())
                 elif not line.startswith(b"#"):
                     _add_packet(line, times, flags)
+            limit.cancel()
+        ffmpeg.check_exit(process.returncode)
         log.seek(0)
         said = log.read(1 << 16).decode("utf-8", "replace").splitlines()
     complaints = tuple(line for line in said if "monotonically" not in line)
@@ -126,13 +131,25 @@ def read_packet_index(path: str) -> PacketIndex:
 
 def read_decoded_times(path: str) -> NDArray[np.int64]:
     """Return the presentation times of all frames as the decoder gives them; decodes the whole file. Shape (N,)."""
+    build = ffmpeg.build()
     # fmt: off
-    command = [ffmpeg.executable(), "-hide_banner", "-nostdin", "-v", "quiet", "-copyts",
-               "-i", ffmpeg.input_name(path), "-map", ffmpeg.STREAM, "-fps_mode", "passthrough",
-               "-c:v", "wrapped_avframe", "-stats_enc_pre", "pipe:1", "-stats_enc_pre_fmt", "{ptsi}", "-f", "null", "-"]
+    level = "quiet" if build.reports_times else "info"
+    command = [ffmpeg.executable(), "-hide_banner", "-nostdin", "-nostats", "-v", level, "-copyts",
+               *ffmpeg.source_arguments(path), "-map", ffmpeg.STREAM, *build.passthrough]
+    if build.reports_times:
+        command += ["-c:v", "wrapped_avframe", "-stats_enc_pre", "pipe:1", "-stats_enc_pre_fmt", "{ptsi}"]
+        done = ffmpeg.finished([*command, "-f", "null", "-"], ffmpeg.PASS_SECONDS, capture_output=True)
+        return np.array([int(line) for line in done.stdout.split()], np.int64)
+    done = ffmpeg.finished([*command, "-vf", "showinfo", "-f", "null", "-"], ffmpeg.PASS_SECONDS, capture_output=True)
     # fmt: on
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    return np.array([int(line) for line in done.stdout.split()], np.int64)
+    shown = (shown_frame(line) for line in done.stderr.splitlines())
+    return np.array([frame[1] for frame in shown if frame is not None], np.int64)
+
+
+def shown_frame(line: bytes) -> tuple[int, int] | None:
+    """Return (number, presentation time) from a line that ffmpeg's filter ``showinfo`` logs for a frame, or None."""
+    found = re.search(rb"showinfo.*\bn: *(\d+) +pts: *(-?\d+) ", line)
+    return None if found is None else (int(found[1]), int(found[2]))
 
 
 def trusted_table(path: str, index: PacketIndex) -> FrameIndex:

@@ -57,6 +57,6 @@ def remuxed(path: str) -> str:
 
 def _copy(path: str, target: Path, container: str) -> tuple[int, list[str]]:
     # fmt: off
-    return ffmpeg.run(["-y", "-fflags", "+genpts", "-i", ffmpeg.input_name(path), "-map", ffmpeg.STREAM,
+    return ffmpeg.run(["-y", "-fflags", "+genpts", *ffmpeg.source_arguments(path), "-map", ffmpeg.STREAM,
                        "-c", "copy", "-f", container, ffmpeg.input_name(str(target))])
     # fmt: on
