@@ -1,4 +1,4 @@
-"""The plugin's preferences, as napari's settings keep them; defaults where a release does not have them."""
+"""The plugin's preferences in napari's settings; defaults if the napari release has none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _PLUGIN = "napari-sam2"
 
 
 def load_preferences() -> Preferences:
-    """Read the preferences of the plugin (File > Preferences > SAM 2)."""
+    """Return the preferences of the plugin (File > Preferences > SAM 2)."""
     default = Preferences()
     tracker = _section("tracker")
     folder = str(_value(tracker, "autosave_folder", "")).strip()
@@ -29,7 +29,7 @@ def load_preferences() -> Preferences:
 
 
 def _section(name: str) -> Any:
-    """Return a section of the plugin's settings; None where napari (before 0.9) has none."""
+    """Return a section of the plugin's settings; None if napari (before 0.9) has none."""
     try:
         from napari.settings import get_plugin_settings
     except ImportError:

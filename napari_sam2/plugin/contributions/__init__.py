@@ -1,1 +1,1 @@
-"""Readers, writers and sample data that the manifest (napari.yaml) points to."""
+"""Contributions that the manifest (napari.yaml) names: readers, sample data, writers."""

@@ -1,4 +1,4 @@
-"""Reading videos frame by frame, and projects with everything that is in them."""
+"""Readers of videos and projects."""
 
 from __future__ import annotations
 
@@ -23,56 +23,57 @@ Reader = Callable[[str | Sequence[str]], list[LayerData]]
 
 
 def get_video_reader(path: str | Sequence[str]) -> Reader | None:
-    """Return a reader for video files; None when a path is none."""
-    paths = [path] if isinstance(path, str) else list(path)
+    """Return a reader for video files; None if a path is something else."""
+    paths = _paths(path)
     if not paths or not all(Path(p).suffix.lower() in VIDEO_ENDINGS and Path(p).is_file() for p in paths):
         return None
     return read_videos
 
 
 def get_project_reader(path: str | Sequence[str]) -> Reader | None:
-    """Return a reader for project folders (``NAME.sam2``); None when a path is none."""
-    paths = [path] if isinstance(path, str) else list(path)
+    """Return a reader for project folders (``NAME.sam2``); None if a path is something else."""
+    paths = _paths(path)
     return read_projects if paths and all(is_project(p) for p in paths) else None
 
 
 def read_videos(path: str | Sequence[str]) -> list[LayerData]:
-    """Open videos; a frame is decoded when it is looked at."""
-    paths = [path] if isinstance(path, str) else list(path)
-    return [_image_layer(open_source(p)) for p in paths]
+    """Open videos; each frame is decoded when it is shown."""
+    return [_image_layer(open_source(p)) for p in _paths(path)]
 
 
 def read_projects(path: str | Sequence[str]) -> list[LayerData]:
-    """Open projects: the recording (where it can be found), and the masks.
+    """Open the recording (if it is found) and the masks of projects.
 
-    Opening the tracker on the recording goes on with the project.
+    The tracker resumes the project when it is opened on the recording.
     """
-    paths = [path] if isinstance(path, str) else list(path)
-    return [layer for p in paths for layer in _project_layers(Path(p))]
+    return [layer for p in _paths(path) for layer in _project_layers(Path(p))]
+
+
+def _paths(path: str | Sequence[str]) -> list[str]:
+    return [path] if isinstance(path, str) else list(path)
 
 
 def _project_layers(path: Path) -> list[LayerData]:
     layers: list[LayerData] = []
     project = Project.open(path, "r")
     source = _source_of(project)
-    shape, travel = (project.frame_count, *project.size), 0
-    place: dict[str, Any] = {}
+    placement: dict[str, Any] = {}
     if source is not None:
         image = _image_layer(source)
         image[1]["metadata"] = {PROJECT_KEY: str(path)}
         layers.append(image)
-        place = {k: v for k, v in image[1].items() if k in ("scale", "axis_labels", "units")}
+        placement = {k: v for k, v in image[1].items() if k in ("scale", "axis_labels", "units")}
         options = source.options()
         if source.array.ndim != 3 or options.axis != 0:
-            place = {}  # the masks have three axes, the recording others: they are shown side by side
-    labels = FrameArray(shape, travel, project.labels.frame)
+            placement = {}  # the masks have three axes, the recording has others
+    labels = FrameArray((project.frame_count, *project.size), 0, project.labels.frame)
     metadata = {PROJECT_KEY: str(path)}
-    layers.append((labels, {"name": f"{path.stem} masks", "metadata": metadata, **place}, "labels"))
+    layers.append((labels, {"name": f"{path.stem} masks", "metadata": metadata, **placement}, "labels"))
     return layers
 
 
 def _source_of(project: Project) -> Source | None:
-    """Open the recording of a project; None when it was an array in memory or is not there any more."""
+    """Return the recording of a project; None if it was an array in memory or is not found."""
     path = project.source.path
     axes, series = (project.source.reading.get(name) for name in ("axes", "series"))
     if path is None:
@@ -100,7 +101,7 @@ def _image_layer(source: Source) -> LayerData:
         "rgb": source.rgb,
     }
     if source.kind == "video":
-        details["scale"] = [1.0] * len(shown)  # so that the slider counts frames
+        details["scale"] = [1.0] * len(shown)  # the slider counts frames
         details["units"] = ("pixel",) * len(shown)
     if source.rgb and source.array.dtype == np.uint8:
         details["contrast_limits"] = (0, 255)

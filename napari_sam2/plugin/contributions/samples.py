@@ -1,4 +1,4 @@
-"""Sample data in File > Open Sample: small synthetic recordings with their ground truth."""
+"""Sample data of File > Open Sample: small synthetic recordings with their ground truth."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ LayerData = tuple[Any, dict[str, Any], str]
 
 
 def timelapse() -> list[LayerData]:
-    """Make a time-lapse of fluorescent cells (t, y, x) with ground truth."""
+    """Return a time-lapse of fluorescent cells (t, y, x) with ground truth."""
     return _layers(sample_timelapse(), "t")
 
 
 def zstack() -> list[LayerData]:
-    """Make a z-stack of growing and vanishing sections (z, y, x) with ground truth."""
+    """Return a z-stack of growing and vanishing sections (z, y, x) with ground truth."""
     return _layers(sample_zstack(), "z")
 
 
 def two_channel() -> list[LayerData]:
-    """Make a 16-bit time-lapse with two channels, as two layers, with ground truth."""
+    """Return a 16-bit time-lapse with two channels as two layers, with ground truth."""
     return _layers(sample_two_channel(), "t")
 
 
 def _layers(sample: Sample, axis: str) -> list[LayerData]:
-    place: dict[str, Any] = {
+    placement: dict[str, Any] = {
         "scale": sample.scale,
         "axis_labels": (axis, "y", "x"),
         "units": ("pixel" if axis == "t" else "um", "um", "um"),
     }
-    name = sample.name.partition(" (")[0]  # short: a list of layers has little room
-    image: dict[str, Any] = {"name": name, **place}
+    name = sample.name.partition(" (")[0]  # short: the layer list is narrow
+    image: dict[str, Any] = {"name": name, **placement}
     if "C" in sample.axes:
         image |= {"channel_axis": sample.axes.index("C"), "colormap": ["magenta", "green"]}
         image["name"] = [f"{name} {channel}" for channel in (1, 2)]
-    truth = {"name": f"{name} ground truth", "visible": False, **place}
+    truth = {"name": f"{name} ground truth", "visible": False, **placement}
     return [(sample.image, image, "image"), (sample.labels, truth, "labels")]

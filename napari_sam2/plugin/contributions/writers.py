@@ -1,4 +1,4 @@
-"""File > Save for labels: COCO, Cell Tracking Challenge, OME-Zarr, measurements, and overlay videos."""
+"""Writers of File > Save for labels: COCO, Cell Tracking Challenge, OME-Zarr, measurements, overlay videos."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def write_coco(path: str, data: Any, details: Details) -> list[str]:
 
 
 def write_ctc(path: str, data: Any, details: Details) -> list[str]:
-    """Write labels as a result folder of the Cell Tracking Challenge; ``NAME.ctc`` becomes the folder ``NAME_RES``."""
+    """Write labels as a result folder of the Cell Tracking Challenge; ``NAME.ctc`` becomes ``NAME_RES``."""
     target = Path(path)
     if target.suffix == ".ctc":
         target = target.with_name(f"{target.stem}_RES")
@@ -60,22 +60,22 @@ def _write(
     name: str, path: Path, data: Any, details: Details, images: Sequence[tuple[Any, Details, str]] = ()
 ) -> list[str]:
     results = _results(data, details, images)
-    # The dialog has asked whether the file may be replaced.
+    # Replacing a file was confirmed in the dialog.
     return [str(export_format(name).write(results, path, overwrite=path.is_file()))]
 
 
 def _results(data: Any, details: Details, images: Sequence[tuple[Any, Details, str]]) -> TrackingResults:
-    """See labels as results; those of a project keep overlaps, names, colours and scores."""
+    """Return labels as results; those of a project keep overlaps, names, colours and scores."""
     shape = tuple(int(n) for n in data.shape)
     if images:
-        shown = [Layer.create(image, _plain(meta), "image") for image, meta, _ in images]
-        place, geometry = shown[0], geometry_of(shown, [0.0] * shown[0].ndim)
+        shown = [Layer.create(image, _without_metadata(meta), "image") for image, meta, _ in images]
+        placed, geometry = shown[0], geometry_of(shown, [0.0] * shown[0].ndim)
         picture = frames_of(shown, geometry).frame
     else:
-        place, geometry = Layer.create(data, _placed(details), "labels"), _geometry(shape)
+        placed, geometry = Layer.create(data, _placement(details), "labels"), _geometry(shape)
         picture = None
     saved = details.get("metadata", {}).get(PROJECT_KEY)
-    calibration = calibration_of(place, geometry)
+    calibration = calibration_of(placed, geometry)
     name = str(details.get("name", "labels"))
     if saved and is_project(saved):
         project = Project.open(saved, "r")
@@ -97,7 +97,7 @@ class _Labels:
         self._geometry = geometry
         self.size, self.count = geometry.size, geometry.n_frames
 
-    def plane(self, frame: int) -> NDArray[Any]:
+    def labels(self, frame: int) -> NDArray[Any]:
         index: list[Any] = [0] * self._geometry.ndim
         index[-2:] = [slice(None), slice(None)]
         if self._geometry.frame_axis is not None:
@@ -107,32 +107,32 @@ class _Labels:
     def objects(self) -> tuple[ObjectInfo, ...]:
         ids: set[int] = set()
         for frame in range(self.count):
-            ids.update(int(i) for i in np.unique(self.plane(frame)) if i > 0)
+            ids.update(int(i) for i in np.unique(self.labels(frame)) if i > 0)
         return tuple(ObjectInfo(i) for i in sorted(ids))
 
     def masks(self, frame: int) -> FrameMasks:
-        plane = self.plane(frame)
-        ids = tuple(int(i) for i in np.unique(plane) if i > 0)
-        masks = np.stack([plane == i for i in ids]) if ids else np.zeros((0, *self.size), bool)
-        sure = np.ones(len(ids), np.float32)
-        return FrameMasks(frame, ids, masks, sure, sure.copy(), np.zeros(len(ids), bool))
+        labels = self.labels(frame)
+        ids = tuple(int(i) for i in np.unique(labels) if i > 0)
+        masks = np.stack([labels == i for i in ids]) if ids else np.zeros((0, *self.size), bool)
+        scores = np.ones(len(ids), np.float32)
+        return FrameMasks(frame, ids, masks, scores, scores.copy(), np.zeros(len(ids), bool))
 
 
 def _geometry(shape: tuple[int, ...]) -> Geometry:
     long = [axis for axis, n in enumerate(shape[:-2]) if n > 1]
     if len(long) > 1:
         raise ValueError(
-            f"labels with {len(shape)} axes {shape} cannot be written: take out one plane first, "
-            "so that only one axis is left beside y and x"
+            f"labels with {len(shape)} axes {shape} cannot be written: save a part of them with "
+            "only one axis beside y and x"
         )
-    travel = long[0] if long else (0 if len(shape) > 2 else None)
-    return Geometry(shape, travel, (0,) * len(shape))
+    frame_axis = long[0] if long else (0 if len(shape) > 2 else None)
+    return Geometry(shape, frame_axis, (0,) * len(shape))
 
 
-def _plain(details: Details) -> Details:
+def _without_metadata(details: Details) -> Details:
     return {k: v for k, v in details.items() if k != "metadata"}
 
 
-def _placed(details: Details) -> Details:
+def _placement(details: Details) -> Details:
     names = ("scale", "translate", "rotate", "shear", "affine", "units", "axis_labels")
     return {k: v for k, v in details.items() if k in names}

@@ -1,1 +1,1 @@
-"""Layers to data and back: napari's coordinates end here."""
+"""Layers of napari as data and back: its coordinates are used nowhere else."""

@@ -228,7 +228,7 @@ def test_labels_of_a_project_are_written_with_all_that_is_known(tmp_path):
 
 
 def test_labels_with_too_many_axes_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="take out one plane"):
+    with pytest.raises(ValueError, match="save a part of them"):
         writers.write_coco(str(tmp_path / "x.json"), np.zeros((3, 4, 9, 9), int), {})
 
 

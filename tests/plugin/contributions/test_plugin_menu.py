@@ -25,7 +25,7 @@ def test_every_dock_opens_from_the_menu_and_finds_the_image(make_napari_viewer, 
     viewer = make_napari_viewer()
     viewer.add_image(np.zeros((3, 64, 64), np.uint8), name="movie")
     _, dock = viewer.window.add_plugin_dock_widget("napari-sam2", name)
-    session = dock.session if hasattr(dock, "session") else dock.parts.session
+    session = dock.session
     QApplication.processEvents()
     assert session.controller is not None
     assert session.controller.image is viewer.layers["movie"]
@@ -39,5 +39,5 @@ def test_docks_from_the_menu_share_one_session(make_napari_viewer, home, nano):
     tracker = viewer.window.add_plugin_dock_widget("napari-sam2", "SAM2 Tracker")[1]
     points = viewer.window.add_plugin_dock_widget("napari-sam2", "Points prompts")[1]
     QApplication.processEvents()
-    assert tracker.session.controller is points.parts.session.controller is not None
+    assert tracker.session.controller is points.session.controller is not None
     tracker.session.controller.wait(60)

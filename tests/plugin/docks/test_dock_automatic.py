@@ -15,8 +15,8 @@ from scipy.ndimage import gaussian_filter
 from skimage.draw import disk
 
 from napari_sam2.automatic import AutomaticOptions
+from napari_sam2.automatic.options import PRESETS
 from napari_sam2.plugin.docks.automatic.automatic_dock import AutomaticDock
-from napari_sam2.plugin.docks.automatic.automatic_section import PRESETS
 from napari_sam2.plugin.docks.automatic.options_form import parameter_tips
 from napari_sam2.plugin.open_tracker import open_tracker
 from tests.plugin.dock_world import (
@@ -63,7 +63,7 @@ def world(qtbot, make_napari_viewer, preferences, nano):
     dock = add_dock(viewer, AutomaticDock(viewer))
     qtbot.waitUntil(lambda: c.model.phase == "ready", timeout=WAIT)
     few = {"points_per_side": 8, "pred_iou_thresh": 0.3, "stability_score_thresh": 0.8, "min_area": 200}
-    dock.section._take(AutomaticOptions.preset("cells", **few))
+    dock.section._set_options(AutomaticOptions.preset("cells", **few))
     yield viewer, dock, dock.section, c, masks
     c.close()
 
@@ -77,7 +77,7 @@ def found(qtbot, section):
 def test_find_filter_drop_and_track(qtbot, world):
     viewer, dock, section, c, masks = world
     found(qtbot, section)
-    result = section.choice.result
+    result = section.selection.result
     assert len(result) >= 4
     best = [max(range(len(result)), key=lambda i: iou(result.masks[i].array(), m)) for m in masks]
     assert min(iou(result.masks[i].array(), m) for i, m in zip(best, masks)) > 0.7
@@ -90,13 +90,13 @@ def test_find_filter_drop_and_track(qtbot, world):
         section._filter()
         times.append(time.process_time() - start)
     assert min(times) < 0.1, times
-    assert len(section.choice.result) < before
+    assert len(section.selection.result) < before
     section._change({"pred_iou_thresh": 0.3})
-    qtbot.waitUntil(lambda: len(section.choice.result or ()) == before, timeout=WAIT)
+    qtbot.waitUntil(lambda: len(section.selection.result or ()) == before, timeout=WAIT)
 
     y, x = CELLS[0]
     click(qtbot, viewer, y, x)
-    qtbot.waitUntil(lambda: len(section.choice.chosen) == before - 1, timeout=WAIT)
+    qtbot.waitUntil(lambda: len(section.selection.selected) == before - 1, timeout=WAIT)
     assert section.track.text() == f"Track these {before - 1}"
     assert "dropped" in section.hover.text()
     press_button(qtbot, section.track)
@@ -144,9 +144,9 @@ def test_what_is_handed_over_is_one_step_of_undo(qtbot, world):
 @pytest.mark.gui
 def test_a_search_is_stopped_and_a_region_restricts_it(qtbot, world):
     viewer, dock, section, c, masks = world
-    section._take(section.choice.options.changed(points_per_side=24, points_per_batch=16))
+    section._set_options(section.selection.options.changed(points_per_side=24, points_per_batch=16))
     press_button(qtbot, section.go)
-    qtbot.waitUntil(lambda: section.choice.result is not None, timeout=WAIT)
+    qtbot.waitUntil(lambda: section.selection.result is not None, timeout=WAIT)
     press_button(qtbot, section.cancel)
     assert section.finished
     assert section.bar.value() < section.bar.maximum()
@@ -154,10 +154,10 @@ def test_a_search_is_stopped_and_a_region_restricts_it(qtbot, world):
     press_button(qtbot, section.draw)
     region = section._region.layer
     region.add([[0, 10, 10], [0, 10, 95], [0, 95, 95], [0, 95, 10]], shape_type="polygon")
-    section._take(section.choice.options.changed(points_per_side=8, points_per_batch=64))
+    section._set_options(section.selection.options.changed(points_per_side=8, points_per_batch=64))
     found(qtbot, section)
-    assert section.choice.result.masks
-    for mask in section.choice.result.masks:
+    assert section.selection.result.masks
+    for mask in section.selection.result.masks:
         assert mask.array()[10:95, 10:95].sum() >= 0.5 * mask.area
     viewer.layers.remove(region)
     assert not section.draw.isChecked()
@@ -167,7 +167,7 @@ def test_a_search_is_stopped_and_a_region_restricts_it(qtbot, world):
 def test_hovering_and_the_histogram_tell_and_set_scores(qtbot, world):
     viewer, _, section, _, _ = world
     found(qtbot, section)
-    result = section.choice.result
+    result = section.selection.result
     y, x = CELLS[1]
     mask = result.masks[result.at(x, y)]
     steps = itertools.cycle((0, 1))
@@ -186,12 +186,12 @@ def test_hovering_and_the_histogram_tell_and_set_scores(qtbot, world):
     middle = (min(expected) + max(expected)) / 2  # some lie below it, however good the network is
     place = QPoint(round(middle * histogram.width()), histogram.height() // 2)
     qtbot.mouseClick(histogram, Qt.MouseButton.LeftButton, pos=place)
-    qtbot.waitUntil(lambda: section.choice.result is not result, timeout=WAIT)
-    threshold = section.choice.options.pred_iou_thresh
+    qtbot.waitUntil(lambda: section.selection.result is not result, timeout=WAIT)
+    threshold = section.selection.options.pred_iou_thresh
     assert threshold == pytest.approx(middle, abs=0.02)
     assert section.filters.widgets["pred_iou_thresh"].value == threshold
     assert min(expected) < threshold
-    assert all(m.predicted_iou > threshold for m in section.choice.result.masks)
+    assert all(m.predicted_iou > threshold for m in section.selection.result.masks)
 
 
 @pytest.mark.gui
@@ -199,10 +199,10 @@ def test_annotation_that_begins_automatically(qtbot, world):
     """As SAM's data engine does it: masks that are sure come first, the user adds and rejects, then all are tracked."""
     viewer, _, section, c, masks = world
     found(qtbot, section)
-    best = {section.choice.result.at(x, y) for y, x in CELLS}
-    for index, mask in enumerate(section.choice.result.masks):
-        if index not in best or section.choice.result.at(CELLS[0][1], CELLS[0][0]) == index:
-            section.choice.toggle(*_pixel_of(section.choice.result, index, mask))
+    best = {section.selection.result.at(x, y) for y, x in CELLS}
+    for index, mask in enumerate(section.selection.result.masks):
+        if index not in best or section.selection.result.at(CELLS[0][1], CELLS[0][0]) == index:
+            section.selection.toggle(*_pixel_of(section.selection.result, index, mask))
     section._show_result()
     press_button(qtbot, section.track)
     qtbot.waitUntil(lambda: c.status.phase == "ready" and c.history.can_undo, timeout=WAIT)

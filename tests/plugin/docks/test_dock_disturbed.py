@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from napari_sam2.plugin.docks.parts import controller_link as dock_session
+from napari_sam2.plugin.docks.parts import controller_link
 from napari_sam2.plugin.docks.tracker.tracker_dock import TrackerDock
 from napari_sam2.plugin.open_tracker import open_tracker
 from tests.plugin.dock_world import WAIT, add_dock, drag, fail_on_leaks, press_button, shown
@@ -21,7 +21,7 @@ FRAMES = 8
 def tracking(qtbot, make_napari_viewer, monkeypatch, fake, preferences):
     """A window with a dock that has tracked three frames of eight and waits for ``go()``."""
     monkeypatch.setattr(
-        dock_session, "open_tracker", lambda v, i: open_tracker(v, i, opener=fake, preferences=preferences)
+        controller_link, "open_tracker", lambda v, i: open_tracker(v, i, opener=fake, preferences=preferences)
     )
     viewer = shown(make_napari_viewer(show=True))
     viewer.add_image(np.zeros((FRAMES, 60, 80), np.uint8), name="movie")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from napari.utils.notifications import notification_manager
 
-from napari_sam2.plugin.docks.parts import controller_link as dock_session
+from napari_sam2.plugin.docks.parts import controller_link
 from napari_sam2.plugin.docks.prompts.prompt_docks import LabelsDock, PointsDock, ShapesDock
 from napari_sam2.plugin.docks.tracker.tracker_dock import TrackerDock
 from napari_sam2.plugin.open_tracker import open_tracker
@@ -24,7 +24,7 @@ def opened_by_docks(monkeypatch, fake, preferences):
     def open_fake(viewer, images):
         return open_tracker(viewer, images, opener=fake, preferences=preferences)
 
-    monkeypatch.setattr(dock_session, "open_tracker", open_fake)
+    monkeypatch.setattr(controller_link, "open_tracker", open_fake)
     return fake
 
 
@@ -167,7 +167,7 @@ def test_tracking_without_prompts_says_why_nothing_happens(qtbot, viewer, opened
     dock = add_dock(viewer, TrackerDock(viewer))
     c = ready(qtbot, dock)
     quiet(qtbot, c)
-    dock.verbs.cycle()  # nothing to cycle either: told, not raised
+    dock.user_actions.cycle()  # nothing to cycle either: told, not raised
     with notification_manager:
         press_button(qtbot, dock.tracking.forward)
         qtbot.waitUntil(lambda: c.propagation.phase == "idle", timeout=WAIT)
@@ -217,10 +217,10 @@ def test_small_docks_prompt_on_their_own(qtbot, viewer, opened_by_docks, dock_cl
     movie(viewer)
     viewer.reset_view()
     dock = add_dock(viewer, dock_class(viewer))
-    session = dock.parts.session
+    session = dock.session
     qtbot.waitUntil(lambda: session.controller.model.phase == "ready", timeout=WAIT)
-    name = next(iter(dock.parts.tools.buttons))
-    press_button(qtbot, dock.parts.tools.buttons[name])
+    name = next(iter(dock.tools.buttons))
+    press_button(qtbot, dock.tools.buttons[name])
     if dock_class is PointsDock:
         click(qtbot, viewer, 30, 40)
     else:
@@ -230,7 +230,7 @@ def test_small_docks_prompt_on_their_own(qtbot, viewer, opened_by_docks, dock_cl
     assert bool(prompt.points) == (dock_class is PointsDock)
     assert (prompt.box is not None) == (dock_class is ShapesDock)
     assert (prompt.mask is not None) == (dock_class is LabelsDock)
-    assert dock.parts.object.combo.currentText() == "object 1"
+    assert dock.object.combo.currentText() == "object 1"
 
 
 def test_a_stack_in_depth_and_time_offers_its_axes(qtbot, viewer, opened_by_docks):

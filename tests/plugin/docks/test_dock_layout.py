@@ -22,7 +22,7 @@ from qtpy.QtWidgets import (
 from napari_sam2.plugin import open_tracker as opening
 from napari_sam2.plugin.docks.automatic.automatic_dock import AutomaticDock
 from napari_sam2.plugin.docks.parts.cheat_sheet import CheatSheet
-from napari_sam2.plugin.docks.parts.theme import DOUBT, SURE, Palette
+from napari_sam2.plugin.docks.parts.theme import CERTAIN, UNCERTAIN, Palette
 from napari_sam2.plugin.docks.prompts.prompt_docks import LabelsDock, PointsDock, ShapesDock
 from napari_sam2.plugin.docks.tracker.tracker_dock import TrackerDock
 from tests.plugin.dock_world import WAIT, add_dock, fail_on_leaks, shown
@@ -169,7 +169,7 @@ def test_rows_of_the_timeline_are_never_cut_in_two(qtbot, viewer, letters, point
         bar.setValue(value)
         places = [view.position_of(0, i).y() for i in c.objects.ids]
         half, ruler = abs(places[1] - places[0]) / 2, view.fontMetrics().height() + 6
-        seen = [places[row] for row in view.rows_seen]
+        seen = [places[row] for row in view.visible_rows]
         assert len(seen) >= 3
         assert seen[0] - half >= ruler - 1
         assert seen[-1] + half <= view.viewport().height() + 1
@@ -251,9 +251,11 @@ def test_colours_are_told_apart_and_read(theme):
     assert contrast(p.text, p.accent) > 3.9
     assert contrast(p.muted, p.background) > 3
     # Doubt stands out from the ground it is drawn on, and from what is sure, also without colour vision.
-    assert distance(DOUBT, p.button) > 60
-    assert distance(SURE, p.raised) > 60
-    assert abs(luminance(DOUBT) - luminance(SURE)) < 0.2  # so their difference is one of hue: blue and orange
+    assert distance(UNCERTAIN, p.button) > 60
+    assert distance(CERTAIN, p.raised) > 60
+    assert (
+        abs(luminance(UNCERTAIN) - luminance(CERTAIN)) < 0.2
+    )  # so their difference is one of hue: blue and orange
 
 
 def luminance(color: str) -> float:

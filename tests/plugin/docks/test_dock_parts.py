@@ -17,8 +17,8 @@ def test_keys_clash_with_none_of_naparis():
     assert not {name for key, name in ours.items() if key in taken}
 
 
-def test_tooltips_are_sentences_of_docstrings_with_the_key():
-    assert tip("stop") == "Stop a propagation between two frames; everything that is done stays.\nKey: H"
+def test_tooltips_are_sentences_with_the_key():
+    assert tip("stop") == "Stop tracking after this frame; all masks found so far are kept.\nKey: H"
     assert tip("redo").endswith("Key: Shift+U or Ctrl+Shift+Z")
     assert all(len(tip(name).split("\n")[0]) > 3 for name in SHORTCUTS)
 

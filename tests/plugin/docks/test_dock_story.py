@@ -7,7 +7,7 @@ import pytest
 import tifffile
 
 from napari_sam2.formats.registry import FORMATS
-from napari_sam2.plugin.docks.parts import controller_link as dock_session
+from napari_sam2.plugin.docks.parts import controller_link
 from napari_sam2.plugin.docks.tracker.tracker_dock import TrackerDock
 from napari_sam2.plugin.open_tracker import open_tracker
 from napari_sam2.plugin.state import ModelChoice, Preferences
@@ -30,7 +30,7 @@ def open_window(qtbot, make_napari_viewer, monkeypatch, tmp_path, nano, sample):
     """Opens a window on the sample as a user would; the folder of projects is the test's."""
     settings = Preferences(ModelChoice(nano, "cpu"), autosave_folder=tmp_path / "projects", encode_ahead=0)
     monkeypatch.setattr(
-        dock_session,
+        controller_link,
         "open_tracker",
         lambda viewer, images: open_tracker(viewer, images, preferences=settings),
     )

@@ -10,7 +10,7 @@ from qtpy.QtCore import QPoint, Qt
 from qtpy.QtGui import QEnterEvent
 from qtpy.QtWidgets import QApplication, QDockWidget, QLineEdit, QToolButton
 
-from napari_sam2.plugin.docks.parts import controller_link as dock_session
+from napari_sam2.plugin.docks.parts import controller_link
 from napari_sam2.plugin.docks.parts.shortcuts import SHORTCUTS
 from napari_sam2.plugin.docks.prompts.prompt_docks import PointsDock
 from napari_sam2.plugin.docks.tracker.tracker_dock import TIMELINE_NAME, TrackerDock
@@ -38,7 +38,7 @@ def opened_by_docks(monkeypatch, fake, preferences):
     def open_fake(viewer, images):
         return open_tracker(viewer, images, opener=fake, preferences=preferences)
 
-    monkeypatch.setattr(dock_session, "open_tracker", open_fake)
+    monkeypatch.setattr(controller_link, "open_tracker", open_fake)
     return fake
 
 
@@ -310,8 +310,8 @@ def test_closing_the_dock_closes_session_timeline_and_keys(qtbot, world):
 def test_docks_share_a_session_until_the_last_is_closed(qtbot, world):
     viewer, _, dock, c, _ = world
     small = add_dock(viewer, PointsDock(viewer), "Points prompts")
-    assert small.parts.session.controller is c
-    press_button(qtbot, small.parts.object.new)
+    assert small.session.controller is c
+    press_button(qtbot, small.object.new)
     assert dock.objects.model.rowCount() == 1
     viewer.window.remove_dock_widget(dock)
     qtbot.wait(50)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from napari_sam2.plugin.docks.parts import controller_link as dock_session
+from napari_sam2.plugin.docks.parts import controller_link
 from napari_sam2.plugin.docks.tracker.tracker_dock import TrackerDock
 from napari_sam2.plugin.open_tracker import open_tracker
 from napari_sam2.plugin.state import ModelChoice, Preferences
@@ -89,7 +89,7 @@ def test_a_killed_window_is_gone_on_with(qtbot, make_napari_viewer, monkeypatch,
 
     settings = Preferences(ModelChoice(nano, "cpu"), autosave_folder=folder, encode_ahead=0)
     monkeypatch.setattr(
-        dock_session, "open_tracker", lambda v, images: open_tracker(v, images, preferences=settings)
+        controller_link, "open_tracker", lambda v, images: open_tracker(v, images, preferences=settings)
     )
     sample, viewer = sample_timelapse(), shown(make_napari_viewer(show=True))
     viewer.add_image(sample.image[:FRAMES], name="another name", contrast_limits=(0, 90))

@@ -12,7 +12,7 @@ from napari.components import ViewerModel
 from napari.layers import Image
 from napari.utils.notifications import notification_manager
 
-from napari_sam2.plugin.docks.parts import controller_link as dock_session
+from napari_sam2.plugin.docks.parts import controller_link
 from napari_sam2.plugin.docks.tracker.tracker_dock import TrackerDock
 from napari_sam2.plugin.layers import image_layer as layers
 from napari_sam2.plugin.layers.frame_stack import Strided, calibration_of, frames_of
@@ -113,7 +113,7 @@ class Levels:
 @pytest.mark.usefixtures("nothing_left")
 def test_click_and_box_on_a_pyramid_of_16k(qtbot, make_napari_viewer, monkeypatch, fake, preferences):
     monkeypatch.setattr(
-        dock_session, "open_tracker", lambda v, i: open_tracker(v, i, opener=fake, preferences=preferences)
+        controller_link, "open_tracker", lambda v, i: open_tracker(v, i, opener=fake, preferences=preferences)
     )
     viewer = shown(make_napari_viewer(show=True))
     pyramid = Levels()

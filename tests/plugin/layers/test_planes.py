@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
-from napari_sam2.plugin.docks.parts import controller_link as dock_session
+from napari_sam2.plugin.docks.parts import controller_link
 from napari_sam2.plugin.docks.tracker.tracker_dock import TrackerDock
 from napari_sam2.plugin.layers.image_layer import geometry_of
 from napari_sam2.plugin.layers.placement import results_placement
@@ -68,7 +68,9 @@ def opened(monkeypatch, fake, preferences):
     """Docks open images with sessions that are found again by their plane."""
     opener = Saving(fake)
     monkeypatch.setattr(
-        dock_session, "open_tracker", lambda v, i: open_tracker(v, i, opener=opener, preferences=preferences)
+        controller_link,
+        "open_tracker",
+        lambda v, i: open_tracker(v, i, opener=opener, preferences=preferences),
     )
     return fake
 

@@ -8,7 +8,7 @@ from napari.components import ViewerModel
 from napari.utils.notifications import notification_manager
 
 from napari_sam2.model.weights.checkpoints import load_model
-from napari_sam2.plugin.docks.parts import controller_link as dock_session
+from napari_sam2.plugin.docks.parts import controller_link
 from napari_sam2.plugin.docks.tracker.tracker_dock import TrackerDock
 from napari_sam2.plugin.open_tracker import open_tracker
 from napari_sam2.plugin.state import ModelChoice, Preferences
@@ -54,7 +54,7 @@ def test_a_single_image_has_no_tracking_no_timeline_and_says_so(
     qtbot, make_napari_viewer, monkeypatch, fake, preferences, shape
 ):
     monkeypatch.setattr(
-        dock_session, "open_tracker", lambda v, i: open_tracker(v, i, opener=fake, preferences=preferences)
+        controller_link, "open_tracker", lambda v, i: open_tracker(v, i, opener=fake, preferences=preferences)
     )
     viewer = shown(make_napari_viewer(show=True))
     viewer.add_image(np.zeros(shape, np.uint8), name="picture", rgb=shape[-1] == 3)

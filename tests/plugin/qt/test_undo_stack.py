@@ -8,7 +8,7 @@ from napari.components import ViewerModel
 from qtpy.QtCore import Qt
 from qtpy.QtWidgets import QApplication
 
-from napari_sam2.plugin.docks.parts import controller_link as dock_session
+from napari_sam2.plugin.docks.parts import controller_link
 from napari_sam2.plugin.docks.tracker.tracker_dock import TrackerDock
 from napari_sam2.plugin.open_tracker import open_tracker
 from napari_sam2.plugin.qt.undo_stack import stack_of
@@ -36,7 +36,7 @@ def world(qtbot, make_napari_viewer, monkeypatch, fake, preferences):
     def open_fake(viewer, images):
         return open_tracker(viewer, images, opener=fake, preferences=preferences)
 
-    monkeypatch.setattr(dock_session, "open_tracker", open_fake)
+    monkeypatch.setattr(controller_link, "open_tracker", open_fake)
     viewer = shown(make_napari_viewer(show=True))
     viewer.add_image(np.zeros((8, 60, 80), np.uint8), name="movie")
     viewer.dims.set_point(0, 0)

@@ -1,4 +1,4 @@
-"""Search for candidates batch by batch, between the user's clicks."""
+"""A search for candidates in batches, between the user's clicks."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 class CandidateSearch:
     """One search on one frame.
 
-    The session's thread is asked for one batch after the other, so that a click meanwhile is answered after the
-    batch, and stopping takes no longer than one.
+    Each batch is a request of its own to the session's thread: clicks are answered between two batches, and
+    stopping takes no longer than one.
 
     Parameters
     ----------
     controller : Controller
-        Whose network, frames and thread are used.
+        Gives network, frames and thread.
     frame : int
-        Which frame.
+        Frame to search.
     options : AutomaticOptions
-        How it is searched.
+        Points and filters.
     region : ndarray of bool, shape (H, W), optional
-        Only points inside are asked.
+        Only points inside are searched.
     on_found : callable
         ``on_found(candidates, done, total)`` after every batch, with all candidates so far.
     on_end : callable
-        ``on_end(error)`` once; empty text when it is complete or was stopped.
+        ``on_end(error)`` once; empty if the search is complete or was stopped.
     """
 
     def __init__(
@@ -53,34 +53,34 @@ class CandidateSearch:
         self._region = region
         self._on_found = on_found
         self._on_end = on_end
-        self._steps: Iterator[FrameCandidates] | None = None
+        self._batches: Iterator[FrameCandidates] | None = None
         self._buffer: CandidateBuffer | None = None
-        self._over = False
+        self._ended = False
 
     def start(self) -> None:
-        """Ask for the first batch."""
-        self._ask()
+        """Request the first batch."""
+        self._request_batch()
 
     def stop(self) -> None:
-        """Ask for no more; what was found stays."""
+        """Request no more batches; candidates found so far stay."""
         self._end("")
 
     # -- inside ------------------------------------------------------------------------------------------
 
-    def _ask(self) -> None:
-        self._controller.ask("Finding masks", self._step).add_done_callback(self._took)
+    def _request_batch(self) -> None:
+        self._controller.ask("Finding masks", self._next_batch).add_done_callback(self._on_batch)
 
-    def _step(self, session: RecordedSession) -> FrameCandidates | None:
-        """Find one batch; in the session's thread."""
-        if self._over:
+    def _next_batch(self, session: RecordedSession) -> FrameCandidates | None:
+        """Return the next batch; runs in the session's thread."""
+        if self._ended:
             return None
-        if self._steps is None:
-            picture = session.frames.frame(self.frame)
-            self._steps = propose(session.model, picture, self._options, self._region)
-        return next(self._steps, None)
+        if self._batches is None:
+            frame = session.frames.frame(self.frame)
+            self._batches = propose(session.model, frame, self._options, self._region)
+        return next(self._batches, None)
 
-    def _took(self, done: Future[Any]) -> None:
-        if self._over:
+    def _on_batch(self, done: Future[Any]) -> None:
+        if self._ended:
             return
         error = done.exception()
         if error is not None:
@@ -94,10 +94,10 @@ class CandidateSearch:
             self._buffer = CandidateBuffer(found.candidates.size, self._options)
         self._buffer.add(found.candidates)
         self._on_found(self._buffer.candidates, found.done, found.total)
-        if not self._over:
-            self._ask()
+        if not self._ended:
+            self._request_batch()
 
     def _end(self, error: str) -> None:
-        if not self._over:
-            self._over, self._steps = True, None
+        if not self._ended:
+            self._ended, self._batches = True, None
             self._on_end(error)

@@ -1,32 +1,28 @@
-"""Widgets for a frozen dataclass of options: magicgui makes them, their tooltips are its docstring."""
+"""A form for a frozen dataclass of options: widgets of magicgui with its docstring as tooltips."""
 
 from __future__ import annotations
 
-import inspect
-import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from typing import Any, get_type_hints
 
+import docstring_parser
 from magicgui.widgets import CheckBox, create_widget
 from qtpy.QtWidgets import QFormLayout, QWidget
 
-_PARAMETER = re.compile(r"^([a-z_][a-z0-9_, ]*?) :", re.MULTILINE)
-
 
 class OptionsForm:
-    """Some fields of an options class as widgets.
+    """Fields of an options class as widgets.
 
     Parameters
     ----------
     options : object
-        An instance; its values are shown first.
+        Instance whose values are shown first.
     names : sequence of str
-        Which fields.
+        Names of the fields.
     labels : mapping of str to str
-        What people read instead of the name.
+        Labels by field.
     settings : mapping of str to dict
-        Further options of magicgui's widgets, by field.
+        Further options of magicgui's widgets by field.
     on_change : callable
         Called with {name: value} of the field that the user changed.
     """
@@ -60,11 +56,10 @@ class OptionsForm:
         form.setContentsMargins(0, 0, 0, 0)
         form.setVerticalSpacing(4)
         for widget in self.widgets.values():
-            said_beside = isinstance(widget, CheckBox)
-            form.addRow("" if said_beside else widget.label, widget.native)
+            form.addRow("" if isinstance(widget, CheckBox) else widget.label, widget.native)
 
     def show(self, options: Any) -> None:
-        """Show other values."""
+        """Show the values of other options."""
         self._showing = True
         try:
             for name, widget in self.widgets.items():
@@ -78,20 +73,9 @@ class OptionsForm:
 
 
 def parameter_tips(described: type) -> dict[str, str]:
-    """Return what a numpydoc docstring says about each parameter, one paragraph each."""
-    text = inspect.getdoc(described) or ""
-    start = text.find("Parameters\n---")
-    if start < 0:
-        return {}
-    body = text[start:].split("\n", 2)[2]
-    body = re.split(r"\n\n[A-Z][a-z]+\n-{3,}", body)[0]
-    known = {f.name for f in fields(described)}
-    tips: dict[str, str] = {}
-    places = list(_PARAMETER.finditer(body))
-    for found, following in zip(places, [*places[1:], None]):
-        lines = body[found.end() : following.start() if following else None].split("\n")[1:]
-        said = " ".join(line.strip() for line in lines).strip()
-        for name in found.group(1).split(", "):
-            if name in known:
-                tips[name] = said
-    return tips
+    """Return what a numpydoc docstring says about each parameter, in one paragraph each."""
+    return {
+        name.strip(): " ".join((parameter.description or "").split())
+        for parameter in docstring_parser.parse(described.__doc__ or "").params
+        for name in parameter.arg_name.split(",")
+    }

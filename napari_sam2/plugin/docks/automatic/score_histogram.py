@@ -1,4 +1,4 @@
-"""Scores of candidates, and the threshold among them that can be dragged."""
+"""A histogram of scores with a threshold that can be dragged."""
 
 from __future__ import annotations
 
@@ -8,64 +8,64 @@ from qtpy.QtCore import QPointF, QRectF, QSize, Qt, Signal  # type: ignore[attr-
 from qtpy.QtGui import QColor, QMouseEvent, QPainter, QPen
 from qtpy.QtWidgets import QSizePolicy, QWidget
 
-from napari_sam2.plugin.docks.parts.theme import SURE, Theme
+from napari_sam2.plugin.docks.parts.theme import CERTAIN, Theme
 
 _BINS = 40
 
 
 class ScoreHistogram(QWidget):
-    """How many candidates have which score from 0 to 1; those that are kept stand out.
+    """Numbers of candidates by score from 0 to 1; those that are kept are coloured.
 
     Parameters
     ----------
-    look : Look
-        Colours of the theme.
+    theme : Theme
+        Colours of the dock.
     title : str
-        What the score is.
+        Name of the score.
     """
 
     threshold_moved = Signal(float)
 
-    def __init__(self, look: Theme, title: str) -> None:
+    def __init__(self, theme: Theme, title: str) -> None:
         super().__init__()
-        self._look = look
+        self._theme = theme
         self._title = title
         self._all = np.zeros(_BINS, int)
         self._kept = np.zeros(_BINS, int)
         self._threshold = 0.0
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setToolTip(
-            f"{title} of all candidates; coloured: those that are kept. Drag to move the threshold."
+            f"{title} of all candidates; those that are kept are coloured. Drag to move the threshold."
         )
-        look.follow(self.update)
+        theme.follow(self.update)
 
     def show_scores(self, scores: NDArray[np.floating], kept: NDArray[np.floating], threshold: float) -> None:
-        """Show other scores, all of them and those that are kept, and the threshold."""
-        self._all, self._kept = _counted(scores), _counted(kept)
+        """Show the scores of all candidates, of those that are kept, and the threshold."""
+        self._all, self._kept = _histogram(scores), _histogram(kept)
         self._threshold = threshold
         self.update()
 
     def sizeHint(self) -> QSize:
-        """A few lines high."""
+        """Return the height of four lines."""
         return QSize(200, 4 * self.fontMetrics().height())
 
     def minimumSizeHint(self) -> QSize:
-        """As wide as sliders need to be, to be moved by a hundredth."""
+        """Return a width at which a slider can be moved by a hundredth."""
         return QSize(44 * self.fontMetrics().horizontalAdvance("0"), 4 * self.fontMetrics().height())
 
     def paintEvent(self, event: object) -> None:
         """Draw bars, threshold and title."""
-        palette, painter = self._look.palette, QPainter(self)
+        palette, painter = self._theme.palette, QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
         room = QRectF(self.rect()).adjusted(0.5, 0.5, -0.5, -0.5)
         painter.setPen(QPen(QColor(palette.button)))
         painter.setBrush(QColor(palette.raised))
         painter.drawRoundedRect(room, 3, 3)
-        # The root keeps rare scores visible beside common ones.
+        # Square roots keep rare scores visible beside common ones.
         highest = float(np.sqrt(max(int(self._all.max()), 1)))
         step, top = room.width() / _BINS, self.fontMetrics().height() + 2
         painter.setPen(Qt.PenStyle.NoPen)
-        for counts, color in ((self._all, palette.hover), (self._kept, SURE)):
+        for counts, color in ((self._all, palette.hover), (self._kept, CERTAIN)):
             painter.setBrush(QColor(color))
             for place in np.flatnonzero(counts):
                 height = (room.height() - top) * float(np.sqrt(counts[place])) / highest
@@ -85,16 +85,16 @@ class ScoreHistogram(QWidget):
         painter.end()
 
     def mousePressEvent(self, event: QMouseEvent | None) -> None:
-        """Move the threshold here."""
+        """Move the threshold to the mouse."""
         self.mouseMoveEvent(event)
 
     def mouseMoveEvent(self, event: QMouseEvent | None) -> None:
-        """Move the threshold along."""
+        """Move the threshold to the mouse while the button is down."""
         if event is not None and event.buttons() & Qt.MouseButton.LeftButton:
             part = min(max(event.position().x() / max(self.width(), 1), 0.0), 1.0)
             self.threshold_moved.emit(round(part, 2))
 
 
-def _counted(scores: NDArray[np.floating]) -> NDArray[np.int_]:
+def _histogram(scores: NDArray[np.floating]) -> NDArray[np.int_]:
     counts, _ = np.histogram(np.clip(np.nan_to_num(scores), 0, 1), _BINS, (0, 1))
     return np.asarray(counts)

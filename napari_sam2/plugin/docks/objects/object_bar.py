@@ -1,55 +1,42 @@
-"""Which object prompts go to, in one line, for docks without the table."""
+"""The active object in one line, for docks without the table."""
 
 from __future__ import annotations
 
 from qtpy.QtGui import QColor, QIcon, QPixmap
-from qtpy.QtWidgets import QComboBox, QHBoxLayout, QSizePolicy, QWidget
+from qtpy.QtWidgets import QComboBox, QWidget
 
 from napari_sam2.plugin.controller.controller import Controller
 from napari_sam2.plugin.docks.parts.actions import Actions
-from napari_sam2.plugin.docks.parts.controller_link import SignalConnections
+from napari_sam2.plugin.docks.parts.buttons import shrinking, tool_button
+from napari_sam2.plugin.docks.parts.controller_link import events_of
+from napari_sam2.plugin.docks.parts.layouts import GAP, row
 from napari_sam2.plugin.docks.parts.shortcuts import tip
-from napari_sam2.plugin.docks.parts.theme import GAP, ICON, Theme, tool_button
+from napari_sam2.plugin.docks.parts.theme import ICON, Theme
+from napari_sam2.plugin.layers.connections import Connections
 from napari_sam2.plugin.state import ObjectState
 
 _NONE = "the first click makes object 1"
 
 
 class ObjectBar(QWidget):
-    """Choose the active object, or add one.
+    """A list to choose the active object, and a button to add one."""
 
-    Parameters
-    ----------
-    look : Look
-        Icons.
-    verbs : Verbs
-        What the buttons do.
-    """
-
-    def __init__(self, look: Theme, verbs: Actions) -> None:
+    def __init__(self, theme: Theme, actions: Actions) -> None:
         super().__init__()
         self._controller: Controller | None = None
-        self._listening = SignalConnections()
+        self._signals = Connections()
         self._shown: tuple[tuple[int, str, tuple[int, int, int]], ...] = ()
-        self.combo = QComboBox()
-        self.combo.setToolTip("The object that new prompts are about")
-        self.combo.setMinimumContentsLength(10)
-        self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.new = tool_button(look, "plus", "New", tip("new_object"))
-        self.new.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
-        self.new.clicked.connect(lambda: verbs.new_object())
+        self.combo = shrinking(QComboBox(), 10, "The object to which new prompts belong")
+        self.new = tool_button(theme, "plus", "New", tip("new_object"), compact=True)
+        self.new.clicked.connect(lambda: actions.new_object())
         self.combo.activated.connect(self._on_combo)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(GAP)
-        row.addWidget(self.combo, 1)
-        row.addWidget(self.new)
+        self.setLayout(row(self.combo, self.new, spacing=GAP, stretched=self.combo))
         self._show(())
 
     def show_controller(self, controller: Controller | None) -> None:
         """Show another controller's objects."""
         self._controller = controller
-        self._listening.to(controller, objects=self._show)
+        self._signals.replace(events_of(controller), objects=self._show)
         self.setEnabled(controller is not None)
         self._show(() if controller is None else controller.objects.states)
 

@@ -1,4 +1,4 @@
-"""The objects as a Qt model: one row each, told again only where something changed."""
+"""The objects as a Qt model, one row each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from qtpy.QtCore import QAbstractTableModel, QModelIndex, Qt, QTimer
 from qtpy.QtGui import QColor, QFont
 
 from napari_sam2.plugin.controller.controller import Controller
-from napari_sam2.plugin.docks.parts.controller_link import SignalConnections
+from napari_sam2.plugin.docks.parts.controller_link import events_of
+from napari_sam2.plugin.layers.connections import Connections
 from napari_sam2.plugin.state import ObjectState
 
 STATE_ROLE = int(Qt.ItemDataRole.UserRole) + 1
@@ -18,34 +19,39 @@ _REFRESH_MS = 300
 
 
 class Column(IntEnum):
-    """What the columns show."""
+    """Columns of the table."""
 
     OBJECT = 0
     PROMPTS = 1
     PRESENT = 2
-    DOUBT = 3
+    UNCERTAINTY = 3
     LOCK = 4
 
 
 _HEADERS = {
     Column.OBJECT: ("Object", "Colour, id and name. Double-click to rename."),
-    Column.PROMPTS: ("Prompts", "On how many frames something was said about the object"),
+    Column.PROMPTS: ("Prompts", "Number of frames on which the object has prompts"),
     Column.PRESENT: ("Frames", "First and last frame on which the object is seen"),
-    Column.DOUBT: ("Doubt", "Highest doubt over all frames: a longer bar is less sure"),
-    Column.LOCK: ("", "Locked objects are changed by nothing"),
+    Column.UNCERTAINTY: (
+        "Doubt",
+        "Highest uncertainty over all frames: the longer the bar, the less certain",
+    ),
+    Column.LOCK: ("", "Neither prompts nor tracking change locked objects"),
 }
 
 
 class ObjectsModel(QAbstractTableModel):
-    """Rows are objects in the order of their ids; the name can be edited."""
+    """Rows are objects in the order of their ids; names can be edited.
+
+    While results come in, only visible rows are updated.
+    """
 
     def __init__(self) -> None:
         super().__init__()
         self._controller: Controller | None = None
         self._states: tuple[ObjectState, ...] = ()
-        self._listening = SignalConnections()
-        # Rows that are seen: only they are looked at again while results come in.
-        self.seen_rows: Callable[[], Iterable[int]] = lambda: range(0)
+        self._signals = Connections()
+        self.visible_rows: Callable[[], Iterable[int]] = lambda: range(0)
         self._soon = QTimer(self)
         self._soon.setSingleShot(True)
         self._soon.setInterval(_REFRESH_MS)
@@ -53,18 +59,14 @@ class ObjectsModel(QAbstractTableModel):
 
     @property
     def states(self) -> tuple[ObjectState, ...]:
-        """What is shown, row by row."""
+        """State of the object of each row."""
         return self._states
-
-    def row_of(self, object_id: int) -> int:
-        """Return the row of an object; -1 when there is none."""
-        return next((row for row, s in enumerate(self._states) if s.object_id == object_id), -1)
 
     def show_controller(self, controller: Controller | None) -> None:
         """Show another controller's objects."""
         self._controller = controller
         self._soon.stop()
-        self._listening.to(controller, objects=self._on_objects, timeline=self.refresh_soon)
+        self._signals.replace(events_of(controller), objects=self._on_objects, timeline=self.refresh_soon)
         self.beginResetModel()
         self._states = () if controller is None else controller.objects.states
         self.endResetModel()
@@ -82,12 +84,14 @@ class ObjectsModel(QAbstractTableModel):
             self.dataChanged.emit(self.index(changed[0], 0), self.index(changed[-1], len(Column) - 1))
 
     def refresh(self) -> None:
-        """Look again at the rows that are seen."""
+        """Update the visible rows."""
         controller = self._controller
         if controller is None or controller.closed:
             return
         states = list(self._states)
-        rows = [r for r in self.seen_rows() if r < len(states) and states[r].object_id in controller.objects]
+        rows = [
+            r for r in self.visible_rows() if r < len(states) and states[r].object_id in controller.objects
+        ]
         for row in rows:
             states[row] = controller.objects.state(states[row].object_id)
         if rows and tuple(states) != self._states:
@@ -95,11 +99,11 @@ class ObjectsModel(QAbstractTableModel):
             self.dataChanged.emit(self.index(rows[0], 0), self.index(rows[-1], len(Column) - 1))
 
     def refresh_soon(self, *_: object) -> None:
-        """Look again at the rows that are seen, a little later."""
+        """Update the visible rows a little later."""
         if not self._soon.isActive():
             self._soon.start()
 
-    # -- what Qt asks (Qt's names) -----------------------------------------------------------------------
+    # -- Qt's interface ----------------------------------------------------------------------------------
 
     def rowCount(self, parent: QModelIndex = QModelIndex()) -> int:  # noqa: B008
         """Return the number of objects."""
@@ -110,7 +114,7 @@ class ObjectsModel(QAbstractTableModel):
         return 0 if parent.isValid() else len(Column)
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = 0) -> Any:
-        """Return titles and explanations of the columns."""
+        """Return titles and tooltips of the columns."""
         if orientation != Qt.Orientation.Horizontal:
             return None
         title, tip = _HEADERS[Column(section)]
@@ -119,12 +123,12 @@ class ObjectsModel(QAbstractTableModel):
         return tip if role == Qt.ItemDataRole.ToolTipRole else None
 
     def flags(self, index: QModelIndex) -> Qt.ItemFlag:
-        """Names can be edited."""
+        """Return the flags of a cell: only names can be edited."""
         flags = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable
         return flags | Qt.ItemFlag.ItemIsEditable if index.column() == Column.OBJECT else flags
 
     def data(self, index: QModelIndex, role: int = 0) -> Any:
-        """Return what a cell says."""
+        """Return text, tooltip, colour or font of a cell."""
         if not index.isValid() or index.row() >= len(self._states):
             return None
         state, column = self._states[index.row()], Column(index.column())
@@ -163,21 +167,12 @@ def _text(state: ObjectState, column: Column) -> str:
 
 
 def _tip(state: ObjectState) -> str:
-    seen = (
-        f"seen on {state.present} frames ({state.first} to {state.last})"
-        if state.present
-        else "not tracked yet"
-    )
-    frames = ", ".join(str(f) for f in state.prompted_frames[:12]) + (
-        "…" if len(state.prompted_frames) > 12 else ""
-    )
-    said = f"prompts on frames {frames}" if frames else "no prompts yet"
-    notes = ["locked"] * state.locked + ["hidden"] * (not state.visible)
-    return "\n".join(
-        [
-            state.title + (f" ({', '.join(notes)})" if notes else ""),
-            said,
-            seen,
-            f"doubt {state.uncertainty:.0%}",
-        ]
-    )
+    seen = "not tracked yet"
+    if state.present:
+        seen = f"seen on {state.present} frames ({state.first} to {state.last})"
+    frames = ", ".join(str(f) for f in state.prompted_frames[:12])
+    more = "…" if len(state.prompted_frames) > 12 else ""
+    prompts = f"prompts on frames {frames}{more}" if frames else "no prompts yet"
+    notes = ", ".join(["locked"] * state.locked + ["hidden"] * (not state.visible))
+    title = state.title + (f" ({notes})" if notes else "")
+    return "\n".join([title, prompts, seen, f"doubt {state.uncertainty:.0%}"])

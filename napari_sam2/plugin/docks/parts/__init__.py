@@ -1,1 +1,1 @@
-"""Widgets and styles that several docks share."""
+"""Widgets, styles and actions that several docks share."""

@@ -1,4 +1,4 @@
-"""What buttons and keys do with a controller: one name each, errors told as notifications."""
+"""Actions of buttons and keys on the controller of a dock."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from napari_sam2.plugin.state import Direction
 
 
 class Actions:
-    """Verbs on the controller that a dock works with.
+    """Actions that are the same for a button, a key and a menu.
 
     Parameters
     ----------
     current : callable
-        Gives the controller, or None.
+        Returns the controller, or None.
     """
 
     def __init__(self, current: Callable[[], Controller | None]) -> None:
         self._current = current
 
     def do(self, act: Callable[[Controller], Any]) -> Any:
-        """Call ``act(controller)``; what cannot be done now is told in one sentence."""
+        """Return ``act(controller)``; an error becomes a notification, and None is returned."""
         controller = self._current()
         if controller is None or controller.closed:
             show_info("Open an image first: drop one into the window, or choose File ▸ Open Sample ▸ SAM 2.")
@@ -47,42 +47,38 @@ class Actions:
 
     def solo(self) -> None:
         """Show the selected objects alone, or all again."""
-        self.do(lambda c: c.objects.show_alone(() if c.objects.solo else _chosen(c)))
+        self.do(lambda c: c.objects.show_alone(() if c.objects.solo else selected_objects(c)))
+
+    def lock_objects(self, locked: bool) -> None:
+        """Lock or unlock the selected objects."""
+        self.do(lambda c: c.objects.lock(selected_objects(c), locked))
 
     def delete_objects(self) -> None:
         """Delete the selected objects."""
-        self.do(lambda c: c.objects.delete(_chosen(c)))
-
-    def switch_sign(self) -> None:
-        """Switch between "here" and "not here"."""
-
-        def switch(controller: Controller) -> None:
-            controller.prompts.positive = not controller.prompts.positive
-
-        self.do(switch)
+        self.do(lambda c: c.objects.delete(selected_objects(c)))
 
     def cycle(self, step: int = 1) -> None:
         """Show another mask for an ambiguous click."""
         self.do(lambda c: c.prompts.cycle_alternative(step))
 
     def clear(self) -> None:
-        """Take back all prompts of the active object on this frame."""
+        """Delete the prompts of the active object on this frame."""
         self.do(lambda c: c.prompts.clear())
 
     def undo(self) -> None:
-        """Undo."""
+        """Undo the last step."""
 
         def undo(controller: Controller) -> None:
             stack = stack_of(controller)
             if stack is not None and stack.canUndo():
                 stack.undo()
-            else:  # perhaps it is a prompt that is not answered yet
+            else:  # possibly a prompt that has no answer yet
                 controller.undo()
 
         self.do(undo)
 
     def redo(self) -> None:
-        """Redo."""
+        """Redo the last step that was undone."""
 
         def redo(controller: Controller) -> None:
             stack = stack_of(controller)
@@ -98,7 +94,7 @@ class Actions:
         self.do(lambda c: c.stop())
 
     def track(self, direction: Direction, **reach: Any) -> None:
-        """Track, or stop when that is under way."""
+        """Track, or stop if tracking is running."""
 
         def track(controller: Controller) -> None:
             if controller.n_frames == 1:
@@ -110,17 +106,17 @@ class Actions:
 
         self.do(track)
 
-    def go_to_doubt(self, step: int) -> None:
+    def go_to_uncertain(self, step: int) -> None:
         """Go to the next or previous doubtful frame."""
 
         def go(controller: Controller) -> None:
             if not controller.go_to_uncertain(step):
-                where = "after" if step > 0 else "before"
-                show_info(f"No doubtful frame {where} this one.")
+                show_info(f"No doubtful frame {'after' if step > 0 else 'before'} this one.")
 
         self.do(go)
 
 
-def _chosen(controller: Controller) -> tuple[int, ...]:
+def selected_objects(controller: Controller) -> tuple[int, ...]:
+    """Return the selected objects; the active one if none is selected."""
     objects = controller.objects
     return objects.selected or ((objects.active,) if objects.active else ())

@@ -1,18 +1,20 @@
-"""One line that says what goes on and what to do next, with a button where something can be done about it."""
+"""A line with the status and the next step, and a button for what can be done about it."""
 
 # PyQt says of every getter that it may return None.
 # mypy: disable-error-code="union-attr"
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from qtpy.QtCore import QEvent, Qt
 from qtpy.QtGui import QResizeEvent
 from qtpy.QtWidgets import QBoxLayout, QFrame, QLabel, QPushButton, QSizePolicy
 
 from napari_sam2.plugin.controller.controller import Controller
-from napari_sam2.plugin.docks.parts.controller_link import SignalConnections
-from napari_sam2.plugin.docks.parts.theme import GAP, MARGIN
+from napari_sam2.plugin.docks.parts.controller_link import events_of
+from napari_sam2.plugin.docks.parts.layouts import GAP, MARGIN
+from napari_sam2.plugin.layers.connections import Connections
 from napari_sam2.plugin.state import ProjectState, Status
 
 _NO_IMAGE = "Drop a recording into the window, or begin with a sample."
@@ -23,21 +25,22 @@ class Banner(QFrame):
 
     Parameters
     ----------
-    open_sample : callable
-        Opens a recording to begin with, for those who have none at hand.
+    viewer : Viewer
+        Viewer in which a sample can be opened.
     hint : str
-        What to do next in this dock; by default what the controller says.
+        The next step in this dock; by default what the controller says.
     """
 
-    def __init__(self, open_sample: Callable[[], None], hint: str = "") -> None:
+    def __init__(self, viewer: Any, hint: str = "") -> None:
         super().__init__()
         self.setObjectName("sam2Banner")
-        self._open_sample = open_sample
+        self._viewer = viewer
         self._hint = hint
         self._controller: Controller | None = None
-        self._listening = SignalConnections()
-        self._greets = False  # until something new is done
-        self._greeted = False
+        self._signals = Connections()
+        # True until something new is done in a resumed project.
+        self._can_welcome = False
+        self._welcomed = False
         self._interrupted: int | None = None
         self._act: Callable[[], None] = lambda: None
         self.text = QLabel(_NO_IMAGE)
@@ -58,12 +61,12 @@ class Banner(QFrame):
         self._fit()
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
-        """Put the button below the text where both have no room side by side."""
+        """Put the button below the text if there is no room beside it."""
         super().resizeEvent(event)
         self._fit()
 
     def changeEvent(self, event: QEvent | None) -> None:
-        """Fit to other letters."""
+        """Fit to another font size."""
         super().changeEvent(event)
         if event is not None and event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
             self._fit()
@@ -71,8 +74,8 @@ class Banner(QFrame):
     def show_controller(self, controller: Controller | None) -> None:
         """Show another controller's status."""
         self._controller = controller
-        self._greeted = False
-        self._listening.to(controller, status=self._on_status, project=self._on_project)
+        self._welcomed = False
+        self._signals.replace(events_of(controller), status=self._on_status, project=self._on_project)
         if controller is None:
             self._show(_NO_IMAGE, "", "Open sample", self._open_sample)
         else:
@@ -80,16 +83,16 @@ class Banner(QFrame):
             self._on_status(controller.status)
 
     def _fit(self) -> None:
-        # Always as high as two lines: what is below must not jump when the text changes.
+        # Always two lines high: what is below must not move when the text changes.
         self.setMinimumHeight(2 * self.text.fontMetrics().height() + 14)
-        wide = self.button.sizeHint().width() > 0.4 * self.width()
-        way = QBoxLayout.Direction.TopToBottom if wide else QBoxLayout.Direction.LeftToRight
-        if way != self._row.direction():
-            self._row.setDirection(way)
+        is_wide = self.button.sizeHint().width() > 0.4 * self.width()
+        direction = QBoxLayout.Direction.TopToBottom if is_wide else QBoxLayout.Direction.LeftToRight
+        if direction != self._row.direction():
+            self._row.setDirection(direction)
 
     def _on_project(self, project: ProjectState) -> None:
         self._interrupted = project.interrupted_at
-        self._greets = project.resumed
+        self._can_welcome = project.resumed
 
     def _on_status(self, status: Status) -> None:
         controller = self._controller
@@ -117,26 +120,37 @@ class Banner(QFrame):
             self._show(status.message)
 
     def _welcome(self, controller: Controller, status: Status) -> str:
-        """Say what is there from last time, until something new is done."""
+        """Return a greeting in a resumed project, until something new is done."""
         count = len(controller.objects)
-        if self._greeted and status.phase == "working":
-            self._greets = False
-        if not self._greets or status.phase != "ready" or not count:
+        if self._welcomed and status.phase == "working":
+            self._can_welcome = False
+        if not self._can_welcome or status.phase != "ready" or not count:
             return ""
-        self._greeted = True
+        self._welcomed = True
         return f"Welcome back: {count} object{'s are' if count != 1 else ' is'} here. "
 
     def _start_over(self) -> None:
-        """Delete everything that was resumed; undo brings it back."""
-        self._greets = False
+        """Delete all objects of the resumed project; this can be undone."""
+        self._can_welcome = False
         if self._controller is not None:
             self._controller.objects.delete(self._controller.objects.ids)
 
     def _go_on(self) -> None:
-        """Track on from where it was interrupted."""
-        self._interrupted, self._greets = None, False
+        """Resume the interrupted tracking."""
+        self._interrupted, self._can_welcome = None, False
         if self._controller is not None:
             self._controller.resume()
+
+    def _open_sample(self) -> None:
+        """Open the sample time-lapse, as File > Open Sample does, and show its first frame."""
+        # Imported on demand: the sample is rendered with torch.
+        from napari_sam2.plugin.contributions.samples import timelapse
+
+        viewer = self._viewer
+        for data, meta, kind in timelapse():
+            getattr(viewer, f"add_{kind}")(data, **meta)
+        viewer.layers.selection.active = next(layer for layer in reversed(viewer.layers) if layer.visible)
+        viewer.dims.set_point(0, 0)
 
     def _show(
         self, text: str, tone: str = "", label: str = "", act: Callable[[], None] | None = None

@@ -1,4 +1,4 @@
-"""Which controller a dock works with: opened, shared with the other docks of the image, and closed after the last."""
+"""The controller of a dock: opened on an image, shared with its other docks, and closed after the last."""
 
 from __future__ import annotations
 
@@ -10,78 +10,67 @@ from qtpy.QtCore import QEvent, QObject, QTimer
 from qtpy.QtWidgets import QApplication, QWidget
 
 from napari_sam2.plugin.controller.controller import Controller
+from napari_sam2.plugin.controller.events import ControllerEvents
 from napari_sam2.plugin.docks.parts.theme import Theme
+from napari_sam2.plugin.layers.connections import Connections
 from napari_sam2.plugin.layers.geometry import Geometry
 from napari_sam2.plugin.open_tracker import find_controller, open_tracker
 
-_USERS = "napari_sam2_docks"  # property of the bridge: how many docks use the controller; absent: a script opened it
+# Property of the bridge: the number of docks that use the controller; absent if a script opened it.
+_USERS = "napari_sam2_docks"
 
 
 class Section(Protocol):
-    """A part of a dock that shows a controller."""
+    """Part of a dock that shows a controller."""
 
     def show_controller(self, controller: Controller | None) -> None:
         """Show another controller, or none."""
         ...
 
 
-class SignalConnections:
-    """Connections to a controller's signals that are taken back together."""
-
-    def __init__(self) -> None:
-        self._made: list[tuple[Any, Callable[..., None]]] = []
-
-    def to(self, controller: Controller | None, **slots: Callable[..., None]) -> None:
-        """Listen to this controller (None: to none) instead of the one before; slots by name of the signal."""
-        made, self._made = self._made, []
-        for signal, slot in made:
-            signal.disconnect(slot, missing_ok=True)
-        if controller is None or controller.closed:
-            return
-        for name, slot in slots.items():
-            signal = getattr(controller.events, name)
-            signal.connect(slot)
-            self._made.append((signal, slot))
+def events_of(controller: Controller | None) -> ControllerEvents | None:
+    """Return the signals of a controller; None without one, or if it is closed."""
+    return None if controller is None or controller.closed else controller.events
 
 
 class ControllerLink(QObject):
-    """What a dock holds besides its sections: look, sections to be told, and the life of the controller.
+    """Opens and closes the controllers of a dock, and shows the current one in its sections.
 
     Parameters
     ----------
     dock : QWidget
-        Whose it is. When napari takes it out of its window for good, or closes the window, everything is let go.
+        Everything is released when napari removes it from its window for good, or closes the window.
     viewer : Viewer
-        Where the dock is.
+        Viewer of the dock.
     """
 
     def __init__(self, dock: QWidget, viewer: Any) -> None:
         super().__init__(dock)
         self.viewer = viewer
-        self.look = Theme(viewer, dock)
+        self.theme = Theme(viewer, dock)
         self.controller: Controller | None = None
         self._dock = dock
         self._window: QWidget | None = None
         self._sections: list[Section] = []
         self._closers: list[Callable[[], None]] = []
         self._used: list[Controller] = []
-        self._listening = SignalConnections()
+        self._signals = Connections()
         self._was_docked = False
         self._disposed = False
         dock.installEventFilter(self)
 
     def add(self, *sections: Section) -> None:
-        """Tell these sections which controller to show."""
+        """Show the controller in these sections, now and after each change."""
         for section in sections:
             self._sections.append(section)
             section.show_controller(self.controller)
 
-    def on_close(self, closer: Callable[[], None]) -> None:
-        """Call this when the dock is closed for good."""
-        self._closers.append(closer)
+    def on_close(self, *closers: Callable[[], None]) -> None:
+        """Call these when the dock is closed for good."""
+        self._closers += closers
 
     def choose(self, images: Sequence[Any]) -> None:
-        """Work with an image (or the channels of one); with none when empty or not possible."""
+        """Open an image (or several channels of one); none if empty or not possible."""
         try:
             controller = self._opened(images) if images else None
         except (ValueError, TypeError) as error:
@@ -90,36 +79,36 @@ class ControllerLink(QObject):
         self.use(controller)
 
     def use(self, controller: Controller | None) -> None:
-        """Work with a controller that is open."""
+        """Switch to a controller that is open."""
         if controller is self.controller:
             return
         self.controller = controller
-        self._listening.to(controller, closed=self._on_closed)
+        self._signals.replace(events_of(controller), closed=self._on_closed)
         for section in self._sections:
             section.show_controller(controller)
 
     def dispose(self) -> None:
-        """Let go of everything; controllers that no other dock uses are closed (all is saved)."""
+        """Release everything; controllers that no other dock uses are closed (their projects are saved)."""
         if self._disposed:
             return
         self._disposed = True
         if self._window is not None:
-            # Slots keep what they call alive as long as the window lives: it must not be held by them.
+            # Without this the window would keep the dock alive.
             self._window.removeEventFilter(self)
             self._window = None
-        self._listening.to(None)
+        self._signals.close()
         for section in self._sections:
             section.show_controller(None)
         for closer in self._closers:
             closer()
-        self.look.close()
+        self.theme.close()
         used, self._used = self._used, []
         for controller in used:
-            _give_back(controller)
+            _remove_user(controller)
         self.controller = None
 
     def eventFilter(self, watched: QObject | None, event: QEvent | None) -> bool:
-        """Notice when the dock is taken out of its window, or the window is closed."""
+        """Release everything when the dock is removed from its window, or the window is closed."""
         if event is None or self._disposed:
             return False
         kind = event.type()
@@ -129,7 +118,7 @@ class ControllerLink(QObject):
             if self._was_docked and self._dock.parent() is None:
                 QTimer.singleShot(0, self._leave_if_orphan)
         elif watched is self._window and kind == QEvent.Type.Close:
-            # A user may be asked whether to close; a script is not.
+            # A user may be asked whether to close, and decline; a script is not.
             if event.spontaneous():
                 QTimer.singleShot(0, self._leave_if_closed)
             else:
@@ -143,9 +132,9 @@ class ControllerLink(QObject):
         controller = found or open_tracker(self.viewer, tuple(images))
         if controller not in self._used:
             self._used.append(controller)
-            _borrow(controller, opened=found is None)
+            _add_user(controller, opened=found is None)
             if controller.geometry.reduced:
-                show_info(_reduced(controller.geometry))
+                show_info(_reduction_note(controller.geometry))
         return controller
 
     def _watch_window(self) -> None:
@@ -172,21 +161,21 @@ class ControllerLink(QObject):
         self.use(None)
 
 
-def _reduced(geometry: Geometry) -> str:
+def _reduction_note(geometry: Geometry) -> str:
     (height, width), (rows, columns) = geometry.shape[-2:], geometry.size
     return (
-        f"{width} × {height} pixels are more than the network can use: it sees {columns} × {rows}, and so have "
-        "the masks. For small objects crop the image first."
+        f"{width} × {height} pixels are more than the network can use: frames and masks are reduced to "
+        f"{columns} × {rows}. Crop the image first to segment small objects."
     )
 
 
-def _borrow(controller: Controller, opened: bool) -> None:
+def _add_user(controller: Controller, opened: bool) -> None:
     bridge = controller.bridge
     if isinstance(bridge, QObject) and (opened or bridge.property(_USERS) is not None):
         bridge.setProperty(_USERS, int(bridge.property(_USERS) or 0) + 1)
 
 
-def _give_back(controller: Controller) -> None:
+def _remove_user(controller: Controller) -> None:
     bridge = controller.bridge
     if controller.closed or not isinstance(bridge, QObject) or bridge.property(_USERS) is None:
         return

@@ -7,54 +7,45 @@ from typing import Any
 
 from qtpy.QtCore import QSize, Qt
 from qtpy.QtGui import QAction, QKeySequence, QUndoGroup  # type: ignore[attr-defined]
-from qtpy.QtWidgets import QHBoxLayout, QMenu, QToolButton, QUndoView, QVBoxLayout, QWidget, QWidgetAction
+from qtpy.QtWidgets import QMenu, QToolButton, QUndoView, QWidget, QWidgetAction
 
 from napari_sam2.plugin.controller.controller import Controller
 from napari_sam2.plugin.docks.parts.actions import Actions
+from napari_sam2.plugin.docks.parts.buttons import muted_label, tool_button
+from napari_sam2.plugin.docks.parts.layouts import column, row
 from napari_sam2.plugin.docks.parts.shortcuts import tip
-from napari_sam2.plugin.docks.parts.theme import Theme, muted_label, tool_button
+from napari_sam2.plugin.docks.parts.theme import Theme
 from napari_sam2.plugin.qt.undo_stack import stack_of
 
 _LIST_ROWS, _LIST_COLUMNS = 12, 40
 
 
 class HistoryButtons(QWidget):
-    """Say what undo and redo would do, do it, and list all steps to go back (or forward) to.
+    """Buttons for undo and redo that name the next step, and a list of all steps.
 
-    Parameters
+    Attributes
     ----------
-    look : Look
-        Icons.
-    verbs : Verbs
-        What the buttons do.
-    show_help : callable
-        Shows all keys.
+    keys : list of QAction
+        For the dock to add to itself: the usual keys of undo and redo while the dock has the keyboard.
     """
 
-    def __init__(self, look: Theme, verbs: Actions, show_help: Callable[[], None]) -> None:
+    def __init__(self, theme: Theme, actions: Actions, show_help: Callable[[], None]) -> None:
         super().__init__()
         self._group = QUndoGroup(self)
-        self.undo = tool_button(look, "undo", tip=tip("undo"))
-        self.redo = tool_button(look, "redo", tip=tip("redo"))
-        self.help = tool_button(look, "keyboard", tip=tip("help", "All keys on one page"))
-        self.steps = QUndoView(self._group)
+        self.undo = tool_button(theme, "undo", tip=tip("undo"))
+        self.redo = tool_button(theme, "redo", tip=tip("redo"))
+        self.help = tool_button(theme, "keyboard", tip=tip("help"))
         self.help.clicked.connect(lambda: show_help())
-        # Qt's own actions: they know the text and whether there is something to do.
-        self._undoing: Any = self._group.createUndoAction(self, "Undo:")
-        self._redoing: Any = self._group.createRedoAction(self, "Redo:")
+        self.steps = QUndoView(self._group)
         self.keys = [
-            self._key(QKeySequence.StandardKey.Undo, verbs.undo),
-            self._key(QKeySequence.StandardKey.Redo, verbs.redo),
+            self._key(QKeySequence.StandardKey.Undo, actions.undo),
+            self._key(QKeySequence.StandardKey.Redo, actions.redo),
         ]
-        rows: list[tuple[QToolButton, Any, str, Callable[[], None]]] = [
-            (self.undo, self._undoing, "undo", verbs.undo),
-            (self.redo, self._redoing, "redo", verbs.redo),
-        ]
-        for button, action, name, act in rows:
-            button.clicked.connect(lambda _=False, act=act: act())
-            action.changed.connect(lambda b=button, a=action, n=name: _show_action(b, a, n))
-            _show_action(button, action, name)
-        self._lay_out()
+        # Qt's own actions have the text, and are disabled when there is nothing to do.
+        self._follow(self.undo, self._group.createUndoAction(self, "Undo:"), "undo", actions.undo)
+        self._follow(self.redo, self._group.createRedoAction(self, "Redo:"), "redo", actions.redo)
+        self._add_list()
+        self.setLayout(row(self.undo, self.redo, self.help, None, spacing=2))
 
     def show_controller(self, controller: Controller | None) -> None:
         """Show another controller's history."""
@@ -64,37 +55,33 @@ class HistoryButtons(QWidget):
         self._group.setActiveStack(stack)
 
     def _key(self, sequence: QKeySequence.StandardKey, act: Callable[[], None]) -> QAction:
-        """Return an action that a dock adds to itself, so that the usual key works while the dock has the keyboard."""
         action = QAction(self)
         action.setShortcuts(sequence)
         action.setShortcutContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
         action.triggered.connect(lambda: act())
         return action
 
-    def _lay_out(self) -> None:
+    def _follow(self, button: QToolButton, action: Any, name: str, act: Callable[[], None]) -> None:
+        def show() -> None:
+            button.setEnabled(action.isEnabled())
+            button.setToolTip(tip(name, action.text() if action.isEnabled() else f"Nothing to {name}"))
+
+        button.clicked.connect(lambda: act())
+        action.changed.connect(show)
+        show()
+
+    def _add_list(self) -> None:
         self.steps.setEmptyLabel("Where you began")
         letter = self.steps.fontMetrics()
         self.steps.setMinimumSize(
             QSize(_LIST_COLUMNS * letter.averageCharWidth(), _LIST_ROWS * (letter.height() + 2))
         )
         inside = QWidget()
-        box = QVBoxLayout(inside)
+        box = column(muted_label("All steps; click on one to go back or forward to it."), self.steps)
         box.setContentsMargins(4, 4, 4, 4)
-        box.addWidget(muted_label("All steps; click on one to go back or forward to it."))
-        box.addWidget(self.steps)
+        inside.setLayout(box)
         menu, holder = QMenu(self.undo), QWidgetAction(self.undo)
         holder.setDefaultWidget(inside)
         menu.addAction(holder)
         self.undo.setMenu(menu)
         self.undo.setPopupMode(QToolButton.ToolButtonPopupMode.MenuButtonPopup)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(2)
-        for button in (self.undo, self.redo, self.help):
-            row.addWidget(button)
-        row.addStretch(1)
-
-
-def _show_action(button: QToolButton, action: QAction, name: str) -> None:
-    button.setEnabled(action.isEnabled())
-    button.setToolTip(tip(name, action.text() if action.isEnabled() else f"Nothing to {name}"))

@@ -1,38 +1,39 @@
-"""Which network runs: always visible, chosen from a list, loaded without blocking."""
+"""The choice of the network, and the progress of its download."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-from qtpy.QtCore import Signal  # type: ignore[attr-defined]
+from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
     QComboBox,
     QFileDialog,
     QFormLayout,
-    QHBoxLayout,
-    QLabel,
     QProgressBar,
     QPushButton,
     QSizePolicy,
-    QVBoxLayout,
     QWidget,
 )
 
 from napari_sam2.model.weights.registry import RELEASED
 from napari_sam2.plugin.controller.controller import Controller
-from napari_sam2.plugin.docks.parts.controller_link import SignalConnections
-from napari_sam2.plugin.docks.parts.theme import GAP, Theme, tool_button
+from napari_sam2.plugin.docks.parts.buttons import muted_label, shrinking, tool_button
+from napari_sam2.plugin.docks.parts.controller_link import events_of
+from napari_sam2.plugin.docks.parts.layouts import GAP, column, row
+from napari_sam2.plugin.docks.parts.theme import Theme
+from napari_sam2.plugin.layers.connections import Connections
 from napari_sam2.plugin.state import ModelState
 
-_FILE = "\0file"
+_FILE = "\0file"  # data of the item that opens a dialog
+_INDENT = 12  # pixels
 _DEVICES = {"auto": "best there is", "cpu": "processor", "cuda": "NVIDIA GPU", "mps": "Apple GPU"}
 _BITS = {"float32": "32 bit", "bfloat16": "16 bit", "float16": "16 bit"}
 _PRECISIONS = {"auto": "best there is", "exact": "exact (32 bit)", "fast": "fast (16 bit)"}
 
 
 class ModelCombo(QComboBox):
-    """Tells before its list is shown, so that download states are looked up only then."""
+    """Emits ``opening`` before its list is shown: only then it is checked which models are downloaded."""
 
     opening = Signal()
 
@@ -43,33 +44,26 @@ class ModelCombo(QComboBox):
 
 
 class ModelSection(QWidget):
-    """Choose a model, its device and precision; see its download.
+    """Lists of models, devices and precisions, and the progress of a download."""
 
-    Parameters
-    ----------
-    look : Look
-        Icons.
-    """
-
-    def __init__(self, look: Theme) -> None:
+    def __init__(self, theme: Theme) -> None:
         super().__init__()
         self._controller: Controller | None = None
-        self._listening = SignalConnections()
+        self._signals = Connections()
         self.ask_file: Callable[[], str] = self._ask_file
         self.combo = ModelCombo()
-        self.combo.setToolTip(
-            "The network that makes the masks. nano is built in; the others are downloaded once."
+        shrinking(
+            self.combo,
+            13,
+            "The network that makes the masks. nano is built in; the others are downloaded once.",
         )
-        self.combo.setMinimumContentsLength(13)
-        self.combo.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-        self.runs = QLabel()
-        self.runs.setObjectName("sam2Muted")
-        self.settings = tool_button(look, "settings", tip="Device and precision", checkable=True)
+        self.runs = muted_label(wrap=False)
+        self.settings = tool_button(theme, "settings", tip="Device and precision", checkable=True)
         self.bar = QProgressBar()
         self.cancel = QPushButton("Cancel")
         self.device, self.precision = _choices(_DEVICES), _choices(_PRECISIONS)
         self._lay_out()
-        self._fill(("nano", *RELEASED), {})
+        self._fill({})
         self.combo.opening.connect(self._look_up)
         self.combo.activated.connect(self._on_combo)
         self.settings.toggled.connect(self._more.setVisible)
@@ -80,7 +74,7 @@ class ModelSection(QWidget):
     def show_controller(self, controller: Controller | None) -> None:
         """Show another controller's model."""
         self._controller = controller
-        self._listening.to(controller, model=self._on_model)
+        self._signals.replace(events_of(controller), model=self._on_model)
         self.setEnabled(controller is not None)
         self._on_model(ModelState() if controller is None else controller.model)
         if controller is not None:
@@ -91,45 +85,31 @@ class ModelSection(QWidget):
     # -- inside ------------------------------------------------------------------------------------------
 
     def _lay_out(self) -> None:
-        row, load = QHBoxLayout(), QHBoxLayout()
-        for line in (row, load):
-            line.setContentsMargins(0, 0, 0, 0)
-            line.setSpacing(GAP)
-        row.addWidget(self.combo, 1)
-        row.addWidget(self.runs)
-        row.addWidget(self.settings)
-        load.addWidget(self.bar, 1)
-        load.addWidget(self.cancel)
         self._loading, self._more = QWidget(), QWidget()
-        self._loading.setLayout(load)
+        self._loading.setLayout(row(self.bar, self.cancel, spacing=GAP, stretched=self.bar))
         form = QFormLayout(self._more)
-        form.setContentsMargins(MARGIN_LEFT, 2, 0, 4)
+        form.setContentsMargins(_INDENT, 2, 0, 4)
         form.addRow("Device", self.device)
         form.addRow("Precision", self.precision)
         self._loading.hide()
         self._more.hide()
-        box = QVBoxLayout(self)
-        box.setContentsMargins(0, 0, 0, 0)
-        box.setSpacing(4)
-        box.addLayout(row)
-        box.addWidget(self._loading)
-        box.addWidget(self._more)
+        head = row(self.combo, self.runs, self.settings, spacing=GAP, stretched=self.combo)
+        self.setLayout(column(head, self._loading, self._more))
 
-    def _fill(self, names: tuple[str, ...], there: dict[str, bool]) -> None:
+    def _fill(self, downloaded: dict[str, bool]) -> None:
         current = self.combo.currentData()
         self.combo.clear()
-        for name in names:
-            self.combo.addItem(_title(name, there), name)
+        for name in ("nano", *RELEASED):
+            self.combo.addItem(_title(name, downloaded), name)
         self.combo.addItem("Choose a file …", _FILE)
         if current is not None:
             self._show_name(current)
 
     def _look_up(self) -> None:
-        """See which models are downloaded already."""
-        from napari_sam2.model.weights.download import cached_file  # brings the hub's client: only when asked
+        """Show which models are downloaded."""
+        from napari_sam2.model.weights.download import cached_file  # imports the hub's client: on demand
 
-        there = {name: cached_file(model) is not None for name, model in RELEASED.items()}
-        self._fill(("nano", *RELEASED), there)
+        self._fill({name: cached_file(model) is not None for name, model in RELEASED.items()})
         if self._controller is not None:
             self._show_name(self._controller.model.name)
 
@@ -137,7 +117,7 @@ class ModelSection(QWidget):
         index = self.combo.findData(name)
         if index < 0 and name:
             self.combo.insertItem(0, Path(name).name, name)
-            self.combo.setItemData(0, name, 3)  # the whole path as a tooltip
+            self.combo.setItemData(0, name, Qt.ItemDataRole.ToolTipRole)  # the whole path
             index = 0
         self.combo.setCurrentIndex(index)
 
@@ -167,13 +147,13 @@ class ModelSection(QWidget):
             self.bar.setMaximum(1000)
             self.bar.setValue(round(1000 * model.bytes_done / model.bytes_total))
             self.bar.setFormat(f"{model.bytes_done / 1e6:.0f} of {model.bytes_total / 1e6:.0f} MB")
-        words = {
+        texts = {
             "none": "",
             "loading": "loading …",
             "failed": "not loaded",
             "ready": f"{_device(model.device)} · {_BITS.get(model.precision, model.precision)}",
         }
-        self.runs.setText(words[model.phase])
+        self.runs.setText(texts[model.phase])
         self.runs.setToolTip(model.message or "Device and precision that the model runs with")
 
     def _cancel(self) -> None:
@@ -184,9 +164,6 @@ class ModelSection(QWidget):
         kinds = "Checkpoints (*.safetensors *.pt *.pth);;All files (*)"
         path, _ = QFileDialog.getOpenFileName(self, "A SAM 2 checkpoint", "", kinds)
         return str(path)
-
-
-MARGIN_LEFT = 12
 
 
 def _choices(titles: dict[str, str]) -> QComboBox:
@@ -203,11 +180,11 @@ def _device(name: str) -> str:
     return f"{title} {number}".strip()
 
 
-def _title(name: str, there: dict[str, bool]) -> str:
+def _title(name: str, downloaded: dict[str, bool]) -> str:
     if name not in RELEASED:
         return f"{name} · built in"
     model = RELEASED[name]
     base, _, version = name.partition("-")
     title = base.replace("_", " ") + (f" ({version})" if version else "")
-    state = "" if name not in there else " · downloaded" if there[name] else " · to be downloaded"
+    state = "" if name not in downloaded else " · downloaded" if downloaded[name] else " · to be downloaded"
     return f"{title} · {model.megabytes} MB{state}"

@@ -1,17 +1,10 @@
-"""Keys for everything frequent; none of them is one of napari's own."""
+"""Keys of the docks; none of them is one of napari's own."""
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
-
-from napari_sam2.plugin.controller.controller import Controller
-from napari_sam2.plugin.controller.objects import Objects
-from napari_sam2.plugin.controller.prompts import Prompts
-
-Act = Callable[[Any], object]
 
 
 @dataclass(frozen=True)
@@ -21,39 +14,33 @@ class Shortcut:
     Parameters
     ----------
     name : str
-        What it is called in the code.
+        Name of the action in the code.
     key : str
         As napari writes it ("Shift-G").
     group, title : str
-        Where it stands in the cheat sheet, and what it does in a few words.
-    verb : callable, optional
-        Where the tooltip's sentence is taken from: its docstring.
+        Heading on the page of keys, and a few words on what the key does.
+    sentence : str
+        Tooltip; by default the title.
     also : str
-        Another key; where the active layer has it for itself, it is the layer's.
+        Another key, which the active layer may use for itself.
     """
 
     name: str
     key: str
     group: str
     title: str
-    verb: Callable[..., Any] | None = None
+    sentence: str = ""
     also: str = ""
 
     @property
     def keys(self) -> tuple[str, ...]:
-        """The key, and the other one when there is one."""
+        """The key, and the other one if there is one."""
         return (self.key, self.also) if self.also else (self.key,)
 
     @property
     def shown(self) -> str:
-        """The keys as people read them."""
+        """The keys as users read them."""
         return " or ".join(key.replace("Control", "Ctrl").replace("-", "+") for key in self.keys)
-
-    @property
-    def sentence(self) -> str:
-        """What it does: the first sentence of the verb's docstring, or the title."""
-        text = inspect.getdoc(self.verb) if self.verb is not None else None
-        return " ".join(text.split("\n\n")[0].split()) if text else self.title
 
 
 SHORTCUTS = {
@@ -65,29 +52,41 @@ SHORTCUTS = {
         Shortcut("paint", "Control-4", "Prompt", "Paint tool"),
         Shortcut("sign", "Q", "Prompt", "Switch between “here” and “not here”"),
         Shortcut(
-            "cycle", "W", "Prompt", "Show another mask for an ambiguous click", Prompts.cycle_alternative
+            "cycle",
+            "W",
+            "Prompt",
+            "Show another mask for an ambiguous click",
+            "Show another of the masks that the network offers for the prompts of the active object on this frame.",
         ),
         Shortcut(
-            "clear", "Shift-D", "Prompt", "Take back all prompts of the object on this frame", Prompts.clear
+            "clear",
+            "Shift-D",
+            "Prompt",
+            "Take back all prompts of the object on this frame",
+            "Delete all prompts of the active object on this frame.",
         ),
-        Shortcut("new_object", "N", "Objects", "New object", Objects.add),
-        Shortcut("next_object", "J", "Objects", "Next object", Objects.step),
+        Shortcut("new_object", "N", "Objects", "New object", "Add an object: the next prompts belong to it."),
+        Shortcut("next_object", "J", "Objects", "Next object"),
         Shortcut("previous_object", "K", "Objects", "Previous object"),
         Shortcut("solo", "Shift-S", "Objects", "Show the selected objects alone, or all again"),
         Shortcut("forward", ".", "Track", "Track forward (again: stop)"),
         Shortcut("backward", ",", "Track", "Track backward (again: stop)"),
         Shortcut("both", "/", "Track", "Track both ways (again: stop)"),
-        Shortcut("stop", "H", "Track", "Halt; everything that is done stays", Controller.stop),
-        Shortcut("next_doubt", "G", "Check", "Go to the next doubtful frame"),
-        Shortcut("previous_doubt", "Shift-G", "Check", "Go to the previous doubtful frame"),
-        Shortcut("undo", "U", "History", "Undo", Controller.undo, "Control-Z"),
-        Shortcut("redo", "Shift-U", "History", "Redo", Controller.redo, "Control-Shift-Z"),
-        Shortcut("help", "F1", "History", "This list"),
+        Shortcut(
+            "stop",
+            "H",
+            "Track",
+            "Halt; everything that is done stays",
+            "Stop tracking after this frame; all masks found so far are kept.",
+        ),
+        Shortcut("next_uncertain", "G", "Check", "Go to the next doubtful frame"),
+        Shortcut("previous_uncertain", "Shift-G", "Check", "Go to the previous doubtful frame"),
+        Shortcut("undo", "U", "History", "Undo", also="Control-Z"),
+        Shortcut("redo", "Shift-U", "History", "Redo", also="Control-Shift-Z"),
+        Shortcut("help", "F1", "History", "This list", "Show all keys on one page."),
     )
 }
-
-
-# What napari itself has for the same work: shown beside ours, never bound.
+# Keys of napari for the same work: shown beside ours, never bound.
 NAPARI_KEYS = (
     ("← →", "Frame by frame"),
     ("Space", "Hold to move and zoom"),
@@ -97,50 +96,58 @@ NAPARI_KEYS = (
 )
 
 
+def keys_by_group(napari_title: str) -> dict[str, list[tuple[str, str]]]:
+    """Return (keys, title) of all shortcuts by heading; napari's own keys come last."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for shortcut in SHORTCUTS.values():
+        groups.setdefault(shortcut.group, []).append((shortcut.shown, shortcut.title))
+    return {**groups, napari_title: list(NAPARI_KEYS)}
+
+
 def tip(name: str, text: str = "") -> str:
-    """Return the tooltip of a button: what it does, and its key."""
+    """Return the tooltip of a button: a sentence and its key."""
     shortcut = SHORTCUTS[name]
-    return f"{text or shortcut.sentence}\nKey: {shortcut.shown}"
+    return f"{text or shortcut.sentence or shortcut.title}\nKey: {shortcut.shown}"
 
 
 class KeyBindings:
-    """Binds the keys of one viewer to what a dock can do; the dock that was used last has them.
+    """Binds the keys of a viewer to the actions of the dock that was used last.
 
     Parameters
     ----------
     viewer : Viewer
-        Whose keys.
-    acts : dict of str to callable
-        What to do, by name of the shortcut; called without arguments.
+        Viewer of the dock.
+    actions : dict of str to callable
+        Actions by the names of their shortcuts; called without arguments.
     """
 
-    def __init__(self, viewer: Any, acts: dict[str, Callable[[], object]]) -> None:
+    def __init__(self, viewer: Any, actions: dict[str, Callable[[], object]]) -> None:
         self._viewer = viewer
-        self._acts = acts
+        self._actions = actions
         self._bound: dict[str, Callable[[Any], None]] = {}
 
-    def take(self) -> None:
-        """Bind the keys, in place of those of another dock."""
-        for name, act in self._acts.items():
+    def bind(self) -> None:
+        """Bind the keys in place of those of another dock."""
+        for name, action in self._actions.items():
             for key in SHORTCUTS[name].keys:
-                if key in self._bound and self._holds(key):
+                if key in self._bound and self._is_bound(key):
                     continue
-                self._bound[key] = _pressed(act, SHORTCUTS[name].title)
+                self._bound[key] = _pressed(action, SHORTCUTS[name].title)
                 self._viewer.bind_key(key, self._bound[key], overwrite=True)
 
     def release(self) -> None:
-        """Unbind the keys that are still those of this dock."""
-        for key in [key for key in self._bound if self._holds(key)]:
+        """Unbind the keys that still belong to this dock."""
+        for key in [key for key in self._bound if self._is_bound(key)]:
             self._viewer.bind_key(key, None)
         self._bound.clear()
 
-    def _holds(self, key: str) -> bool:
+    def _is_bound(self, key: str) -> bool:
         return any(found is self._bound[key] for found in self._viewer.keymap.values())
 
 
-def _pressed(act: Callable[[], object], title: str) -> Callable[[Any], None]:
+def _pressed(action: Callable[[], object], title: str) -> Callable[[Any], None]:
     def pressed(viewer: Any) -> None:
-        act()
+        action()
 
-    pressed.__doc__ = title  # napari shows it in its own list of shortcuts
+    pressed.__doc__ = title  # shown in napari's own list of shortcuts
     return pressed

@@ -1,4 +1,4 @@
-"""How the docks look: napari's theme, one spacing, icons that take the theme's colours."""
+"""Style of the docks: colours of napari's theme, its font size, and icons in these colours."""
 
 from __future__ import annotations
 
@@ -10,19 +10,18 @@ from typing import Any
 
 from napari.settings import get_settings
 from napari.utils.theme import get_theme
-from qtpy.QtCore import QByteArray, QRectF, QSize, Qt
+from qtpy.QtCore import QByteArray, QRectF, Qt
 from qtpy.QtGui import QColor, QIcon, QPainter, QPixmap
 from qtpy.QtSvg import QSvgRenderer
-from qtpy.QtWidgets import QAbstractButton, QLabel, QSizePolicy, QToolButton, QWidget
+from qtpy.QtWidgets import QAbstractButton, QWidget
 
-from napari_sam2.plugin.docks.parts.text_button import TextButton
 from napari_sam2.plugin.layers.connections import Connections
 
-GAP, MARGIN, ICON = 6, 8, 16
+ICON = 16  # pixels
 ICONS = Path(__file__).parent / "icons"
 _FADED = 0.35
-# Blue and orange stay apart in every kind of colour blindness, on dark and on light.
-SURE, DOUBT = "#56b4e9", "#e69f00"
+# Distinct with every kind of colour blindness, on dark and on light.
+CERTAIN, UNCERTAIN = "#56b4e9", "#e69f00"
 
 
 @dataclass(frozen=True)
@@ -32,13 +31,13 @@ class Palette:
     Parameters
     ----------
     background, raised, button, hover : str
-        From the ground of a dock up to a button under the mouse.
+        Surfaces, from the background of a dock to a button under the mouse.
     text, muted : str
-        What is read, and what is read when one looks for it.
+        Texts, and less important texts.
     accent : str
-        What is chosen.
+        Selected items.
     warning : str
-        What needs attention.
+        Items that need attention.
     """
 
     background: str
@@ -52,7 +51,7 @@ class Palette:
 
     @classmethod
     def of(cls, theme: str) -> Palette:
-        """Read a theme of napari by its name."""
+        """Return the colours of napari's theme of this name."""
         found = get_theme(theme)
         background, text = _hex(found.background), _hex(found.text)
         return cls(
@@ -68,14 +67,14 @@ class Palette:
 
 
 class Theme:
-    """The look of one dock, following the theme of its viewer and napari's size of letters.
+    """Style of one dock; follows the theme of its viewer and napari's font size.
 
     Parameters
     ----------
     viewer : Viewer
-        Whose theme it is.
+        Viewer of the dock.
     dock : QWidget
-        What is styled, with everything in it.
+        Styled with everything in it.
     """
 
     def __init__(self, viewer: Any, dock: QWidget) -> None:
@@ -90,21 +89,21 @@ class Theme:
         self.style(dock)
 
     def style(self, widget: QWidget) -> None:
-        """Style a widget with everything in it, from now on."""
+        """Style a widget and everything in it, also after changes of the theme."""
         self._styled.append(widget)
-        widget.setStyleSheet(_sheet(self.palette, _letters()))
+        widget.setStyleSheet(_sheet(self.palette, _font_size()))
 
     def put_icon(self, button: QAbstractButton, name: str) -> None:
-        """Show an icon on a button, in the theme's colour from now on."""
+        """Show an icon on a button, also after changes of the theme."""
         self._icons[button] = name
         button.setIcon(icon(name, self.palette.text, self.palette.button))
 
     def follow(self, repaint: Callable[[], None]) -> None:
-        """Call this when the theme changed."""
+        """Call ``repaint`` after the theme changed."""
         self._followers.append(repaint)
 
     def close(self) -> None:
-        """Stop following."""
+        """Stop following the theme."""
         self._connections.close()
         self._icons.clear()
         self._styled.clear()
@@ -113,89 +112,42 @@ class Theme:
     def _on_theme(self, event: Any = None) -> None:
         self.palette = Palette.of(str(self._viewer.theme))
         for widget in self._styled:
-            widget.setStyleSheet(_sheet(self.palette, _letters()))
+            widget.setStyleSheet(_sheet(self.palette, _font_size()))
         for button, name in self._icons.items():
             self.put_icon(button, name)
         for repaint in self._followers:
             repaint()
 
 
-def tool_button(
-    look: Theme, name: str, text: str = "", tip: str = "", checkable: bool = False
-) -> QToolButton:
-    """Return a flat button with an icon; with a text it takes the room there is."""
-    button = TextButton()
-    button.setObjectName(name)
-    button.setIconSize(QSize(ICON, ICON))
-    button.setCheckable(checkable)
-    button.setToolTip(tip)
-    button.setAccessibleName(text or tip.split("\n")[0])
-    button.setAutoRaise(not text)
-    # Keys stay with the canvas: a click on a button must not take them away.
-    button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-    if text:
-        button.setText(text)
-        button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-    look.put_icon(button, name)
-    return button
-
-
-def title_label(text: str) -> QLabel:
-    """Return the heading of a section."""
-    label = QLabel(text)
-    label.setObjectName("sam2Title")
-    return label
-
-
-def muted_label(text: str = "") -> QLabel:
-    """Return a label for what is only read when one looks for it; wraps."""
-    label = QLabel(text)
-    label.setObjectName("sam2Muted")
-    label.setWordWrap(True)
-    label.setMinimumWidth(40)
-    return label
-
-
-def icon(name: str, color: str, knocked_out: str = "#000000") -> QIcon:
-    """Return one of the plugin's icons in a colour; faded where a button is disabled."""
+def icon(name: str, color: str, background: str = "#000000") -> QIcon:
+    """Return an icon of the plugin in a colour; faded on disabled buttons."""
     found = QIcon()
     for scale in (1, 2):
-        pixmap = _pixmap(name, color, knocked_out, ICON * scale)
-        found.addPixmap(pixmap, QIcon.Mode.Normal)
-        found.addPixmap(_faded(pixmap), QIcon.Mode.Disabled)
+        drawn = pixmap(name, color, ICON * scale, background)
+        found.addPixmap(drawn, QIcon.Mode.Normal)
+        found.addPixmap(_faded(drawn), QIcon.Mode.Disabled)
     return found
 
 
-def pixmap(name: str, color: str, side: int = ICON) -> QPixmap:
-    """Return one of the plugin's icons as a picture."""
-    return _pixmap(name, color, "#000000", side)
-
-
-def mixed(a: str, b: str, part: float) -> str:
-    """Return a colour between two; ``part`` of ``b``."""
-    one, two = QColor(a), QColor(b)
-    channels = [
-        round(x * (1 - part) + y * part)
-        for x, y in zip((one.red(), one.green(), one.blue()), (two.red(), two.green(), two.blue()))
-    ]
-    return QColor(*channels).name()
-
-
-def text_on(color: QColor) -> QColor:
-    """Return black or white, whichever is read better on a colour."""
-    bright = 0.299 * color.red() + 0.587 * color.green() + 0.114 * color.blue() > 140
-    return QColor(Qt.GlobalColor.black if bright else Qt.GlobalColor.white)
-
-
-def _pixmap(name: str, color: str, knocked_out: str, side: int) -> QPixmap:
-    svg = _svg(name).replace("currentColor", color).replace("KNOCK", knocked_out)
+def pixmap(name: str, color: str, side: int = ICON, background: str = "#000000") -> QPixmap:
+    """Return an icon of the plugin as a square image; ``background`` shows through its cut-outs."""
+    svg = _svg(name).replace("currentColor", color).replace("KNOCK", background)
     out = QPixmap(side, side)
     out.fill(Qt.GlobalColor.transparent)
     painter = QPainter(out)
     QSvgRenderer(QByteArray(svg.encode())).render(painter, QRectF(0, 0, side, side))
     painter.end()
     return out
+
+
+def mixed(a: str, b: str, part: float) -> str:
+    """Return a mixture of two colours with this part of ``b``."""
+    one, two = QColor(a), QColor(b)
+    channels = [
+        round(x * (1 - part) + y * part)
+        for x, y in zip((one.red(), one.green(), one.blue()), (two.red(), two.green(), two.blue()))
+    ]
+    return QColor(*channels).name()
 
 
 @lru_cache(maxsize=64)
@@ -217,8 +169,8 @@ def _hex(color: Any) -> str:
     return QColor(str(color.as_hex() if hasattr(color, "as_hex") else color)).name()
 
 
-def _letters() -> int:
-    """Napari's size of letters, in points; Qt hands it on to labels and lists only."""
+def _font_size() -> int:
+    """Return napari's font size in points; Qt applies it to labels and lists only."""
     return int(getattr(get_settings().appearance, "font_size", 9))
 
 

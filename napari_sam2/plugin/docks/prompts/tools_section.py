@@ -1,4 +1,4 @@
-"""The tools that make prompts: they choose a native layer and its mode, and say what a mark means."""
+"""Tools for prompts: each selects a layer of napari and its mode."""
 
 from __future__ import annotations
 
@@ -7,38 +7,28 @@ from dataclasses import dataclass
 from typing import Any
 
 from qtpy.QtCore import QSize, Qt
-from qtpy.QtWidgets import (
-    QButtonGroup,
-    QHBoxLayout,
-    QMenu,
-    QToolButton,
-    QVBoxLayout,
-    QWidget,
-)
+from qtpy.QtWidgets import QButtonGroup, QMenu, QToolButton, QWidget
 
 from napari_sam2.plugin.controller.controller import Controller
 from napari_sam2.plugin.controller.prompt_layers import LayerKind
 from napari_sam2.plugin.docks.parts.actions import Actions
-from napari_sam2.plugin.docks.parts.controller_link import SignalConnections
+from napari_sam2.plugin.docks.parts.buttons import title_label, tool_button
+from napari_sam2.plugin.docks.parts.controller_link import events_of
+from napari_sam2.plugin.docks.parts.layouts import column, row
 from napari_sam2.plugin.docks.parts.shortcuts import tip
-from napari_sam2.plugin.docks.parts.theme import GAP, Theme, title_label, tool_button
+from napari_sam2.plugin.docks.parts.theme import Theme
 from napari_sam2.plugin.layers.connections import Connections
 
 
 @dataclass(frozen=True)
 class Tool:
-    """One tool: a kind of layer with the mode it is used in; for "not here" there may be another mode."""
+    """One tool: a kind of layer and its modes for positive and negative prompts."""
 
     name: str
     title: str
     kind: LayerKind
-    mode: str
-    negative_mode: str
-    says: str
-
-    def mode_for(self, positive: bool) -> str:
-        """Return the mode of the layer."""
-        return self.mode if positive else self.negative_mode
+    modes: tuple[str, str]
+    tip: str
 
 
 TOOLS = {
@@ -48,20 +38,24 @@ TOOLS = {
             "points",
             "Points",
             "points",
-            "add",
-            "add",
-            "Click on the object; click where it is not with “not here”.",
+            ("add", "add"),
+            "Click on the object; with “not here”, click where it is not.",
         ),
-        Tool("box", "Box", "shapes", "add_rectangle", "add_rectangle", "Drag a rectangle around the object."),
+        Tool(
+            "box",
+            "Box",
+            "shapes",
+            ("add_rectangle", "add_rectangle"),
+            "Drag a rectangle around the object.",
+        ),
         Tool(
             "region",
             "Region",
             "shapes",
-            "add_polygon_lasso",
-            "add_polygon_lasso",
+            ("add_polygon_lasso", "add_polygon_lasso"),
             "Draw around the object; with “not here” the region is cut out of it.",
         ),
-        Tool("paint", "Paint", "labels", "paint", "erase", "Paint the object; “not here” erases."),
+        Tool("paint", "Paint", "labels", ("paint", "erase"), "Paint the object; “not here” erases."),
     )
 }
 _OUTLINES = {
@@ -78,71 +72,72 @@ class ToolsSection(QWidget):
     Parameters
     ----------
     viewer : Viewer
-        Whose layers are made active.
-    look : Look
-        Icons.
-    verbs : Verbs
-        What the buttons do.
+        Viewer whose layers are selected.
+    theme : Theme
+        Colours of the icons.
+    actions : Actions
+        Actions of the buttons.
     names : sequence of str
-        Which tools; "select" is always there.
+        Tools of the dock, keys of ``TOOLS``.
     """
 
-    def __init__(self, viewer: Any, look: Theme, verbs: Actions, names: Sequence[str] = tuple(TOOLS)) -> None:
+    def __init__(self, viewer: Any, theme: Theme, actions: Actions, names: Sequence[str]) -> None:
         super().__init__()
         self._viewer = viewer
-        self._verbs = verbs
+        self._actions = actions
         self._controller: Controller | None = None
-        self._listening = SignalConnections()
+        self._signals = Connections()
         self._tool: Tool | None = None
         self._outline = _OUTLINES["Lasso"]
         self._connections = Connections()
-        self._modes = Connections()
-        self._connections.add(viewer.layers.selection.events, "active", self._show_tool)
-        self.buttons = {name: self._button(look, TOOLS[name]) for name in names}
+        self._mode_connections = Connections()
+        self._connections.add(viewer.layers.selection.events, "active", self._on_active)
+        self._connections.add(viewer.dims.events, "point", self._show_prompts)
+        self.buttons = {name: self._button(theme, TOOLS[name]) for name in names}
         self.here = tool_button(
-            look, "positive", "Here", tip("sign", "New marks say: this is part of the object"), True
+            theme, "positive", "Here", tip("sign", "New prompts mark what belongs to the object"), True
         )
         self.not_here = tool_button(
-            look, "negative", "Not here", tip("sign", "New marks say: this is not part of the object"), True
+            theme, "negative", "Not here", tip("sign", "New prompts mark what does not belong to it"), True
         )
-        self.cycle = tool_button(look, "cycle", tip=tip("cycle"))
-        self.clear = tool_button(look, "clear", tip=tip("clear"))
+        self.cycle = tool_button(theme, "cycle", tip=tip("cycle"))
+        self.clear = tool_button(theme, "clear", tip=tip("clear"))
         self._signs = QButtonGroup(self)
         self._signs.addButton(self.here)
         self._signs.addButton(self.not_here)
         self.here.setChecked(True)
-        self.here.clicked.connect(lambda: self._say(True))
-        self.not_here.clicked.connect(lambda: self._say(False))
-        self.cycle.clicked.connect(lambda: verbs.cycle())
-        self.clear.clicked.connect(lambda: verbs.clear())
+        self.here.clicked.connect(lambda: self._set_sign(True))
+        self.not_here.clicked.connect(lambda: self._set_sign(False))
+        self.cycle.clicked.connect(lambda: actions.cycle())
+        self.clear.clicked.connect(lambda: actions.clear())
         self._lay_out()
 
     def show_controller(self, controller: Controller | None) -> None:
         """Prompt another controller's objects."""
         self._controller = controller
-        self._listening.to(controller, objects=self._on_objects, prompts=self._on_prompts)
+        self._signals.replace(events_of(controller), objects=self._on_objects, prompts=self._show_prompts)
         self.setEnabled(controller is not None)
-        self._show_tool()
-        self._on_prompts()
+        self._on_active()
+        self._show_prompts()
 
     def close_section(self) -> None:
-        """Stop listening."""
+        """Disconnect from the viewer."""
         self._connections.close()
-        self._modes.close()
+        self._mode_connections.close()
 
     def choose(self, name: str) -> None:
-        """Take a tool: its layer is made when there is none, and is active."""
-        self._verbs.do(lambda c: self._take(c, TOOLS[name]))
-        self._show_tool()
+        """Select the layer of a tool, adding it if there is none, and set its mode."""
+        self._actions.do(lambda c: self._select(c, TOOLS[name]))
+        self._on_active()
 
     def switch_sign(self) -> None:
         """Switch between "here" and "not here"."""
-        self._verbs.do(lambda c: self._say(not c.prompts.positive))
+        self._actions.do(lambda c: self._set_sign(not c.prompts.positive))
 
     # -- inside ------------------------------------------------------------------------------------------
 
-    def _button(self, look: Theme, tool: Tool) -> QToolButton:
-        button = tool_button(look, tool.name, tool.title, tip(tool.name, tool.says), checkable=True)
+    def _button(self, theme: Theme, tool: Tool) -> QToolButton:
+        button = tool_button(theme, tool.name, tool.title, tip(tool.name, tool.tip), checkable=True)
         button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
         button.setIconSize(QSize(20, 20))
         button.clicked.connect(lambda: self.choose(tool.name))
@@ -156,21 +151,10 @@ class ToolsSection(QWidget):
         return button
 
     def _lay_out(self) -> None:
-        tools, said = QHBoxLayout(), QHBoxLayout()
-        tools.setSpacing(GAP - 2)
-        for button in self.buttons.values():
-            tools.addWidget(button)
-        said.setSpacing(GAP - 2)
-        for button in (self.here, self.not_here, self.cycle, self.clear):
-            said.addWidget(button)
-        box = QVBoxLayout(self)
-        box.setContentsMargins(0, 0, 0, 0)
-        box.setSpacing(4)
-        box.addWidget(title_label("Prompts"))
-        box.addLayout(tools)
-        box.addLayout(said)
+        signs = row(self.here, self.not_here, self.cycle, self.clear)
+        self.setLayout(column(title_label("Prompts"), row(*self.buttons.values()), signs))
 
-    def _take(self, controller: Controller, tool: Tool) -> None:
+    def _select(self, controller: Controller, tool: Tool) -> None:
         layer = controller.prompts.ensure_layer(tool.kind)
         layer.visible = True
         self._viewer.layers.selection.active = layer
@@ -180,13 +164,13 @@ class ToolsSection(QWidget):
         self._tool = tool
 
     def _mode_of(self, tool: Tool, positive: bool) -> str:
-        return self._outline if tool.name == "region" else tool.mode_for(positive)
+        return self._outline if tool.name == "region" else tool.modes[0 if positive else 1]
 
     def _draw(self, mode: str) -> None:
         self._outline = mode
         self.choose("region")
 
-    def _say(self, positive: bool) -> None:
+    def _set_sign(self, positive: bool) -> None:
         controller = self._controller
         if controller is None:
             return
@@ -194,11 +178,11 @@ class ToolsSection(QWidget):
         self._show_sign()
         tool = self._current()
         if tool is not None and tool.kind == "labels":
-            self._verbs.do(lambda c: self._take(c, tool))
+            self._actions.do(lambda c: self._select(c, tool))
 
     def _on_objects(self, states: object) -> None:
         self._show_sign()
-        self._on_prompts()
+        self._show_prompts()
 
     def _show_sign(self) -> None:
         if self._controller is not None:
@@ -206,20 +190,17 @@ class ToolsSection(QWidget):
             self.here.setChecked(positive)
             self.not_here.setChecked(not positive)
 
-    def _on_prompts(self, keys: object = None) -> None:
+    def _show_prompts(self, event: object = None) -> None:
+        """Enable the buttons that need a prompt of the active object on this frame."""
         controller = self._controller
-        said = False
+        prompted = False
         if controller is not None and not controller.closed:
-            said = controller.objects.active in controller.prompts.on_frame(controller.frame)
-        self.cycle.setEnabled(said)
-        self.clear.setEnabled(said)
-
-    def on_frame(self) -> None:
-        """Look again what is said on the frame that is shown."""
-        self._on_prompts()
+            prompted = controller.objects.active in controller.prompts.on_frame(controller.frame)
+        self.cycle.setEnabled(prompted)
+        self.clear.setEnabled(prompted)
 
     def _current(self) -> Tool | None:
-        """The tool that is in the user's hand: an active layer in its mode."""
+        """Return the tool whose layer is active in one of its modes; None if there is none."""
         controller = self._controller
         active = self._viewer.layers.selection.active
         if controller is None or controller.closed or active is None:
@@ -232,16 +213,16 @@ class ToolsSection(QWidget):
     def _fits(self, tool: Tool, mode: str) -> bool:
         if tool.name == "region":
             return mode in _OUTLINES.values()
-        return mode in (tool.mode, tool.negative_mode)
+        return mode in tool.modes
 
-    def _show_tool(self, event: Any = None) -> None:
-        self._modes.close()
+    def _on_active(self, event: Any = None) -> None:
+        self._mode_connections.close()
         active = self._viewer.layers.selection.active
         if active is not None:
-            self._modes.add(active.events, "mode", self._show_marked)
-        self._show_marked()
+            self._mode_connections.add(active.events, "mode", self._show_tool)
+        self._show_tool()
 
-    def _show_marked(self, event: Any = None) -> None:
+    def _show_tool(self, event: Any = None) -> None:
         tool = self._current()
         for name, button in self.buttons.items():
             button.setChecked(tool is not None and tool.name == name)

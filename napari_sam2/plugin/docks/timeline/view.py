@@ -1,4 +1,4 @@
-"""The timeline: for every object where it was prompted, where it is seen, and how sure the model is."""
+"""The timeline: prompts, presence and uncertainty of every object over all frames."""
 
 # PyQt says of every getter that it may return None.
 # mypy: disable-error-code="union-attr"
@@ -10,29 +10,30 @@ from qtpy.QtGui import QColor, QHelpEvent, QImage, QMouseEvent, QPainter, QPen, 
 from qtpy.QtWidgets import QAbstractScrollArea, QFrame, QSizePolicy, QToolTip
 
 from napari_sam2.plugin.controller.controller import Controller
-from napari_sam2.plugin.docks.parts.controller_link import SignalConnections
-from napari_sam2.plugin.docks.parts.theme import DOUBT, Theme
+from napari_sam2.plugin.docks.parts.controller_link import events_of
+from napari_sam2.plugin.docks.parts.theme import UNCERTAIN, Theme
 from napari_sam2.plugin.docks.timeline.strips import frame_at, strip, tick_step, x_of
+from napari_sam2.plugin.layers.connections import Connections
 from napari_sam2.plugin.state import ObjectState, PropagationState, Status
 
 _REDRAW_MS = 80
-_FEWEST_ROWS, _LEAST_ROWS, _MOST_ROWS = 3, 5, 8
+# Heights in rows: the least without objects, the least with many objects, and the most.
+_EMPTY_ROWS, _LEAST_ROWS, _MOST_ROWS = 3, 5, 8
+LEGEND = (
+    "◆ prompts   coloured band: seen   thin line: tracked and not seen\n"
+    "orange from above: doubt, the deeper the less certain   ▼ the most doubtful frames\n"
+    "Click or drag to go to a frame."
+)
 
 
 class TimelineView(QAbstractScrollArea):
-    """Draws the visible rows only; click or drag to go to a frame.
+    """Draws the visible rows; a click or a drag goes to a frame."""
 
-    Parameters
-    ----------
-    look : Look
-        Colours of the theme.
-    """
-
-    def __init__(self, look: Theme) -> None:
+    def __init__(self, theme: Theme) -> None:
         super().__init__()
-        self._look = look
+        self._theme = theme
         self._controller: Controller | None = None
-        self._listening = SignalConnections()
+        self._signals = Connections()
         self._states: tuple[ObjectState, ...] = ()
         self._strips: dict[int, QImage] = {}
         self._peaks: tuple[int, ...] = ()
@@ -46,13 +47,13 @@ class TimelineView(QAbstractScrollArea):
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.viewport().setMouseTracking(True)
-        look.follow(self._on_theme)
+        theme.follow(self._redraw_all)
 
     def show_controller(self, controller: Controller | None) -> None:
         """Show another controller's objects."""
         self._controller = controller
-        self._listening.to(
-            controller,
+        self._signals.replace(
+            events_of(controller),
             timeline=self._on_timeline,
             objects=self._on_objects,
             status=self._on_status,
@@ -68,14 +69,14 @@ class TimelineView(QAbstractScrollArea):
 
     @property
     def peaks(self) -> tuple[int, ...]:
-        """The doubtful frames that are marked above the rows."""
+        """Doubtful frames that are marked above the rows."""
         return self._peaks
 
     @property
-    def rows_seen(self) -> range:
-        """The rows that are drawn; none is cut in two."""
+    def visible_rows(self) -> range:
+        """Rows that are drawn; none is cut off."""
         first = self.verticalScrollBar().value()
-        return range(first, min(first + self._fitting, len(self._states)))
+        return range(first, min(first + self._page, len(self._states)))
 
     def position_of(self, frame: int, object_id: int) -> QPoint:
         """Return where a frame of an object is drawn in the viewport."""
@@ -83,14 +84,14 @@ class TimelineView(QAbstractScrollArea):
         place = self._row_rect(row)
         return QPoint(round(self._x_of(frame)), place.center().y())
 
-    # -- what is told ------------------------------------------------------------------------------------
+    # -- events ------------------------------------------------------------------------------------------
 
     def _on_timeline(self, object_ids: frozenset[int]) -> None:
         for object_id in object_ids:
             self._strips.pop(object_id, None)
         if self._controller is not None and self._controller.propagation.phase == "idle":
             self._find_peaks()
-        self._later()
+        self._redraw_soon()
 
     def _on_objects(self, states: tuple[ObjectState, ...]) -> None:
         colors = {s.object_id: s.color for s in self._states}
@@ -101,7 +102,7 @@ class TimelineView(QAbstractScrollArea):
                 self._strips.pop(state.object_id, None)
         if len(states) != count:
             self._fit()
-        self._later()
+        self._redraw_soon()
 
     def _on_status(self, status: Status) -> None:
         if status.frame != self._frame:
@@ -111,9 +112,9 @@ class TimelineView(QAbstractScrollArea):
     def _on_propagation(self, state: PropagationState) -> None:
         if state.phase == "idle":
             self._find_peaks()
-            self._later()
+            self._redraw_soon()
 
-    def _on_theme(self) -> None:
+    def _redraw_all(self) -> None:
         self._strips.clear()
         self.viewport().update()
 
@@ -121,12 +122,12 @@ class TimelineView(QAbstractScrollArea):
         controller = self._controller
         self._peaks = () if controller is None else controller.timeline.uncertain_frames()
 
-    def _later(self) -> None:
-        # A propagation tells of every frame: drawing all of them would only take time from it.
+    def _redraw_soon(self) -> None:
+        # A propagation emits an event for every frame: redrawing each time would slow it down.
         if not self._timer.isActive():
             self._timer.start()
 
-    # -- where things are --------------------------------------------------------------------------------
+    # -- places ------------------------------------------------------------------------------------------
 
     @property
     def _line(self) -> int:
@@ -134,14 +135,14 @@ class TimelineView(QAbstractScrollArea):
 
     @property
     def _row_height(self) -> int:
-        """A line and a little more; with many objects so much that whole rows fill the room."""
-        inside = self.viewport().height() - self._ruler
-        fitting = max(inside // (self._line + 2), 1)
-        return max(inside // fitting, self._line) if len(self._states) >= fitting else self._line + 4
+        """A little more than a line; with many objects as much as lets whole rows fill the height."""
+        height = self.viewport().height() - self._ruler
+        rows = max(height // (self._line + 2), 1)
+        return max(height // rows, self._line) if len(self._states) >= rows else self._line + 4
 
     @property
-    def _fitting(self) -> int:
-        """How many rows are seen at once."""
+    def _page(self) -> int:
+        """Number of rows that are visible at once."""
         return max((self.viewport().height() - self._ruler) // self._row_height, 1)
 
     @property
@@ -174,29 +175,29 @@ class TimelineView(QAbstractScrollArea):
         return row if row < len(self._states) else -1
 
     def _fit(self) -> None:
-        # Counted in rows: none is ever cut in two.
-        self.verticalScrollBar().setPageStep(self._fitting)
-        self.verticalScrollBar().setMaximum(max(len(self._states) - self._fitting, 0))
+        # The unit of the scroll bar is a row, so that none is cut off.
+        self.verticalScrollBar().setPageStep(self._page)
+        self.verticalScrollBar().setMaximum(max(len(self._states) - self._page, 0))
         self.updateGeometry()
 
     def sizeHint(self) -> QSize:
-        """Room for a few rows."""
+        """Return room for a few rows."""
         rows = min(max(len(self._states), _LEAST_ROWS), _MOST_ROWS)
         return QSize(400, self._ruler + rows * (self._line + 4))
 
     def minimumSizeHint(self) -> QSize:
-        """Room for a few rows, and for a few more when there are more objects."""
-        rows = min(max(len(self._states), _FEWEST_ROWS), _LEAST_ROWS)
+        """Return room for a few rows, and for a few more with more objects."""
+        rows = min(max(len(self._states), _EMPTY_ROWS), _LEAST_ROWS)
         return QSize(160, self._ruler + rows * (self._line + 4))
 
     def resizeEvent(self, event: QResizeEvent | None) -> None:
-        """Draw anew."""
+        """Redraw at another size."""
         self._strips.clear()
         self._fit()
         super().resizeEvent(event)
 
     def changeEvent(self, event: QEvent | None) -> None:
-        """Take the room that other letters need."""
+        """Fit to another font size."""
         super().changeEvent(event)
         if event is not None and event.type() in (QEvent.Type.FontChange, QEvent.Type.StyleChange):
             self._strips.clear()
@@ -209,15 +210,15 @@ class TimelineView(QAbstractScrollArea):
     # -- drawing -----------------------------------------------------------------------------------------
 
     def paintEvent(self, event: object) -> None:
-        """Draw ruler, visible rows and the frame that is shown."""
+        """Draw the ruler, the visible rows and the frame that is shown."""
         painter = QPainter(self.viewport())
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        palette = self._look.palette
+        palette = self._theme.palette
         painter.fillRect(self.viewport().rect(), QColor(palette.background))
         if self._controller is None or self._controller.closed:
             self._paint_hint(painter, "The timeline of your objects appears here.")
         else:
-            for row in self.rows_seen:
+            for row in self.visible_rows:
                 self._paint_row(painter, row, self._row_rect(row))
             if not self._states:
                 self._paint_hint(
@@ -228,12 +229,12 @@ class TimelineView(QAbstractScrollArea):
         painter.end()
 
     def _paint_hint(self, painter: QPainter, text: str) -> None:
-        painter.setPen(QColor(self._look.palette.muted))
+        painter.setPen(QColor(self._theme.palette.muted))
         room = self.viewport().rect().adjusted(8, self._ruler, -8, 0)
         painter.drawText(room, Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap, text)
 
     def _paint_row(self, painter: QPainter, row: int, place: QRect) -> None:
-        state, palette = self._states[row], self._look.palette
+        state, palette = self._states[row], self._theme.palette
         if state.active or state.selected:
             painter.fillRect(place, QColor(palette.raised))
         chip = QRectF(6, place.center().y() - 4, 9, 9)
@@ -258,14 +259,14 @@ class TimelineView(QAbstractScrollArea):
         found = self._strips.get(state.object_id)
         if found is None:
             assert self._controller is not None
-            doubt, ground = QColor(DOUBT), QColor(self._look.palette.hover)
+            uncertain, absent = QColor(UNCERTAIN), QColor(self._theme.palette.hover)
             pixels = strip(
                 self._controller.timeline.row(state.object_id),
                 self._width,
                 height,
                 state.color,
-                (doubt.red(), doubt.green(), doubt.blue()),
-                (ground.red(), ground.green(), ground.blue()),
+                (uncertain.red(), uncertain.green(), uncertain.blue()),
+                (absent.red(), absent.green(), absent.blue()),
             )
             side = QImage(
                 pixels.tobytes(), self._width, height, 4 * self._width, QImage.Format.Format_RGBA8888
@@ -274,7 +275,7 @@ class TimelineView(QAbstractScrollArea):
         return found
 
     def _paint_prompts(self, painter: QPainter, state: ObjectState, place: QRect) -> None:
-        palette = self._look.palette
+        palette = self._theme.palette
         painter.setPen(QPen(QColor(palette.background), 1.2))
         painter.setBrush(QColor(palette.text))
         y, reach = place.center().y() + 0.5, min(place.height() / 2 - 2, 5.5)
@@ -283,7 +284,7 @@ class TimelineView(QAbstractScrollArea):
             painter.drawPolygon(QPolygonF([QPointF(*c) for c in corners]))
 
     def _paint_ruler(self, painter: QPainter) -> None:
-        palette, width = self._look.palette, self.viewport().width()
+        palette, width = self._theme.palette, self.viewport().width()
         painter.fillRect(QRect(0, 0, width, self._ruler), QColor(palette.background))
         painter.setPen(QColor(palette.muted))
         font = painter.font()
@@ -299,7 +300,7 @@ class TimelineView(QAbstractScrollArea):
             if x + reach < covered.left() or x - reach > covered.right():
                 painter.drawText(room, Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop, str(frame))
         painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(QColor(DOUBT))
+        painter.setBrush(QColor(UNCERTAIN))
         bottom = self._ruler - 1
         for x in sorted({round(self._x_of(frame)) for frame in self._peaks}):
             painter.drawPolygon(
@@ -307,7 +308,7 @@ class TimelineView(QAbstractScrollArea):
             )
 
     def _paint_cursor(self, painter: QPainter, bottom: int) -> None:
-        palette = self._look.palette
+        palette = self._theme.palette
         x = self._x_of(self._frame)
         painter.setPen(QPen(QColor(palette.text), 1.4))
         painter.drawLine(QPointF(x, self._ruler - 2), QPointF(x, bottom))
@@ -319,7 +320,7 @@ class TimelineView(QAbstractScrollArea):
         painter.drawText(room, Qt.AlignmentFlag.AlignCenter, str(self._frame))
 
     def _cursor_rect(self) -> QRectF:
-        """Where the number of the shown frame stands."""
+        """Return the place of the number of the frame that is shown."""
         room = QRectF(0, 0, self.fontMetrics().horizontalAdvance(str(self._frame)) + 10, self._line + 2)
         room.moveCenter(QPointF(self._x_of(self._frame), room.height() / 2))
         room.moveLeft(min(max(room.left(), 0.0), self.viewport().width() - room.width()))
@@ -328,7 +329,7 @@ class TimelineView(QAbstractScrollArea):
     # -- the mouse ---------------------------------------------------------------------------------------
 
     def mousePressEvent(self, event: QMouseEvent | None) -> None:
-        """Go to the frame, and make the object active."""
+        """Go to a frame, and select an object."""
         controller = self._controller
         if event is None or controller is None or event.button() != Qt.MouseButton.LeftButton:
             return
@@ -340,14 +341,14 @@ class TimelineView(QAbstractScrollArea):
             controller.frame = self._frame_at(place.x())
 
     def mouseMoveEvent(self, event: QMouseEvent | None) -> None:
-        """Scrub while the button is down."""
+        """Go to the frame under the mouse while the button is down."""
         if event is not None and self._controller is not None and event.buttons() & Qt.MouseButton.LeftButton:
             frame = self._frame_at(event.position().x())
             if frame != self._controller.frame:
                 self._controller.frame = frame
 
     def viewportEvent(self, event: QEvent | None) -> bool:
-        """Say what is known about the frame under the mouse."""
+        """Show the facts on the frame under the mouse as a tooltip."""
         if isinstance(event, QHelpEvent) and self._controller is not None:
             text = self._explain(event.pos())
             QToolTip.showText(event.globalPos(), text, self)
@@ -378,12 +379,3 @@ class TimelineView(QAbstractScrollArea):
                 f"expected quality {known.predicted_ious[frame]:.2f}, doubt {known.uncertainty[frame]:.0%}"
             )
         return "\n".join(lines)
-
-
-def legend() -> str:
-    """Return what the marks of a timeline mean."""
-    return (
-        "◆ prompted   coloured band: seen   thin line: looked for and not seen\n"
-        "orange from above: doubt, the deeper the less sure   ▼ the most doubtful frames\n"
-        "Click or drag to go to a frame."
-    )

@@ -1,4 +1,4 @@
-"""Tracking: which way, how far, how it goes, and stop."""
+"""Tracking: direction, range, progress and stop."""
 
 from __future__ import annotations
 
@@ -9,75 +9,67 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QHBoxLayout,
     QLabel,
     QProgressBar,
     QSizePolicy,
     QSpinBox,
     QStackedWidget,
-    QVBoxLayout,
     QWidget,
 )
 
 from napari_sam2.plugin.controller.controller import Controller
 from napari_sam2.plugin.docks.parts.actions import Actions
-from napari_sam2.plugin.docks.parts.controller_link import SignalConnections
+from napari_sam2.plugin.docks.parts.buttons import muted_label, title_label, tool_button
+from napari_sam2.plugin.docks.parts.controller_link import events_of
+from napari_sam2.plugin.docks.parts.layouts import column, row
 from napari_sam2.plugin.docks.parts.shortcuts import tip
-from napari_sam2.plugin.docks.parts.theme import GAP, Theme, title_label, tool_button
+from napari_sam2.plugin.docks.parts.theme import Theme
+from napari_sam2.plugin.layers.connections import Connections
 from napari_sam2.plugin.state import Direction, PropagationState, Status
 
-_REACHES = ("to the end", "some frames", "a range")
-_BEAT = 250  # ms
+_RANGES = ("to the end", "some frames", "a range")
+_ACTIVITY_MS = 250
 _OUTCOMES = {"finished": "Tracked", "stopped": "Stopped after", "failed": "Failed after"}
 
 
 class PropagationSection(QWidget):
-    """Buttons and progress of tracking.
+    """Buttons and progress of tracking."""
 
-    Parameters
-    ----------
-    look : Look
-        Icons.
-    verbs : Verbs
-        What the buttons do.
-    """
-
-    def __init__(self, look: Theme, verbs: Actions) -> None:
+    def __init__(self, theme: Theme, actions: Actions) -> None:
         super().__init__()
-        self._verbs = verbs
+        self._actions = actions
         self._controller: Controller | None = None
-        self._listening = SignalConnections()
+        self._signals = Connections()
         self._activity: Any = None
-        # Each step of napari's bar runs the event loop: a few times a second, and not while an answer is taken over.
-        self._beat = QTimer(self)
-        self._beat.setInterval(_BEAT)
-        self._beat.timeout.connect(self._show_activity)
+        # Updating napari's bar runs the event loop: done by a timer, never while a reply is handled.
+        self._activity_timer = QTimer(self)
+        self._activity_timer.setInterval(_ACTIVITY_MS)
+        self._activity_timer.timeout.connect(self._show_activity)
         self.backward = tool_button(
-            look, "backward", "Back", tip("backward", "Track the objects backward in time")
+            theme, "backward", "Back", tip("backward", "Track the objects backward in time")
         )
-        self.both = tool_button(look, "both", "Both", tip("both", "Track the objects forward, then backward"))
+        self.both = tool_button(
+            theme, "both", "Both", tip("both", "Track the objects forward, then backward")
+        )
         self.forward = tool_button(
-            look, "forward", "Forward", tip("forward", "Track the objects forward in time")
+            theme, "forward", "Forward", tip("forward", "Track the objects forward in time"), primary=True
         )
-        self.forward.setProperty("primary", True)
-        self.stop = tool_button(look, "stop", "Stop", tip("stop"))
-        self.stop.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
+        self.stop = tool_button(theme, "stop", "Stop", tip("stop"), compact=True)
         self.backward.clicked.connect(lambda: self.track("backward"))
         self.both.clicked.connect(lambda: self.track("both"))
         self.forward.clicked.connect(lambda: self.track("forward"))
-        self.stop.clicked.connect(lambda: verbs.stop())
+        self.stop.clicked.connect(lambda: actions.stop())
         self.reach = QComboBox()
-        self.reach.addItems(_REACHES)
+        self.reach.addItems(_RANGES)
         self.reach.setToolTip("How far the objects are tracked")
-        self.count = _spin("frames from the one that is shown", 10, 1)
+        self.count = _spin("Number of frames from the one that is shown", 10, 1)
         self.first = _spin("First frame of the range", 0, 0)
         self.last = _spin("Last frame of the range", 0, 0)
         self.selected = QCheckBox("selected only")
         self.selected.setToolTip("Track only the objects that are selected in the table")
         self.bar = QProgressBar()
         self.bar.setTextVisible(True)
-        self.note = QLabel()
-        self.note.setObjectName("sam2Muted")
+        self.note = muted_label(wrap=False)
         self.note.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self._lay_out()
         self.reach.currentIndexChanged.connect(self._show_reach)
@@ -86,7 +78,7 @@ class PropagationSection(QWidget):
     def show_controller(self, controller: Controller | None) -> None:
         """Track another controller's objects."""
         self._controller = controller
-        self._listening.to(controller, propagation=self._on_progress, status=self._on_status)
+        self._signals.replace(events_of(controller), propagation=self._on_progress, status=self._on_status)
         self._end_activity()
         if controller is not None:
             last = controller.n_frames - 1
@@ -98,54 +90,33 @@ class PropagationSection(QWidget):
         self._show_enabled()
 
     def track(self, direction: Direction) -> None:
-        """Track as far as is set; stop when tracking is under way."""
-        self._verbs.track(direction, **self._chosen())
+        """Track the chosen range, or stop if tracking is running."""
+        self._actions.track(direction, **self._options())
 
     # -- inside ------------------------------------------------------------------------------------------
 
-    def _chosen(self) -> dict[str, Any]:
-        chosen: dict[str, Any] = {}
+    def _options(self) -> dict[str, Any]:
+        options: dict[str, Any] = {}
         if self.reach.currentIndex() == 1:
-            chosen["count"] = self.count.value()
+            options["count"] = self.count.value()
         elif self.reach.currentIndex() == 2:
-            chosen["start"], chosen["stop"] = self.first.value(), self.last.value()
+            options["start"], options["stop"] = self.first.value(), self.last.value()
         if self.selected.isChecked() and self._controller is not None:
-            chosen["objects"] = self._controller.objects.selected or None
-        return chosen
+            options["objects"] = self._controller.objects.selected or None
+        return options
 
     def _lay_out(self) -> None:
-        head, ways, how, range_, run = (QHBoxLayout() for _ in range(5))
-        for row in (head, ways, how, range_, run):
-            row.setSpacing(GAP - 2)
-            row.setContentsMargins(0, 0, 0, 0)
-        head.addWidget(title_label("Track"))
-        head.addWidget(self.note, 1)
-        for button in (self.backward, self.both, self.forward):
-            ways.addWidget(button)
-        how.addWidget(self.reach, 1)
-        how.addWidget(self.count)
-        how.addWidget(self.selected)
-        self._range = QWidget()
-        for widget in (QLabel("frames"), self.first, QLabel("to"), self.last):
-            range_.addWidget(widget)
-        range_.addStretch(1)
-        self._range.setLayout(range_)
-        run.addWidget(self.bar, 1)
-        run.addWidget(self.stop)
-        idle, running = QWidget(), QWidget()
-        idle.setLayout(ways)
-        running.setLayout(run)
+        self._range, idle, running = QWidget(), QWidget(), QWidget()
+        self._range.setLayout(row(QLabel("frames"), self.first, QLabel("to"), self.last, None))
+        idle.setLayout(row(self.backward, self.both, self.forward))
+        running.setLayout(row(self.bar, self.stop, stretched=self.bar))
         self._stack = QStackedWidget()
         self._stack.addWidget(idle)
         self._stack.addWidget(running)
         self._stack.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
-        box = QVBoxLayout(self)
-        box.setContentsMargins(0, 0, 0, 0)
-        box.setSpacing(4)
-        box.addLayout(head)
-        box.addWidget(self._stack)
-        box.addLayout(how)
-        box.addWidget(self._range)
+        head = row(title_label("Track"), self.note, stretched=self.note)
+        options = row(self.reach, self.count, self.selected, stretched=self.reach)
+        self.setLayout(column(head, self._stack, options, self._range))
 
     def _show_reach(self, index: int = 0) -> None:
         chosen = self.reach.currentIndex()
@@ -177,17 +148,17 @@ class PropagationSection(QWidget):
             f"{state.done} of {max(state.total, state.done)}" if state.total else "preparing …"
         )
         self.note.setText(_speed(state))
-        if not self._beat.isActive():
-            self._beat.start()
+        if not self._activity_timer.isActive():
+            self._activity_timer.start()
 
     def _outcome(self, state: PropagationState) -> str:
-        words = _OUTCOMES.get(state.outcome, "")
-        # Both ways from one frame pass it twice; people count it once.
+        text = _OUTCOMES.get(state.outcome, "")
+        # Tracking both ways passes the first frame twice.
         done = state.done if self._controller is None else min(state.done, self._controller.n_frames)
-        return f"{words} {done} frame{'s' * (done != 1)}" if words else ""
+        return f"{text} {done} frame{'s' * (done != 1)}" if text else ""
 
     def _show_activity(self) -> None:
-        """Show the same in napari's activity dock."""
+        """Show the progress in napari's activity dock."""
         state = PropagationState() if self._controller is None else self._controller.propagation
         if state.phase == "idle":
             return
@@ -197,7 +168,7 @@ class PropagationSection(QWidget):
             self._activity.update(state.done - self._activity.n)
 
     def _end_activity(self) -> None:
-        self._beat.stop()
+        self._activity_timer.stop()
         activity, self._activity = self._activity, None
         if activity is not None:
             activity.close()
