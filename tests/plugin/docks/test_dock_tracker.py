@@ -281,7 +281,7 @@ def test_results_are_written_where_the_dialog_says(qtbot, world, tmp_path):
     qtbot.waitUntil(lambda: (tmp_path / "labels.tif").exists(), timeout=WAIT)
     quiet(qtbot, c)
     press_button(qtbot, dock.results.tracks)
-    qtbot.waitUntil(lambda: any("tracks" in layer.name for layer in dock._viewer.layers), timeout=WAIT)
+    qtbot.waitUntil(lambda: any("tracks" in layer.name for layer in dock.viewer.layers), timeout=WAIT)
 
 
 def test_cancelled_dialog_writes_nothing(world):

@@ -292,7 +292,7 @@ class AutomaticSection(QWidget):
         if self.selection.result is None:
             self.count.setText("“Find masks” finds everything on the frame that is shown.")
         elif self.selection.needs_run and not running:
-            self.count.setText("These options need another search: press “Find masks” again.")
+            self.count.setText("These options need another search: find masks again.")
         else:
             self.count.setText(self.selection.summary())
 

@@ -41,9 +41,11 @@ class HistoryButtons(QWidget):
             self._key(QKeySequence.StandardKey.Undo, actions.undo),
             self._key(QKeySequence.StandardKey.Redo, actions.redo),
         ]
-        # Qt's own actions have the text, and are disabled when there is nothing to do.
-        self._follow(self.undo, self._group.createUndoAction(self, "Undo:"), "undo", actions.undo)
-        self._follow(self.redo, self._group.createRedoAction(self, "Redo:"), "redo", actions.redo)
+        # Qt's own actions have the text, and are disabled when there is nothing to do. Python owns them.
+        self._undo_action = self._group.createUndoAction(self, "Undo:")
+        self._redo_action = self._group.createRedoAction(self, "Redo:")
+        self._follow(self.undo, self._undo_action, "undo", actions.undo)
+        self._follow(self.redo, self._redo_action, "redo", actions.redo)
         self._add_list()
         self.setLayout(row(self.undo, self.redo, self.help, None, spacing=2))
 
