@@ -1,7 +1,7 @@
-"""Make the pictures of the tutorial: the whole window, step by step, dark and light, on small and large screens.
+"""Take the pictures of the tutorial: the whole window, step by step, dark and light, on small and large screens.
 
-One window is led through the whole story with the network that is built in; nothing is downloaded. It needs a
-display at least as large as the largest window::
+One window goes through all steps with the built-in network; nothing is downloaded. The display must be as large as
+the largest window::
 
     xvfb-run -a -s "-screen 0 1920x1080x24" python docs/make_screenshots.py docs/images
 """
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 _SETTINGS = tempfile.TemporaryDirectory()
-os.environ["NAPARI_CONFIG"] = str(Path(_SETTINGS.name) / "settings.yaml")  # as napari looks when it is new
+os.environ["NAPARI_CONFIG"] = str(Path(_SETTINGS.name) / "settings.yaml")  # napari with its default settings
 
 import numpy as np  # noqa: E402
 from picture_studio import Enough, Studio, Variant, open_menu  # noqa: E402
@@ -34,25 +34,25 @@ from napari_sam2.synthetic.samples import FirstSight, sample_timelapse  # noqa: 
 
 SMALL, LARGE = (1366, 768), (1920, 1080)
 THEMES = ("dark", "light")
-ON_LARGE = ("05-box", "09-tracking", "10-doubt", "16-auto")  # what is shown on a large screen, too
+ON_LARGE = ("05-box", "09-tracking", "10-doubt", "16-auto")  # steps that are shown on a large screen, too
 MID_RUN = 12  # frames
-LARGE_ENOUGH = 400  # pixels of a cell, to be clicked on
+LARGE_ENOUGH = 400  # pixels of a cell that can be clicked
 PLUGIN = "napari-sam2"
 
 
 class Gate:
-    """Holds a propagation after some frames, so that a picture in the middle of it shows always the same."""
+    """Pauses a propagation after some frames, so that a picture in the middle of it is always the same."""
 
     def __init__(self) -> None:
         self.after = 0
         self.reached, self.opened = threading.Event(), threading.Event()
 
     def install(self) -> None:
-        """Stand in the way of every propagation."""
+        """Install the gate in all propagations."""
         original = RecordedSession.propagate
 
-        def propagate(session: RecordedSession, *how: Any) -> Iterator[Any]:
-            for number, masks in enumerate(original(session, *how), start=1):
+        def propagate(session: RecordedSession, *options: Any) -> Iterator[Any]:
+            for number, masks in enumerate(original(session, *options), start=1):
                 yield masks
                 if number == self.after:
                     self.reached.set()
@@ -92,7 +92,7 @@ class Story:
     # -- the tracker -------------------------------------------------------------------------------------
 
     def begin(self) -> None:
-        """An empty window, the menu of samples, the list of models."""
+        """Show an empty window, the menu of samples, the list of models."""
         self.open_tracker()
         self.studio.take("01-start")
         self.take_menu("02-sample", self.viewer.window.file_menu, "Open Sample", "SAM 2")
@@ -101,7 +101,7 @@ class Story:
         self.studio.take("03-model", combo.showPopup, combo.hidePopup)
 
     def prompt(self) -> None:
-        """One object with every tool."""
+        """Prompt one object with each tool."""
         tools, prompts = self.dock.tools, self.controller.prompts
         clicked, boxed, outlined, painted, last = self.sights[:5]
         tools.choose("points")
@@ -132,7 +132,7 @@ class Story:
         self.studio.take("08-objects")
 
     def paint(self, sight: FirstSight) -> None:
-        """One stroke of a brush, as far as the cell goes."""
+        """Paint a cell with one stroke of the brush."""
         layer = self.controller.prompts.layer("labels")
         layer.brush_size = 8
         cell = self.sample.labels[sight.frame] == self.truth_id(sight)
@@ -140,21 +140,21 @@ class Story:
         layer.data_setitem((np.full_like(rows, sight.frame), rows, columns), layer.selected_label)
 
     def track(self) -> None:
-        """A propagation, in the middle and after its end."""
+        """Show a propagation, in the middle and after its end."""
         self.gate.after = MID_RUN
         self.dock.tracking.track("forward")
         self.studio.wait(300, self.gate.reached.is_set)
-        self.studio.wait(1.0)  # what it told is drawn
+        self.studio.wait(1.0)  # the window is redrawn
         self.controller.frame = MID_RUN - 1  # the viewer may be a frame behind
         self.studio.take("09-tracking")
-        shutil.copytree(self.autosave, self.rescue, dirs_exist_ok=True)  # what a killed process leaves behind
+        shutil.copytree(self.autosave, self.rescue, dirs_exist_ok=True)  # the files of a killed process
         self.gate.after = 0
         self.gate.opened.set()
         self.studio.wait(300, lambda: self.controller.propagation.phase == "idle")
         self.settle()
 
     def check(self) -> None:
-        """A doubtful frame, and its correction."""
+        """Show a doubtful frame, and its correction."""
         controller = self.controller
         controller.frame = 0
         if not controller.go_to_uncertain():
@@ -163,7 +163,7 @@ class Story:
         self.studio.take("10-doubt")
         self.dock.tools.choose("points")
         frame, wrong = controller.frame, controller.objects.active
-        if self.seen(wrong, frame) < LARGE_ENOUGH:  # there is nothing to click on
+        if self.seen(wrong, frame) < LARGE_ENOUGH:  # too small to click
             frame, wrong = self.worst()
         controller.frame = frame
         controller.objects.select([wrong])
@@ -176,11 +176,11 @@ class Story:
         self.studio.take("11-corrected")
 
     def seen(self, object_id: int, frame: int) -> int:
-        """Pixels of an object that are truly there."""
+        """Return the true number of pixels of an object."""
         return int((self.sample.labels[frame] == self.truth_id(self.sights[object_id - 1])).sum())
 
     def worst(self) -> tuple[int, int]:
-        """Frame and object where the mask differs most from the truth, among those that are seen there."""
+        """Return the frame and the visible object whose mask differs most from the truth."""
         found = (0.0, 0, 1)
         for frame in range(1, self.controller.n_frames):
             labels = self.controller.results.labels(frame)
@@ -196,14 +196,14 @@ class Story:
         return next(i for i, s in self.sample.first_sight.items() if s is sight)
 
     def middle(self, object_id: int, frame: int) -> tuple[float, float]:
-        """A pixel well inside an object."""
+        """Return a pixel well inside an object."""
         truth = self.sample.labels[frame] == self.truth_id(self.sights[object_id - 1])
         inside = ndimage.distance_transform_edt(truth)
         y, x = np.unravel_index(int(inside.argmax()), truth.shape)
         return float(x), float(y)
 
     def finish(self) -> None:
-        """What can be undone, what can be exported, and the keys."""
+        """Show the undo list, the export menu, and the keys."""
         history = self.dock.history.undo.menu()
         if isinstance(history, QMenu):
             self.take_popup("12-undo", history, self.dock.history.undo, below=True)
@@ -216,7 +216,7 @@ class Story:
         self.studio.take("14-keys", self.dock.show_help, lambda: self.dock.sheet.close())
 
     def resume(self) -> None:
-        """What is found after napari was killed in mid-run."""
+        """Show the project after napari was killed while tracking."""
         self.open_tracker()
         self.open_sample()
         self.studio.take("15-resume")
@@ -224,7 +224,7 @@ class Story:
     # -- Auto-mask ---------------------------------------------------------------------------------------
 
     def find_everything(self) -> None:
-        """Candidates with their filters, then objects."""
+        """Show candidates with their filters, then the objects."""
         self.open_tracker()
         self.open_sample()
         _, auto = self.viewer.window.add_plugin_dock_widget(PLUGIN, "Auto-mask")
@@ -241,7 +241,7 @@ class Story:
         self.quiet()
         self.studio.take("17-track-these")
 
-    # -- how ---------------------------------------------------------------------------------------------
+    # -- menus and notifications -------------------------------------------------------------------------
 
     def take_menu(self, step: str, menu: QMenu, *titles: str) -> None:
         bar = self.studio.window.menuBar()
@@ -263,7 +263,7 @@ class Story:
         self.studio.take(step, show, lambda: menu.close() and None)
 
     def quiet(self) -> None:
-        """Let notifications go: they cover the picture."""
+        """Close notifications: they cover the picture."""
         for widget in QApplication.allWidgets():
             if type(widget).__name__ == "NapariQtNotification":
                 widget.close()
@@ -278,7 +278,7 @@ def show_dock(widget: Any) -> None:
 
 
 def around(sight: FirstSight) -> list[tuple[float, float]]:
-    """A lasso around an object, drawn by hand."""
+    """Return a lasso around an object, as if drawn by hand."""
     x0, y0, x1, y1 = sight.box
     angles = np.linspace(0, 2 * np.pi, 40, endpoint=False)
     wobble = 0.5 + 0.02 * np.sin(3 * angles)
@@ -288,26 +288,26 @@ def around(sight: FirstSight) -> list[tuple[float, float]]:
 
 
 def keep_apart(model: str, autosave: Path) -> None:
-    """Let everything be opened with a folder of its own: projects of the user's stay out of the picture."""
+    """Open everything with a project folder of its own, without the projects of the user."""
     preferences = Preferences(ModelChoice(model), autosave_folder=autosave, encode_ahead=0)
     opening.load_preferences = lambda: preferences
 
 
 def chosen_variants(step: str, everything: bool) -> Sequence[Variant]:
-    """All looks of a step, or those that are kept in the repository."""
+    """Return all variants of a step, or those that are kept in the repository."""
     sizes = [SMALL, LARGE] if everything or step in ON_LARGE else [SMALL]
     return [Variant(size, theme) for size in sizes for theme in THEMES]
 
 
 def main() -> None:
-    """Read the command line, and photograph."""
+    """Run the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--all", action="store_true", help="every step on the large screen, too")
     parser.add_argument("--model", default="nano", help="another network, or a file")
     parser.add_argument("--until", default="", metavar="STEP", help="stop after this picture, as in 04")
     parser.add_argument("--auto-only", action="store_true", help="only the last chapter: Auto-mask")
-    parser.add_argument("--font-size", type=int, help="letters of this size, to see that nothing is cut off")
+    parser.add_argument("--font-size", type=int, help="font size, to check that nothing is cut off")
     given = parser.parse_args()
     given.folder.mkdir(parents=True, exist_ok=True)
     if given.font_size:

@@ -1,4 +1,4 @@
-"""A napari window that is photographed with its menus and lists, in several sizes and themes."""
+"""Screenshots of a napari window with its menus and lists, in several sizes and themes."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from qtpy.QtWidgets import QApplication, QMenu, QWidget
 
 from napari_sam2.plugin.controller.controller import Controller
 
-COLORS = 256  # of a palette: a third of the bytes; no colour is off by more than a few levels of 255
+COLORS = 256  # of the palette: a third of the bytes, and no colour differs by more than a few levels of 255
 _NOTHING: Callable[[], None] = lambda: None  # noqa: E731
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One look of the same window."""
+    """Size and theme of the window."""
 
     size: tuple[int, int]
     theme: str
@@ -35,63 +35,63 @@ class Variant:
 
 
 class Enough(Exception):
-    """The last picture that was asked for is taken."""
+    """Raised after the last picture that was requested."""
 
 
 class Studio:
-    """A window, and where its pictures go.
+    """A window and the folder of its pictures.
 
     Parameters
     ----------
     folder : Path
-        Where pictures are written.
-    variants : function of a step's name to Variants
-        What is made of each step.
+        Folder for the pictures.
+    variants : callable
+        Returns the variants of a step by its name.
     last : str
-        No picture after the one that begins like this; empty: all.
+        Prefix of the last picture; empty: all are taken.
     """
 
     def __init__(self, folder: Path, variants: Callable[[str], Sequence[Variant]], last: str = "") -> None:
         self.folder = folder
         self.variants = variants
         self.last = last
-        random.seed(0)  # napari draws a tip for its first page
+        random.seed(0)  # napari picks a random tip for its welcome page
         self.viewer = napari.Viewer(show=False)
         self.viewer.theme = "dark"
         self.viewer.show()
         self.window = _main_window(self.viewer)
         self._shown = Variant((0, 0), "dark")
-        self._look(Variant((1366, 768), "dark"))
+        self._apply(Variant((1366, 768), "dark"))
 
     def wait(self, seconds: float = 0.3, until: Callable[[], bool] = lambda: False) -> None:
-        """Let the window live for a while, or until something is true."""
+        """Run the event loop for some seconds, or until something is true."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and not until():
             QApplication.processEvents()
             time.sleep(0.01)
 
     def settle(self, controller: Controller) -> None:
-        """Wait until everything that was asked for is answered."""
+        """Wait until all requests are answered."""
         controller.wait(600)
         self.wait(0.2)
 
     def take(
         self, step: str, before: Callable[[], None] = _NOTHING, after: Callable[[], None] = _NOTHING
     ) -> None:
-        """Photograph the window in all its variants.
+        """Take a picture of the window in all its variants.
 
         Parameters
         ----------
         step : str
             Name of the picture.
         before, after : callable
-            Called around each variant: they open and close what closes by itself when a window changes.
+            Called around each picture: they open and close popups, which a change of the window would close.
         """
         variants = sorted(self.variants(step), key=lambda v: (v.size, v.theme == "light"))
-        if self._shown in variants[1:]:  # begin with the look that is there: a change of theme takes time
+        if self._shown in variants[1:]:  # begin with the current one: a change of theme takes time
             variants.sort(key=lambda v: (v.size != self._shown.size, v.theme != self._shown.theme))
         for variant in variants:
-            self._look(variant)
+            self._apply(variant)
             before()
             self.wait(0.4)
             path = self.folder / f"{step}-{variant.name}.png"
@@ -107,7 +107,7 @@ class Studio:
         self.wait(0.5)
 
     def point_at(self, y: float, x: float) -> None:
-        """Hold the mouse over a place of the picture, in world coordinates."""
+        """Move the mouse to a place of the image in world coordinates."""
         canvas = _canvas(self.window)
         camera = self.viewer.scene.camera if hasattr(self.viewer, "scene") else self.viewer.camera
         shift = (np.array([y, x]) - camera.center[-2:]) * camera.zoom
@@ -117,10 +117,10 @@ class Studio:
         far = QPointF(canvas.mapToGlobal(place))
         QApplication.sendEvent(canvas, QMouseEvent(QEvent.Type.MouseMove, at, far, nothing, nothing, keys))
 
-    def _look(self, variant: Variant) -> None:
+    def _apply(self, variant: Variant) -> None:
         self._shown = variant
         self.viewer.theme = variant.theme
-        # To its last pixel: napari asks for docks that a window of this size has no room for otherwise.
+        # Exactly this size: napari's own resize makes room for all docks.
         self.window.resize(QSize(*variant.size))
         self.wait(0.3)
         if self.viewer.layers:
@@ -137,7 +137,7 @@ class Studio:
 
 
 def open_menu(menu: QMenu, place: QPoint, *titles: str) -> list[QMenu]:
-    """Show a menu, and its submenus with these titles; returns what to close."""
+    """Show a menu and its submenus with these titles; return all of them."""
     menu.aboutToShow.emit()  # napari fills menus when they are shown
     menu.popup(place)
     opened = [menu]
@@ -155,12 +155,12 @@ def open_menu(menu: QMenu, place: QPoint, *titles: str) -> list[QMenu]:
 
 
 def _main_window(viewer: napari.Viewer) -> QWidget:
-    """The window of a viewer: the one with a menu bar (napari has no public name for it)."""
+    """Return the window of a viewer: the one with a menu bar (napari has no public name for it)."""
     return next(w for w in QApplication.topLevelWidgets() if w.isVisible() and hasattr(w, "menuBar"))
 
 
 def _canvas(window: QWidget) -> QWidget:
-    """The widget that OpenGL draws into."""
+    """Return the OpenGL canvas."""
     return next(w for w in window.findChildren(QOpenGLWidget) if w.isVisible())
 
 
