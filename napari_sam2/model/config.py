@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
@@ -86,6 +87,8 @@ class ModelConfig:
     sigmoid_bias: float = -10.0
 
     def __post_init__(self) -> None:
+        for field in fields(self):
+            _check_value(field.name, getattr(self, field.name))
         if self.image_size < 32 or self.image_size % 32:
             raise ValueError(f"image_size must be a positive multiple of 32, not {self.image_size}")
         if self.embed_dim % self.memory_dim or self.embed_dim % 8:
@@ -94,9 +97,9 @@ class ModelConfig:
             )
         if self.num_maskmem < 1 or self.max_pointers < 1:
             raise ValueError("num_maskmem and max_pointers must be at least 1")
-        for name in ("stages", "window_sizes"):
-            if len(getattr(self, name)) != 4:
-                raise ValueError(f"{name} needs four values, one for each stage, not {getattr(self, name)}")
+        for name, count in (("stages", 4), ("window_sizes", 4), ("background_size", 2)):
+            if len(getattr(self, name)) != count:
+                raise ValueError(f"{name} needs {count} values, not {getattr(self, name)}")
 
     @property
     def embedding_side(self) -> int:
@@ -127,12 +130,47 @@ class ModelConfig:
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> ModelConfig:
         """Read what :meth:`to_dict` wrote; ValueError names an unknown field."""
+        if not isinstance(data, dict):
+            raise ValueError(f"model settings are an object of names and values, not {data!r:.60}")
         known = {f.name for f in fields(cls)}
         unknown = sorted(set(data) - known)
         if unknown:
             raise ValueError(f"unknown model setting {unknown[0]!r}")
         values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
         return cls(**values)
+
+
+# Far above every network of this kind: a larger number is a mistake, or would fill the memory before it is noticed.
+_MOST = {
+    "image_size": 16384,
+    "num_maskmem": 1024,
+    "max_pointers": 4096,
+    "memory_layers": 256,
+    "decoder_depth": 256,
+}
+_MOST |= {"stages": 1024, "global_blocks": 4096, "window_sizes": 1024, "background_size": 1024}
+_SWITCHES = ("pointer_time_encoding", "spatial_no_object", "dynamic_stability")
+_NUMBERS = ("rope_theta", "stability_delta", "stability_threshold", "sigmoid_scale", "sigmoid_bias")
+
+
+def _check_value(name: str, value: object) -> None:
+    """Raise ValueError when a setting has a wrong type, or is no number that a network could have."""
+    if name in _SWITCHES:
+        if not isinstance(value, bool):
+            raise ValueError(f"{name} is true or false, not {value!r:.60}")
+    elif name in _NUMBERS:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise ValueError(f"{name} is a finite number, not {value!r:.60}")
+    else:
+        several = name in ("stages", "global_blocks", "window_sizes", "background_size")
+        if several and not isinstance(value, tuple):
+            raise ValueError(f"{name} is a list of whole numbers, not {value!r:.60}")
+        least, most = 0 if several else 1, _MOST.get(name, 65536)
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, bool) or not isinstance(number, int) or not least <= number <= most:
+                raise ValueError(
+                    f"{name} is made of whole numbers from {least} to {most}, not {number!r:.60}"
+                )
 
 
 _PRESETS: dict[str, ModelConfig] = {

@@ -92,7 +92,7 @@ def decode_points(
     xy, labels = point_tensors(points, box, context.size, context.runner.side)
     fed = None if previous is None else previous.to(device).clamp(-FED_BACK_LIMIT, FED_BACK_LIMIT)
     prompts = PromptTensors(xy.to(device), labels.to(device), fed)
-    multimask = labels.shape[1] <= 1
+    multimask = context.runner.options.multimask(labels.shape[1], context.tracking)
     candidates = context.runner.decode(context.embedding, context.features, prompts, multimask)
     return DecodedPrompt(candidates.best(), candidates)
 

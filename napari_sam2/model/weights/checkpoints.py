@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import warnings
 import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
@@ -24,6 +25,11 @@ from napari_sam2.model.weights.key_mapping import from_meta, from_transformers, 
 from napari_sam2.model.weights.meta_yaml import read_reference_yaml
 from napari_sam2.model.weights.registry import NANO_FILE, RELEASED
 
+# Where training code puts the weights in a file.
+_WRAPPERS = ("model", "model_state", "model_state_dict", "state_dict")
+_OFFICIAL_FILES = {model.pickle_file for model in RELEASED.values()}
+# Published networks of released shapes that were trained at another input size, by the beginning of their files' names.
+_TRAINED_AT = {"MedSAM2_": 512}
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 
 
@@ -33,6 +39,7 @@ def load_model(
     dtype: DtypeName | torch.dtype = "auto",
     config: ModelConfig | str | Path | None = None,
     progress: Progress | None = None,
+    image_size: int | None = None,
 ) -> Sam2:
     """Load a SAM 2 network with its weights, ready for inference.
 
@@ -47,9 +54,12 @@ def load_model(
         What the networks compute in. ``"auto"``: bfloat16 on a CUDA device that has it, else float32. The weights
         stay float32; sessions read this choice from ``model.compute_dtype``.
     config : ModelConfig or path, optional
-        Only for a file with a network of its own; a path is a YAML file of Meta's training code.
+        Only for a file with a network of its own; a path is a YAML file of Meta's training code. By default what the
+        file carries, else a YAML file of the same name beside it, else what its weights look like.
     progress : callable, optional
         Called with (bytes done, bytes in total) while downloading.
+    image_size : int, optional
+        Side of the square input in pixels, in place of the configuration's; best the one of the training.
 
     Returns
     -------
@@ -60,11 +70,16 @@ def load_model(
     ------
     CheckpointError
         When the weights cannot be found, read or fitted; a subclass of ValueError.
+
+    Warns
+    -----
+    UserWarning
+        Weights from elsewhere that fit a released network but do not say at which input size they were trained.
     """
     name = str(name_or_path)
     path = find_weights(name, progress)
     state, stored = read_checkpoint(path)
-    network = _network_config(path, state, config, stored, name)
+    network = _network_config(path, state, config, stored, name, image_size)
     model = build_model(network, state, path)
     target = choose_device(device)
     model.compute_dtype = choose_dtype(dtype, target)
@@ -105,6 +120,10 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], ModelConfig | None]:
         raw, stored = _read_safetensors(path)
     else:
         raw = _read_pickle(path)
+    if raw and all(
+        key.startswith("module.") for key in raw
+    ):  # saved from a network that trained on several devices
+        raw = {key.removeprefix("module."): value for key, value in raw.items()}
     meta = from_transformers(raw) if is_transformers_layout(raw) else raw
     return from_meta(meta), stored
 
@@ -118,8 +137,12 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], ModelConfig | None
         raise CheckpointError(
             f"{path} is truncated or not a safetensors file ({error}): get it again"
         ) from error
-    stored = json.loads(metadata["config"]) if "config" in metadata else None
-    return state, None if stored is None else ModelConfig.from_dict(stored)
+    if "config" not in metadata:
+        return state, None
+    try:
+        return state, ModelConfig.from_dict(json.loads(metadata["config"]))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise CheckpointError(f"{path} carries settings of a network that can't be used: {error}") from error
 
 
 def _read_pickle(path: Path) -> dict[str, Tensor]:
@@ -138,8 +161,9 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path} is truncated or not a weight file of PyTorch ({error}): get it again"
         ) from error
-    if isinstance(content, dict) and isinstance(content.get("model"), dict):
-        content = content["model"]
+    for key in _WRAPPERS:
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):
         raise CheckpointError(
             f"{path} holds no state dict: expected {{'model': {{name: tensor}}}} as Meta saves it"
@@ -172,13 +196,26 @@ def _network_config(
     given: ModelConfig | str | Path | None,
     stored: ModelConfig | None,
     name: str,
+    image_size: int | None,
 ) -> ModelConfig:
+    beside = [file for file in (path.with_suffix(".yaml"), path.with_suffix(".yml")) if file.is_file()]
     if isinstance(given, ModelConfig):
-        return given
-    if given is not None:
-        return read_reference_yaml(given)
-    if stored is not None:
-        return stored
+        config = given
+    elif given is not None:
+        config = read_reference_yaml(given)
+    elif stored is not None:
+        config = stored
+    elif beside and name not in RELEASED:
+        config = read_reference_yaml(beside[0])
+    else:
+        return _recognised_config(path, state, name, image_size)
+    return config if image_size is None else replace(config, image_size=image_size)
+
+
+def _recognised_config(
+    path: Path, state: Mapping[str, Tensor], name: str, image_size: int | None
+) -> ModelConfig:
+    """Return the configuration that weights look like; their shapes do not tell the input size."""
     found = recognise(state)
     if found is None:
         raise CheckpointError(
@@ -190,13 +227,27 @@ def _network_config(
     config = ModelConfig.preset(*found) if found[0] != "nano" else ModelConfig.preset("nano")
     if found[0] == "nano" and found[1] == "2.0":
         config = replace(config, pointer_time_encoding=False, spatial_no_object=False)
-    return config
+    # Training here writes the configuration into the file; official files are known by their names.
+    foreign = found[0] != "nano" and name not in RELEASED and path.name not in _OFFICIAL_FILES
+    if image_size is None and foreign:
+        image_size = next((size for start, size in _TRAINED_AT.items() if path.name.startswith(start)), None)
+        if image_size is None:
+            warnings.warn(
+                f"{path.name} does not say at which input size it was trained: {config.image_size} pixels are "
+                f"assumed, as for {found[0]!r}. If that is wrong, so are its masks: put the YAML file of its training "
+                f"beside it, as {path.with_suffix('.yaml').name}, or give image_size",
+                UserWarning,
+                stacklevel=4,
+            )
+    return config if image_size is None else replace(config, image_size=image_size)
 
 
 def build_model(config: ModelConfig, state: Mapping[str, Tensor], path: Path | str) -> Sam2:
     """Build a network and put every weight in its place; nothing may be missing, left over or of another shape."""
+    with torch.device("meta"):  # no memory is taken for a configuration that does not fit
+        _check_fit(Sam2(config).state_dict(), state, path)
+    _check_numbers(state, path)
     model = Sam2(config)
-    _check_fit(model.state_dict(), state, path)
     model.load_state_dict({key: value.float() for key, value in state.items()}, strict=True)
     return model
 
@@ -221,6 +272,20 @@ def _check_fit(wanted: Mapping[str, Tensor], given: Mapping[str, Tensor], path: 
     raise CheckpointError(
         f"{path} does not fit this network: {'; '.join(parts)}. It looks like {_likely(given)}."
     )
+
+
+def _check_numbers(state: Mapping[str, Tensor], path: Path | str) -> None:
+    for key, value in state.items():
+        if not value.is_floating_point():
+            kind = str(value.dtype).removeprefix("torch.")
+            raise CheckpointError(
+                f"{path} can't be used: {key} is {kind}, not floating point, as in a quantised file. Get the weights "
+                "as float32, bfloat16 or float16"
+            )
+        if not torch.isfinite(value.float()).all():
+            raise CheckpointError(
+                f"{path} can't be used: {key} has values that are NaN or infinite, as after a training that diverged"
+            )
 
 
 def _likely(state: Mapping[str, Tensor]) -> str:

@@ -14,11 +14,19 @@ from napari_sam2.model.device import choose_device, fast_float32, half_precision
 from napari_sam2.model.errors import CheckpointError
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.model.weights import download
-from napari_sam2.model.weights.checkpoints import choose_dtype, load_model, read_checkpoint, recognise
-from napari_sam2.model.weights.key_mapping import to_meta
+from napari_sam2.model.weights.checkpoints import (
+    _network_config,
+    choose_dtype,
+    load_model,
+    read_checkpoint,
+    recognise,
+)
+from napari_sam2.model.weights.key_mapping import from_meta, to_meta
 from napari_sam2.model.weights.registry import RELEASED
 from tests.golden.recipe import SMALL, recipe_state
 from tests.golden.tiny_network import TINY as TINY_NETWORK
+from tests.model.weights.test_meta_yaml import tree as reference_tree
+from tests.model.weights.test_meta_yaml import write as written
 
 
 @pytest.fixture
@@ -325,3 +333,110 @@ def test_fast_float32_stays_float32():
         fast = a @ b
     exact = a.double() @ b.double()
     assert float((fast - exact).abs().max()) < 1e-3  # bfloat16 would be off by about 0.3
+
+
+@pytest.mark.parametrize("wrapper", [None, "model", "model_state", "model_state_dict", "state_dict"])
+@pytest.mark.parametrize("prefix", ["", "module."])
+def test_weights_are_found_where_training_code_puts_them(tmp_path, wrapper, prefix):
+    state = to_meta(Sam2(TINY_NETWORK).state_dict())
+    renamed = {prefix + key: value for key, value in state.items()}
+    torch.save(renamed if wrapper is None else {wrapper: renamed, "epoch": 3}, tmp_path / "own.pt")
+    loaded = to_meta(load_model(tmp_path / "own.pt", config=TINY_NETWORK).state_dict())
+    assert all(torch.equal(loaded[key], state[key]) for key in state)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (lambda v: torch.full_like(v, float("nan")), "no_mem_embed has values that are NaN or infinite"),
+        (lambda v: v.half() + float("inf"), "no_mem_embed has values that are NaN or infinite"),
+        (lambda v: v.to(torch.int8), "no_mem_embed is int8, not floating point, as in a quantised file"),
+        (lambda v: v.bool(), "no_mem_embed is bool, not floating point"),
+        (lambda v: v.to(torch.complex64), "no_mem_embed is complex64, not floating point"),
+    ],
+)
+def test_weights_that_are_no_numbers_are_refused(tmp_path, values, message):
+    state = to_meta(Sam2(TINY_NETWORK).state_dict())
+    state["no_mem_embed"] = values(state["no_mem_embed"])
+    torch.save({"model": state}, tmp_path / "bad.pt")
+    with pytest.raises(CheckpointError, match=f"bad.pt can't be used: {message}"):
+        load_model(tmp_path / "bad.pt", config=TINY_NETWORK)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("{", "can't be used: Expecting property name"),
+        ("[" * 100_000, "settings of a network that can't be used"),
+        ("[1, 2]", r"are an object of names and values, not \[1, 2\]"),
+        ('{"image_size": 1e99}', "image_size is made of whole numbers from 1 to 16384, not 1e\\+99"),
+        ('{"image_size": 3200000}', "image_size is made of whole numbers from 1 to 16384, not 3200000"),
+        ('{"embed_dim": "256"}', "embed_dim is made of whole numbers from 1 to 65536, not '256'"),
+        ('{"memory_dim": 0}', "memory_dim is made of whole numbers from 1 to 65536, not 0"),
+        (
+            '{"stages": [1, 2, 1000000000, 2]}',
+            "stages is made of whole numbers from 0 to 1024, not 1000000000",
+        ),
+        ('{"stages": 4}', "stages is a list of whole numbers, not 4"),
+        ('{"rope_theta": NaN}', "rope_theta is a finite number, not nan"),
+        ('{"dynamic_stability": 1}', "dynamic_stability is true or false, not 1"),
+        ('{"embed_dim": 65536, "memory_dim": 8}', "does not fit this network"),
+    ],
+)
+def test_absurd_settings_in_a_file_are_refused_before_memory_is_taken(tmp_path, config, message):
+    state = to_meta(Sam2(TINY_NETWORK).state_dict())
+    save_file(state, tmp_path / "odd.safetensors", metadata={"config": config})
+    with pytest.raises(CheckpointError, match=message):
+        load_model(tmp_path / "odd.safetensors")
+
+
+@pytest.fixture(scope="module")
+def tiny_weights():
+    """Weights of the shapes of 'tiny', all one number: only their shapes matter here."""
+    with torch.device("meta"):
+        shapes = Sam2(ModelConfig.preset("tiny")).state_dict()
+    return to_meta({key: torch.zeros(()).expand(value.shape) for key, value in shapes.items()})
+
+
+def configured(tmp_path, state, name, **more):
+    (tmp_path / name).write_bytes(b"")
+    return _network_config(
+        tmp_path / name, from_meta(state), more.pop("given", None), None, str(name), **more
+    )
+
+
+def test_an_input_size_that_nothing_tells_is_assumed_with_a_warning(tmp_path, tiny_weights):
+    message = (
+        "finetuned.pt does not say at which input size it was trained: 1024 pixels are assumed, as for 'tiny'"
+    )
+    with pytest.warns(UserWarning, match=message):
+        assert configured(tmp_path, tiny_weights, "finetuned.pt", image_size=None) == ModelConfig.preset(
+            "tiny"
+        )
+
+
+def test_the_input_size_is_known_from_the_name_or_given(tmp_path, tiny_weights):
+    official = configured(tmp_path, tiny_weights, "sam2.1_hiera_tiny.pt", image_size=None)
+    assert official.image_size == 1024
+    assert configured(tmp_path, tiny_weights, "MedSAM2_latest.pt", image_size=None).image_size == 512
+    assert configured(tmp_path, tiny_weights, "finetuned.pt", image_size=768).image_size == 768
+    given = configured(
+        tmp_path, tiny_weights, "finetuned.pt", given=ModelConfig.preset("tiny"), image_size=256
+    )
+    assert given.image_size == 256
+
+
+def test_a_yaml_beside_a_checkpoint_is_its_configuration(tmp_path, tiny_weights):
+    written(tmp_path / "finetuned.yaml", {"model": reference_tree() | {"image_size": 512}})
+    assert configured(tmp_path, tiny_weights, "finetuned.pt", image_size=None).image_size == 512
+    (tmp_path / "other.yaml").write_text("learning_rate: 3")
+    with pytest.raises(ValueError, match="other.yaml has no 'model:' tree"):
+        configured(tmp_path, tiny_weights, "other.pt", image_size=None)
+
+
+def test_the_chosen_input_size_is_that_of_the_network(tmp_path):
+    state = to_meta(Sam2(TINY_NETWORK).state_dict())
+    torch.save({"model": state}, tmp_path / "own.pt")
+    model = load_model(tmp_path / "own.pt", config=TINY_NETWORK, image_size=128)
+    features = model.encode_image(torch.zeros(1, 3, 128, 128))
+    assert (model.image_size, features.stride16.shape[-1]) == (128, 8)
