@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +24,22 @@ class DecoderOutput(NamedTuple):
     object_score: Tensor
 
 
+def _setting(field: str) -> property:
+    """Return a property that reads and sets a field of the decoder's configuration."""
+
+    def put(decoder: MaskDecoder, value: Any) -> None:
+        decoder.config = replace(decoder.config, **{field: value})
+
+    return property(lambda decoder: getattr(decoder.config, field), put)
+
+
 class MaskDecoder(nn.Module):
     """Decode masks (reference: ``MaskDecoder``)."""
+
+    # Names that scripts for the reference set on a finished network.
+    dynamic_multimask_via_stability = _setting("dynamic_stability")
+    dynamic_multimask_stability_delta = _setting("stability_delta")
+    dynamic_multimask_stability_thresh = _setting("stability_threshold")
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

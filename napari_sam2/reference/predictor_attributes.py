@@ -80,9 +80,8 @@ class PredictorAttributes:
         elif name in MODEL_FIELDS:
             field, kind = MODEL_FIELDS[name]
             checked = checked_setting(name, value, kind, self.model.config.__class__, field)
-            self.model.config = self.model.mask_decoder.config = replace(
-                self.model.config, **{field: checked}
-            )
+            for part in (self.model, self.model.mask_decoder):
+                part.config = replace(part.config, **{field: checked})
         elif name in BUILT_IN:
             if value != BUILT_IN[name]:
                 raise AttributeError(f"{name}={value!r} is not supported, only {BUILT_IN[name]!r} is")

@@ -1,5 +1,7 @@
 """Attributes that scripts read and set on finished predictors act, and unknown ones are refused."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -86,6 +88,25 @@ def test_switches_of_the_network_act(predictor):
     predictor.max_obj_ptrs_in_encoder = 2
     pointers = follow(predictor)
     assert not torch.equal(pointers[5], unchanged[5])
+
+
+def test_switches_of_the_mask_decoder_act():
+    def box(predictor):
+        state = predictor.init_state(moving_discs(1))
+        return predictor.add_new_points_or_box(state, 0, 1, box=[8, 4, 24, 20])[2]
+
+    plain = recipe_model(replace(TINY, dynamic_stability=False))
+    predictor = SAM2VideoPredictor(recipe_model(TINY))
+    assert predictor.sam_mask_decoder.dynamic_multimask_via_stability is True
+    predictor.sam_mask_decoder.dynamic_multimask_stability_thresh = 1.1  # no mask is as stable as that
+    unstable = box(predictor)
+    predictor.sam_mask_decoder.dynamic_multimask_via_stability = False
+    assert torch.equal(box(predictor), box(SAM2VideoPredictor(plain)))
+    assert not torch.equal(box(predictor), unstable)
+    predictor.sigmoid_bias_for_mem_enc = -5.0
+    assert predictor.sam_mask_decoder.dynamic_multimask_via_stability is False
+    with pytest.raises(ValueError, match="dynamic_stability is true or false, not 'no'"):
+        predictor.sam_mask_decoder.dynamic_multimask_via_stability = "no"
 
 
 @pytest.mark.parametrize(
