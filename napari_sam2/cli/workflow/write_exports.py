@@ -78,7 +78,7 @@ def results_of(project: Project, recording: SourceFrames | None) -> TrackingResu
 
 def export_paths(project: Path, names: Sequence[str], folder: Path | None) -> dict[str, Path]:
     """Return the file or folder of each format."""
-    base = (project / "exports") if folder is None else folder
+    base = (project.absolute() / "exports") if folder is None else folder
     return {name: base / FORMATS[name].file_name for name in names}
 
 
