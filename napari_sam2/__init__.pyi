@@ -14,6 +14,7 @@ from .masks import compose_labels as compose_labels
 from .metrics import evaluate_sequences as evaluate_sequences
 from .model.config import ModelConfig as ModelConfig
 from .model.weights.checkpoints import load_model as load_model
+from .model.weights.image_models import load_image_model as load_image_model
 from .plugin.open_tracker import open_tracker as open_tracker
 from .prompts import BoxPrompt as BoxPrompt
 from .prompts import MaskPrompt as MaskPrompt
@@ -23,10 +24,18 @@ from .prompts import merged as merged
 from .reference import SAM2AutomaticMaskGenerator as SAM2AutomaticMaskGenerator
 from .reference import SAM2ImagePredictor as SAM2ImagePredictor
 from .reference import SAM2VideoPredictor as SAM2VideoPredictor
+from .reference import SamAutomaticMaskGenerator as SamAutomaticMaskGenerator
+from .reference import SamPredictor as SamPredictor
+from .reference import build_sam as build_sam
 from .reference import build_sam2 as build_sam2
 from .reference import build_sam2_hf as build_sam2_hf
 from .reference import build_sam2_video_predictor as build_sam2_video_predictor
 from .reference import build_sam2_video_predictor_hf as build_sam2_video_predictor_hf
+from .reference import build_sam_vit_b as build_sam_vit_b
+from .reference import build_sam_vit_h as build_sam_vit_h
+from .reference import build_sam_vit_l as build_sam_vit_l
+from .reference import build_sam_vit_t as build_sam_vit_t
+from .reference import sam_model_registry as sam_model_registry
 from .session import ImageSession as ImageSession
 from .session import SessionOptions as SessionOptions
 from .session import VideoSession as VideoSession

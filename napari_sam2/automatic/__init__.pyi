@@ -3,6 +3,10 @@ from .candidates.candidates import joined as joined
 from .filters import FilterStage as FilterStage
 from .filters import Selection as Selection
 from .filters import select as select
+from .instances import InstanceFinder as InstanceFinder
+from .instances import InstanceOptions as InstanceOptions
+from .instances import instance_labels as instance_labels
+from .instances import segment_instances as segment_instances
 from .mask_generator import InteractiveFilter as InteractiveFilter
 from .mask_generator import MaskFinder as MaskFinder
 from .mask_generator import generate_masks as generate_masks

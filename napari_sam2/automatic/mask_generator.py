@@ -21,6 +21,7 @@ from napari_sam2.automatic.proposals import Progress, find_candidates
 from napari_sam2.automatic.result import AutomaticMask, AutomaticResult, Order
 from napari_sam2.automatic.small_regions import without_small_regions
 from napari_sam2.automatic.spatial_filter import SpatialFilter
+from napari_sam2.model.sam1.sam import Sam
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.session.image import ImageSession
 from napari_sam2.session.protocols import FrameSource
@@ -31,7 +32,7 @@ BoolArray = NDArray[np.bool_]
 
 
 def generate_masks(
-    model: Sam2 | ImageSession,
+    model: Sam2 | Sam | ImageSession,
     image: NDArray[np.uint8],
     options: AutomaticOptions | None = None,
     spatial_filter: SpatialFilter | None = None,
@@ -41,7 +42,7 @@ def generate_masks(
 
     Parameters
     ----------
-    model : Sam2 or ImageSession
+    model : Sam2, Sam or ImageSession
         The network.
     image : ndarray of uint8, shape (H, W), (H, W, 1) or (H, W, 3)
         Grey or RGB.
@@ -144,7 +145,7 @@ def _cleaned(runs: RunLengthMask, area: int) -> tuple[RunLengthMask, bool]:
     inside, x0, y0 = runs.crop()
     if not inside.size:
         return runs, False
-    clean, changed = without_small_regions(inside, area)
+    clean, changed = without_small_regions(inside, area, runs.size, (x0, y0))
     return (run_length_mask(clean, runs.size, x0, y0), True) if changed else (runs, False)
 
 
@@ -156,7 +157,8 @@ def _still_apart(masks: list[RunLengthMask], changed: list[bool], options: Autom
     boxes[:, 2:] -= 1  # to the last pixel, as everywhere in suppression
     scores = np.array([not c for c in changed], np.float32)
     kept = suppress(boxes, scores, max(options.box_nms_thresh, options.crop_nms_thresh))
-    return sorted(int(i) for i in kept)
+    # The reference lists masks that needed no cleaning first.
+    return kept.tolist() if options.mode == "exact" else sorted(kept.tolist())
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +167,7 @@ class MaskFinder:
 
     Parameters
     ----------
-    model : Sam2 or ImageSession
+    model : Sam2, Sam or ImageSession
         The network.
     frames : FrameSource
         An image (one frame) or a video.
@@ -179,7 +181,7 @@ class MaskFinder:
         Called with (frame, points done, points in total) after each batch; what it raises ends the search.
     """
 
-    model: Sam2 | ImageSession
+    model: Sam2 | Sam | ImageSession
     frames: FrameSource
     options: AutomaticOptions = field(default_factory=AutomaticOptions)
     region: BoolArray | None = None
@@ -203,7 +205,17 @@ class MaskFinder:
         if self.region is not None or existing is not None:
             spatial_filter = SpatialFilter(self.region, existing)
         progress = None if report is None else lambda done, total: report(frame, done, total)
-        return generate_masks(self.model, self.frames.frame(frame), options, spatial_filter, progress)
+        return self._search(self.frames.frame(frame), options, spatial_filter, progress)
+
+    def _search(
+        self,
+        image: NDArray[np.uint8],
+        options: AutomaticOptions,
+        spatial_filter: SpatialFilter | None,
+        progress: Progress | None,
+    ) -> AutomaticResult:
+        """Find masks on one image; other ways of finding everything replace this."""
+        return generate_masks(self.model, image, options, spatial_filter, progress)
 
     def results(self, frames: Iterable[int]) -> Iterator[tuple[int, AutomaticResult]]:
         """Yield (frame, masks) one at a time."""
@@ -218,7 +230,7 @@ def check_frame(frame: int, count: int) -> None:
 
 
 def generate_stack(
-    model: Sam2,
+    model: Sam2 | Sam,
     frames: FrameSource,
     options: AutomaticOptions | None = None,
     indices: Iterable[int] | None = None,
@@ -229,7 +241,7 @@ def generate_stack(
 
 
 def lazy_labels(
-    model: Sam2,
+    model: Sam2 | Sam,
     frames: FrameSource,
     options: AutomaticOptions | None = None,
     order: Order = "area",

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 Mode = Literal["fast", "exact"]
 PointGrid = tuple[tuple[float, float], ...]
@@ -145,6 +145,8 @@ class AutomaticOptions:
     point_grids: tuple[PointGrid, ...] | None = None
     candidate_memory_mb: int = 512
 
+    most_predicted_iou: ClassVar[float] = 1.0
+
     def __post_init__(self) -> None:
         if self.point_grids is not None:
             object.__setattr__(self, "point_grids", _checked_grids(self.point_grids))
@@ -154,6 +156,7 @@ class AutomaticOptions:
             )
         for name in _FRACTIONS:
             _check_number(name, getattr(self, name), 0.0, 1.0)
+        _check_number("pred_iou_thresh", self.pred_iou_thresh, 0.0, self.most_predicted_iou)
         for name, least in _WHOLE_NUMBERS.items():
             _check_whole(name, getattr(self, name), least)
         for name in ("stability_score_offset", "min_distance"):
@@ -243,7 +246,6 @@ class AutomaticOptions:
 
 
 _FRACTIONS = (
-    "pred_iou_thresh",
     "stability_score_thresh",
     "box_nms_thresh",
     "crop_nms_thresh",

@@ -22,11 +22,13 @@ from napari_sam2.automatic.options import AutomaticOptions
 from napari_sam2.automatic.sampling.crops import Crop, crops_of, layer_grids
 from napari_sam2.automatic.sampling.grid_decoder import GridDecoder
 from napari_sam2.automatic.sampling.preprocessing import set_crop
+from napari_sam2.model.sam1.sam import Sam
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.model.tensors import PromptTensors
 from napari_sam2.session.array_frames import rgb_frame
 from napari_sam2.session.image import ImageSession
 from napari_sam2.session.prompt_decoding import FED_BACK_LIMIT
+from napari_sam2.session.tensors import InputGeometry
 
 # Low-resolution logits that are held as float32 at a time, in values (32 MiB).
 LOGITS_AT_ONCE = 1 << 23
@@ -51,7 +53,7 @@ class FrameCandidates:
 
 
 def propose(
-    model: Sam2 | ImageSession,
+    model: Sam2 | Sam | ImageSession,
     image: NDArray[np.uint8],
     options: AutomaticOptions | None = None,
     region: NDArray[np.bool_] | None = None,
@@ -60,7 +62,7 @@ def propose(
 
     Parameters
     ----------
-    model : Sam2 or ImageSession
+    model : Sam2, Sam or ImageSession
         The network, or a session of it. A session that was given an image's features keeps its image only if it is
         this one and the options look at the whole frame.
     image : ndarray of uint8, shape (H, W), (H, W, 1) or (H, W, 3)
@@ -94,11 +96,12 @@ def propose(
             part = asked[low : low + batch]
             done += len(part)
             answers = _asked(session, grid_decoder, part, options)
-            yield FrameCandidates(_batch(answers, part, options, crops, index, size), done, total)
+            found = _batch(answers, part, options, crops, index, size, session.geometry)
+            yield FrameCandidates(found, done, total)
 
 
 def find_candidates(
-    model: Sam2 | ImageSession,
+    model: Sam2 | Sam | ImageSession,
     image: NDArray[np.uint8],
     options: AutomaticOptions | None = None,
     region: NDArray[np.bool_] | None = None,
@@ -191,6 +194,7 @@ def _batch(
     crops: tuple[Crop, ...],
     index: int,
     size: tuple[int, int],
+    geometry: InputGeometry,
 ) -> Candidates:
     crop = crops[index]
     logits, ious = answers
@@ -200,11 +204,12 @@ def _batch(
     rows = np.arange(len(quality))
     masks: CandidateMasks
     if options.mode == "fast":
-        masks = fast_masks(logits, options)
+        masks = fast_masks(geometry.stretched(logits), options)
     else:
         if options.pred_iou_thresh > 0:
             rows = np.flatnonzero(quality > np.float32(options.pred_iou_thresh))
-        masks, kept = exact_masks(logits[torch.from_numpy(rows).to(logits.device)], options, crop, size)
+        chosen = logits[torch.from_numpy(rows).to(logits.device)]
+        masks, kept = exact_masks(chosen, options, crop, size, geometry)
         rows = rows[kept]
     where = np.full(len(rows), index, np.int64)
     asked = len(quality)
@@ -219,7 +224,11 @@ def _asked(
 ) -> tuple[Tensor, Tensor]:
     """Decode points; returns logits (N, K, h, w) and predicted IoUs (N, K) (counterpart: ``_process_batch``)."""
     height, width = session.size
-    xy = torch.from_numpy(points) / torch.tensor([width, height], dtype=torch.float32) * session.runner.side
+    xy = (
+        torch.from_numpy(points)
+        / torch.tensor([width, height], dtype=torch.float32)
+        * session.geometry.extent
+    )
     xy = xy[:, None]  # (N, 1, 2)
     labels = torch.ones(len(xy), 1, dtype=torch.int32)
     if grid_decoder is not None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
+# How frames are brought to a square input: stretched, or resized with their aspect ratio kept and padded.
+InputLayout = Literal["stretch", "pad"]
 ModelName = Literal["nano", "tiny", "small", "base_plus", "large"]
 
 
@@ -85,6 +87,8 @@ class ModelConfig:
     stability_threshold: float = 0.98
     sigmoid_scale: float = 20.0
     sigmoid_bias: float = -10.0
+
+    input_layout: ClassVar[InputLayout] = "stretch"
 
     def __post_init__(self) -> None:
         for field in fields(self):

@@ -106,12 +106,21 @@ class MaskDecoder(nn.Module):
             return single
         return self._stable(single, everything)
 
+    @property
+    def own_tokens(self) -> Tensor:
+        """(6, C): the tokens of the object score, the quality and the masks, which come before the prompt's."""
+        return torch.cat([self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight])
+
+    def predicted_ious(self, token: Tensor) -> Tensor:
+        """Return the quality (B, K) of each mask from the quality's token (B, C)."""
+        ious: Tensor = self.iou_prediction_head(token).sigmoid()
+        return ious
+
     def _decode_all(
         self, embedding: Tensor, features: ImageFeatures, position: Tensor, sparse: Tensor, dense: Tensor
     ) -> DecoderOutput:
         batch = sparse.shape[0]
-        own = torch.cat([self.obj_score_token.weight, self.iou_token.weight, self.mask_tokens.weight])
-        tokens = torch.cat([own.expand(batch, -1, -1), sparse], 1)
+        tokens = torch.cat([self.own_tokens.expand(batch, -1, -1), sparse], 1)
         source = (embedding + dense).expand(batch, -1, -1, -1)
         tokens, image = self.transformer(source, position.expand_as(source), tokens)
         mask_tokens = tokens[:, 2:6]
@@ -123,7 +132,7 @@ class MaskDecoder(nn.Module):
             [mlp(mask_tokens[:, i]) for i, mlp in enumerate(self.output_hypernetworks_mlps)], 1
         )
         logits = (weights @ fine.flatten(2)).view(batch, -1, *fine.shape[2:])  # (B, 4, S/4, S/4)
-        ious = self.iou_prediction_head(tokens[:, 1]).sigmoid()
+        ious = self.predicted_ious(tokens[:, 1])
         return DecoderOutput(logits, ious, mask_tokens, self.pred_obj_score_head(tokens[:, 0]))
 
     def _stable(self, single: DecoderOutput, everything: DecoderOutput) -> DecoderOutput:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from napari_sam2.model.config import ModelConfig
 from napari_sam2.model.layers import LayerNorm2d
 from napari_sam2.model.position_encoding import RandomFourierEncoding
 from napari_sam2.model.tensors import PromptTensors
@@ -14,9 +13,8 @@ from napari_sam2.model.tensors import PromptTensors
 class PromptEncoder(nn.Module):
     """Embed prompts (reference: ``PromptEncoder``)."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, dim: int) -> None:
         super().__init__()
-        dim = config.embed_dim
         self.dim = dim
         self.pe_layer = RandomFourierEncoding(dim)
         self.point_embeddings = nn.ModuleList(nn.Embedding(1, dim) for _ in range(4))
@@ -45,9 +43,13 @@ class PromptEncoder(nn.Module):
             labels = -torch.ones(prompts.batch, 1, dtype=torch.int64, device=device)
         elif points.shape[1] == 0:
             return points.new_zeros(points.shape[0], 0, self.dim)
-        points = torch.cat([points + 0.5, points.new_zeros(len(points), 1, 2)], 1)
+        points = torch.cat([points, points.new_zeros(len(points), 1, 2)], 1)
         labels = torch.cat([labels, -labels.new_ones(len(labels), 1)], 1)
-        embedded: Tensor = self.pe_layer(points / image_size)
+        return self.embed_points(points, labels, image_size)
+
+    def embed_points(self, points: Tensor, labels: Tensor, image_size: int) -> Tensor:
+        """Embed points (B, N, 2) with labels (B, N) as (B, N, C); nothing is added to them."""
+        embedded: Tensor = self.pe_layer((points + 0.5) / image_size)
         is_point = (labels >= 0)[..., None]
         by_label = torch.cat([e.get_parameter("weight") for e in self.point_embeddings])  # (4, C)
         return torch.where(is_point, embedded + by_label[labels.clamp(min=0)], self.not_a_point_embed.weight)

@@ -46,7 +46,7 @@ class Sam2(nn.Module):
         dim, memory_dim = config.embed_dim, config.memory_dim
         self.config = config
         self.image_encoder = ImageEncoder(config)
-        self.prompt_encoder = PromptEncoder(config)
+        self.prompt_encoder = PromptEncoder(config.embed_dim)
         self.mask_decoder = MaskDecoder(config)
         self.memory_attention = MemoryAttention(config)
         self.memory_encoder = MemoryEncoder(config)
@@ -137,11 +137,16 @@ class Sam2(nn.Module):
             prompts = PromptTensors(
                 prompts.points, prompts.labels, shrink(prompts.mask_logits, side * 4), prompts.batch
             )
-        sparse, dense = self.prompt_encoder(prompts, side * 16, side)
+        sparse, dense = self.embed_prompts(prompts, side)
         place = self.prompt_encoder.pe_layer.grid(embedding.shape[-2], side)[None]
         decoded = self.mask_decoder(embedding, features, place, sparse, dense, multimask)
         pointers = self._pointers(decoded.tokens, decoded.object_score > 0)
         return MaskCandidates(decoded.logits, decoded.ious, decoded.object_score, pointers)
+
+    def embed_prompts(self, prompts: PromptTensors, side: int) -> tuple[Tensor, Tensor]:
+        """Return the embeddings of prompts, sparse (B, N, C) and dense (B or 1, C, side, side)."""
+        embedded: tuple[Tensor, Tensor] = self.prompt_encoder(prompts, side * 16, side)
+        return embedded
 
     def use_mask_as_output(self, features: ImageFeatures, mask: Tensor) -> MaskResult:
         """Take a given mask over as the answer (reference: ``_use_mask_as_output``).

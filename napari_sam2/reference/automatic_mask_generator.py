@@ -17,6 +17,7 @@ from napari_sam2.automatic.sampling.crops import layer_grids
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.reference.network import build_sam2_hf
 from napari_sam2.reference.sam2_image_predictor import Picture, SAM2ImagePredictor
+from napari_sam2.reference.sam_predictor import SamPredictor
 from napari_sam2.session.image import ImageSession
 from napari_sam2.session.options import SessionOptions
 
@@ -38,7 +39,70 @@ _SETTABLE = (
 )
 
 
-class SAM2AutomaticMaskGenerator:
+class ExactMaskGenerator:
+    """Options in exact mode that can be set afterwards, and records: the part that Meta's two generators share.
+
+    Parameters
+    ----------
+    predictor : SAM2ImagePredictor or SamPredictor
+        Of the network.
+    output_mode : str
+        The form of ``segmentation``.
+    point_grids : sequence of array_like, optional
+        Points (N, 2) from 0 to 1.
+    **options : Any
+        Other fields of :class:`~napari_sam2.automatic.AutomaticOptions`; they become attributes.
+    """
+
+    _settable: tuple[str, ...] = _SETTABLE
+    _options: type[AutomaticOptions] = AutomaticOptions
+
+    def __init__(
+        self,
+        predictor: SAM2ImagePredictor | SamPredictor,
+        output_mode: str,
+        point_grids: Sequence[ArrayLike] | None,
+        **options: Any,
+    ) -> None:
+        grids = None if point_grids is None else tuple(map(_grid, point_grids))
+        self.options = self._options(point_grids=grids, mode="exact", **options)
+        self.output_mode = output_mode
+        self.predictor = predictor
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "point_grids":
+            return layer_grids(self.options)
+        if name in self._settable:
+            return getattr(self.options, name)
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "output_mode":
+            check_output_mode(value)
+        if name in ("options", "output_mode", "predictor"):
+            object.__setattr__(self, name, value)
+        elif name == "point_grids":
+            grids = tuple(map(_grid, value))
+            self.options = replace(self.options, points_per_side=None, point_grids=grids)
+        elif name in self._settable:
+            self.options = replace(self.options, **{name: value})
+        else:
+            known = ", ".join(("output_mode", "point_grids", "predictor", *self._settable))
+            raise AttributeError(
+                f"{type(self).__name__} has no attribute {name!r} that could be set; these can be: {known}"
+            )
+
+    def _records(self, image: Any) -> list[dict[str, Any]]:
+        """Find masks on an image (H, W, 3); in half precision under the caller's autocast, as the reference."""
+        model = self.predictor.model
+        autocast = torch.is_autocast_enabled(model.device.type)
+        options = SessionOptions(resize="bilinear", precision="fast" if autocast else "exact")
+        session = ImageSession(model, options)
+        found = generate_masks(session, np.asarray(image), self.options)
+        return found.records(cast(OutputMode, self.output_mode))
+
+
+class SAM2AutomaticMaskGenerator(ExactMaskGenerator):
     """Find masks of everything on an image, with Meta's names, defaults, order and records.
 
     Parameters
@@ -94,8 +158,10 @@ class SAM2AutomaticMaskGenerator:
         multimask_output: bool = True,
         **kwargs: Any,
     ) -> None:
-        grids = None if point_grids is None else tuple(map(_grid, point_grids))
-        self.options = AutomaticOptions(
+        super().__init__(
+            SAM2ImagePredictor(model),
+            output_mode,
+            point_grids,
             points_per_side=points_per_side,
             points_per_batch=points_per_batch,
             pred_iou_thresh=pred_iou_thresh,
@@ -107,37 +173,10 @@ class SAM2AutomaticMaskGenerator:
             crop_nms_thresh=crop_nms_thresh,
             crop_overlap_ratio=crop_overlap_ratio,
             crop_n_points_downscale_factor=crop_n_points_downscale_factor,
-            point_grids=grids,
             min_mask_region_area=min_mask_region_area,
             use_m2m=use_m2m,
             multimask_output=multimask_output,
-            mode="exact",
         )
-        self.output_mode = output_mode
-        self.predictor = SAM2ImagePredictor(model)
-
-    def __getattr__(self, name: str) -> Any:
-        if name == "point_grids":
-            return layer_grids(self.options)
-        if name in _SETTABLE:
-            return getattr(self.options, name)
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == "output_mode":
-            check_output_mode(value)
-        if name in ("options", "output_mode", "predictor"):
-            object.__setattr__(self, name, value)
-        elif name == "point_grids":
-            grids = tuple(map(_grid, value))
-            self.options = replace(self.options, points_per_side=None, point_grids=grids)
-        elif name in _SETTABLE:
-            self.options = replace(self.options, **{name: value})
-        else:
-            known = ", ".join(("output_mode", "point_grids", "predictor", *_SETTABLE))
-            raise AttributeError(
-                f"{type(self).__name__} has no attribute {name!r} that could be set; these can be: {known}"
-            )
 
     @classmethod
     def from_pretrained(cls, model_id: str, **kwargs: Any) -> SAM2AutomaticMaskGenerator:
@@ -158,11 +197,7 @@ class SAM2AutomaticMaskGenerator:
             ``segmentation`` (bool (H, W), or run lengths), ``area``, ``bbox`` (XYWH), ``predicted_iou``,
             ``point_coords``, ``stability_score``, ``crop_box`` (XYWH); best first. May be empty.
         """
-        autocast = torch.is_autocast_enabled(self.predictor.device.type)
-        precision = SessionOptions(resize="bilinear", precision="fast" if autocast else "exact")
-        session = ImageSession(self.predictor.model, precision)
-        found = generate_masks(session, np.asarray(image), self.options)
-        return found.records(cast(OutputMode, self.output_mode))
+        return self._records(image)
 
 
 def _grid(points: ArrayLike) -> tuple[tuple[float, float], ...]:

@@ -1,4 +1,5 @@
 from .array_frames import ArrayFrames as ArrayFrames
+from .frame_by_frame import follow_frame_by_frame as follow_frame_by_frame
 from .frame_output import Alternatives as Alternatives
 from .image import ImagePrediction as ImagePrediction
 from .image import ImageSession as ImageSession

@@ -10,14 +10,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_sam2.model.sam1.sam import Sam
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.model.tensors import ImageFeatures, MaskCandidates, PromptTensors, concatenated, rows
 from napari_sam2.prompts import Prompt
 from napari_sam2.session.array_frames import rgb_frame
 from napari_sam2.session.options import SessionOptions
 from napari_sam2.session.prompt_decoding import FED_BACK_LIMIT
-from napari_sam2.session.runner import CPU_OBJECTS_PER_BATCH, ModelRunner
-from napari_sam2.session.tensors import fill_holes, frame_logits, point_tensors
+from napari_sam2.session.runner import CPU_OBJECTS_PER_BATCH, ImageRunner
+from napari_sam2.session.tensors import InputGeometry, fill_holes, point_tensors
 
 # Intermediates of a larger batch do not fit the caches of a data-centre GPU either.
 DEVICE_PROMPTS_PER_BATCH = 64
@@ -46,20 +47,27 @@ class ImagePrediction:
 
 
 class ImageSession:
-    """One image at a time, any number of prompts (reference: ``SAM2ImagePredictor``).
+    """One image at a time, any number of prompts (reference: ``SAM2ImagePredictor``, ``SamPredictor``).
 
     Parameters
     ----------
-    model : Sam2
-        The network; stays on its device.
+    model : Sam2 or Sam
+        The network, SAM 2 or Segment Anything 1; stays on its device.
     options : SessionOptions, optional
         Only precision, resize, batch size and hole filling matter here; by default frames are resized as the
-        reference's image predictor does.
+        reference's image predictor does (always for Segment Anything 1).
+
+    Attributes
+    ----------
+    geometry : InputGeometry
+        Where the image is in the network's input.
     """
 
-    def __init__(self, model: Sam2, options: SessionOptions | None = None) -> None:
+    geometry: InputGeometry
+
+    def __init__(self, model: Sam2 | Sam, options: SessionOptions | None = None) -> None:
         self.options = options or SessionOptions(resize="bilinear")
-        self.runner = ModelRunner(model, self.options)
+        self.runner = ImageRunner(model, self.options)
         self.features: ImageFeatures | None = None
         self.size: tuple[int, int] = (0, 0)
         self._embedding: Tensor | None = None
@@ -77,6 +85,7 @@ class ImageSession:
         """Take over features of an image of ``size`` (height, width) that were computed before."""
         embedding = self.runner.condition_on_memory(features, None)
         self.features, self.size, self._embedding = features, (int(size[0]), int(size[1])), embedding
+        self.geometry = InputGeometry.of(self.size, self.runner.side, self.runner.model.config.input_layout)
 
     def reset(self) -> None:
         """Forget the image."""
@@ -114,7 +123,7 @@ class ImageSession:
         n, k = logits.shape[:2]
         masks = np.empty((n, k, *self.size), bool)
         for row in range(n):
-            masks[row] = (frame_logits(logits[row], self.size) > 0).cpu().numpy()
+            masks[row] = (self.geometry.frame_logits(logits[row]) > 0).cpu().numpy()
         return ImagePrediction(
             masks,
             candidates.ious.cpu().numpy(),
@@ -170,20 +179,16 @@ class ImageSession:
 
     def _mask_logits(self, prompt: Prompt) -> Tensor:
         assert prompt.mask is not None
-        mask = torch.from_numpy(prompt.mask.array()).float()[None, None]
-        side = self.runner.mask_side
-        small = torch.nn.functional.interpolate(
-            mask, size=(side, side), mode="bilinear", align_corners=False, antialias=True
-        )
-        return small[0] * 20.0 - 10.0  # the reference's logits for a mask that is certain
+        return self.geometry.mask_logits(prompt.mask.array(), self.runner.mask_side)
 
     def _decode_alike(
         self, prompts: Sequence[Prompt], alike: list[int], previous: list[Tensor | None], multimask: bool
     ) -> list[MaskCandidates]:
-        pairs = [point_tensors(prompts[r].points, prompts[r].box, self.size, self.runner.side) for r in alike]
+        # As fractions of the image first: the reference's order of rounding.
+        pairs = [point_tensors(prompts[r].points, prompts[r].box, self.size, 1) for r in alike]
         fed = [p for p in (previous[r] for r in alike) if p is not None]
         tensors = PromptTensors(
-            torch.cat([xy for xy, _ in pairs]),
+            torch.cat([xy for xy, _ in pairs]) * self.geometry.extent,
             torch.cat([labels for _, labels in pairs]),
             torch.stack(fed) if fed else None,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Generic, ParamSpec, TypeVar
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_sam2.model.device import fast_float32, half_precision
+from napari_sam2.model.sam1.sam import Sam
 from napari_sam2.model.tensors import (
     ImageFeatures,
     MaskCandidates,
@@ -21,7 +22,7 @@ from napari_sam2.model.tensors import (
     as_float32,
     rows,
 )
-from napari_sam2.session.tensors import image_tensor
+from napari_sam2.session.tensors import image_tensor, longest_side_shape, resize_bytes
 
 if TYPE_CHECKING:
     from napari_sam2.model.sam2 import Sam2
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 Params = ParamSpec("Params")
 Out = TypeVar("Out")
+Network = TypeVar("Network", bound="Sam2 | Sam")
 
 # Intermediates of larger batches exceed 32 MB, which the C library maps and unmaps on every call.
 CPU_OBJECTS_PER_BATCH = 4
@@ -38,12 +40,12 @@ class OutOfDeviceMemory(MemoryError):
     """The device has too little memory even for one object at a time."""
 
 
-class ModelRunner:
-    """Runs the verbs of a model without gradients, at the precision and in the batches that fit the device.
+class ImageRunner(Generic[Network]):
+    """Runs a network on single images without gradients, at the precision and in the batches that fit the device.
 
     Parameters
     ----------
-    model : Sam2
+    model : Sam2 or Sam
         Put into evaluation mode; stays on its device.
     options : SessionOptions
         Precision and batch size.
@@ -55,14 +57,14 @@ class ModelRunner:
         something to main memory.
     """
 
-    def __init__(self, model: Sam2, options: SessionOptions) -> None:
-        self.model = model.eval()
+    def __init__(self, model: Network, options: SessionOptions) -> None:
+        self.model = model
+        model.eval()
         self.device = model.device
         self.side = model.config.image_size
         self.mask_side = model.config.mask_side
         self.options = options
         self.autocast = _autocast_dtype(model, options)
-        self.memory_dtype = _memory_dtype(options, self.autocast)
         self.oom_fallbacks: list[Callable[[], None]] = []
         self._batch = options.objects_per_batch or (
             CPU_OBJECTS_PER_BATCH if self.device.type == "cpu" else 2**31
@@ -70,6 +72,10 @@ class ModelRunner:
 
     def encode_image(self, frame: NDArray[np.uint8], resize: str | None = None) -> ImageFeatures:
         """Encode one RGB frame (H, W, 3)."""
+        if isinstance(self.model, Sam):
+            resized = resize_bytes(frame, longest_side_shape(frame.shape[0], frame.shape[1], self.side))
+            pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1)[None].to(self.device)
+            return self.run(self.model.encode_image, self.run(self.model.preprocess, pixels))
         image = image_tensor(frame, self.side, resize or self.options.resize).to(self.device)
         return self.run(self.model.encode_image, image)
 
@@ -82,6 +88,82 @@ class ModelRunner:
     ) -> MaskCandidates:
         """Decode prompts, as float32."""
         return as_float32(self.run(self.model.decode_masks, embedding, features, prompts, multimask))
+
+    def in_batches(self, work: Callable[[int, int], list[Out]], count: int, batch: int) -> list[Out]:
+        """Do ``work(low, high)`` for all of ``count`` rows, in smaller batches when memory runs out."""
+        out: list[Out] = []
+        while len(out) < count:
+            high = min(count, len(out) + batch)
+            try:
+                out += work(len(out), high)
+            except RuntimeError as error:
+                if not is_out_of_memory(error) or high - len(out) == 1:
+                    raise
+                # Stays small from here on: what did not fit once will not fit on the next frame either.
+                batch = self._batch = (high - len(out)) // 2
+                _empty_device_cache(self.device)
+        return out
+
+    def run(self, verb: Callable[Params, Out], *args: Params.args, **kwargs: Params.kwargs) -> Out:
+        """Call a verb of the model; when the device is full, offload and try again.
+
+        Raises
+        ------
+        OutOfDeviceMemory
+            When nothing is left to offload.
+        """
+        remaining = list(self.oom_fallbacks)
+        while True:
+            try:
+                with torch.inference_mode(), self._precision():
+                    return verb(*args, **kwargs)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                if _batch_of(args) > 1:
+                    raise  # a smaller batch is tried first
+                if not remaining:
+                    raise OutOfDeviceMemory(
+                        f"{self.device} has too little memory for this model: use a smaller model or image "
+                        "size, close other programs that use it, or choose device='cpu'"
+                    ) from error
+                remaining.pop(0)()
+                _empty_device_cache(self.device)
+
+    @contextmanager
+    def _precision(self) -> Iterator[None]:
+        kind = self.device.type
+        if self.autocast is not None:
+            cast: AbstractContextManager[object] = torch.autocast(kind, dtype=self.autocast)
+        elif kind in ("cpu", "cuda"):
+            # Exact means exact, also inside somebody else's autocast.
+            cast = torch.autocast(kind, enabled=False)
+        else:
+            cast = nullcontext()
+        with cast, fast_float32(self.device):
+            yield
+
+
+class ModelRunner(ImageRunner["Sam2"]):
+    """Runs SAM 2 for videos: what :class:`ImageRunner` does, and the verbs that follow objects.
+
+    Parameters
+    ----------
+    model : Sam2
+        Put into evaluation mode; stays on its device.
+    options : SessionOptions
+        Precision and batch size.
+    """
+
+    def __init__(self, model: Sam2, options: SessionOptions) -> None:
+        network: object = model  # what a script gives, whatever is declared
+        if isinstance(network, Sam):
+            raise TypeError(
+                "a Segment Anything 1 has no memory to follow objects with: use it with ImageSession, its masks as "
+                "prompts of a SAM 2 session, or follow_frame_by_frame"
+            )
+        super().__init__(model, options)
+        self.memory_dtype = _memory_dtype(options, self.autocast)
 
     def use_mask_as_output(self, features: ImageFeatures, mask: Tensor) -> MaskResult:
         """Use a mask (1, 1, side, side) of zeros and ones as the result."""
@@ -146,62 +228,8 @@ class ModelRunner:
         # One by one on the CPU: as fast there, and a memory that is rebuilt alone is the same to the last bit.
         return self.in_batches(encode, len(logits), 1 if self.device.type == "cpu" else self._batch)
 
-    def in_batches(self, work: Callable[[int, int], list[Out]], count: int, batch: int) -> list[Out]:
-        """Do ``work(low, high)`` for all of ``count`` rows, in smaller batches when memory runs out."""
-        out: list[Out] = []
-        while len(out) < count:
-            high = min(count, len(out) + batch)
-            try:
-                out += work(len(out), high)
-            except RuntimeError as error:
-                if not is_out_of_memory(error) or high - len(out) == 1:
-                    raise
-                # Stays small from here on: what did not fit once will not fit on the next frame either.
-                batch = self._batch = (high - len(out)) // 2
-                _empty_device_cache(self.device)
-        return out
 
-    def run(self, verb: Callable[Params, Out], *args: Params.args, **kwargs: Params.kwargs) -> Out:
-        """Call a verb of the model; when the device is full, offload and try again.
-
-        Raises
-        ------
-        OutOfDeviceMemory
-            When nothing is left to offload.
-        """
-        remaining = list(self.oom_fallbacks)
-        while True:
-            try:
-                with torch.inference_mode(), self._precision():
-                    return verb(*args, **kwargs)
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                if _batch_of(args) > 1:
-                    raise  # a smaller batch is tried first
-                if not remaining:
-                    raise OutOfDeviceMemory(
-                        f"{self.device} has too little memory for this model: use a smaller model or image "
-                        "size, close other programs that use it, or choose device='cpu'"
-                    ) from error
-                remaining.pop(0)()
-                _empty_device_cache(self.device)
-
-    @contextmanager
-    def _precision(self) -> Iterator[None]:
-        kind = self.device.type
-        if self.autocast is not None:
-            cast: AbstractContextManager[object] = torch.autocast(kind, dtype=self.autocast)
-        elif kind in ("cpu", "cuda"):
-            # Exact means exact, also inside somebody else's autocast.
-            cast = torch.autocast(kind, enabled=False)
-        else:
-            cast = nullcontext()
-        with cast, fast_float32(self.device):
-            yield
-
-
-def _autocast_dtype(model: Sam2, options: SessionOptions) -> torch.dtype | None:
+def _autocast_dtype(model: Sam2 | Sam, options: SessionOptions) -> torch.dtype | None:
     """Return the half precision to compute in, or None for float32."""
     if options.precision == "exact":
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional
 
+from napari_sam2.model.config import InputLayout
 from napari_sam2.prompts import BoxPrompt, PointPrompt
 
 # ImageNet statistics, which all SAM 2 models were trained with.
@@ -21,6 +23,97 @@ NEGATIVE, POSITIVE, TOP_LEFT, BOTTOM_RIGHT = 0, 1, 2, 3
 FILLED_HOLE_LOGIT = 0.1
 # Frame-size logits of a crowd on a large frame would take gigabytes.
 MASKS_AT_ONCE = 8
+
+
+def longest_side_shape(height: int, width: int, side: int) -> tuple[int, int]:
+    """Return (height, width) with the longer one ``side`` (reference: ``ResizeLongestSide.get_preprocess_shape``)."""
+    scale = side * 1.0 / max(height, width)
+    return int(height * scale + 0.5), int(width * scale + 0.5)
+
+
+def resize_bytes(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Resize an image (H, W, C) to (height, width): bilinear with antialias, on bytes."""
+    if image.shape[:2] == size:
+        return image
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    return np.array(picture.resize((size[1], size[0]), Image.Resampling.BILINEAR))
+
+
+@dataclass(frozen=True)
+class InputGeometry:
+    """Where a frame is in the network's input.
+
+    Parameters
+    ----------
+    size : tuple of int
+        (height, width) of the frame.
+    side : int
+        Side of the square input in pixels.
+    inside : tuple of int
+        (height, width) of the part of the input that the frame fills, from its upper left corner.
+    """
+
+    size: tuple[int, int]
+    side: int
+    inside: tuple[int, int]
+
+    @classmethod
+    def of(cls, size: tuple[int, int], side: int, layout: InputLayout) -> InputGeometry:
+        """Return the geometry of frames of a size in a network's input."""
+        return cls(size, side, (side, side) if layout == "stretch" else longest_side_shape(*size, side))
+
+    @property
+    def extent(self) -> Tensor:
+        """(width, height) of the part that the frame fills: what fractions of the frame are multiplied by."""
+        return torch.tensor(self.inside[::-1], dtype=torch.float32)
+
+    def frame_logits(self, logits: Tensor) -> Tensor:
+        """Bring low-resolution logits (N, h, w) to the frame's size (N, H, W), as the reference of each network does.
+
+        With padding they are first brought to the network's input and cropped.
+        """
+        out = self.inside_logits(logits.float())
+        return functional.interpolate(out[:, None], size=self.size, mode="bilinear", align_corners=False)[
+            :, 0
+        ]
+
+    def inside_logits(self, logits: Tensor) -> Tensor:
+        """Return logits (N, h', w') of the frame alone, from low-resolution ones (N, h, w) of the whole input.
+
+        Without padding they are the same. With it they have the resolution of the input.
+        """
+        if self.inside == (self.side, self.side):
+            return logits
+        square = (self.side, self.side)
+        large = functional.interpolate(logits[:, None], size=square, mode="bilinear", align_corners=False)
+        return large[:, 0, : self.inside[0], : self.inside[1]]
+
+    def stretched(self, logits: Tensor) -> Tensor:
+        """Return low-resolution logits (N, h, w) whose grid covers the frame alone, whatever its aspect ratio."""
+        if self.inside == (self.side, self.side):
+            return logits
+        count = logits.shape[-1]
+        # Centres of the new cells, as fractions of the input; grid_sample counts from -1 to 1.
+        centres = (torch.arange(count, dtype=torch.float64, device=logits.device) + 0.5) / count
+        y, x = (centres * (length / self.side) * 2 - 1 for length in self.inside)
+        grid = torch.stack([x.expand(count, -1), y[:, None].expand(-1, count)], -1).to(logits.dtype)
+        sampled = functional.grid_sample(
+            logits[None], grid[None], mode="bilinear", padding_mode="border", align_corners=False
+        )
+        return sampled[0]
+
+    def mask_logits(self, mask: NDArray[np.bool_], cells: int) -> Tensor:
+        """Turn a frame's mask (H, W) into logits (1, cells, cells) as a prompt: 10 inside, -10 elsewhere."""
+        height, width = (max(1, round(length * cells / self.side)) for length in self.inside)
+        small = functional.interpolate(
+            torch.from_numpy(np.ascontiguousarray(mask)).float()[None, None],
+            size=(height, width),
+            mode="bilinear",
+            align_corners=False,
+            antialias=True,
+        )
+        padded = functional.pad(small, (0, cells - width, 0, cells - height))
+        return padded[0] * 20.0 - 10.0  # the reference's logits for a mask that is certain
 
 
 def image_tensor(frame: NDArray[np.uint8], size: int, resize: str = "bicubic") -> Tensor:

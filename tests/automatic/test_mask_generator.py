@@ -375,7 +375,33 @@ def test_a_hole_is_not_open_to_the_rim_and_the_largest_island_stays():
     ).all()
     solid = np.ones((4, 4), bool)
     assert without_small_regions(solid, 9)[1] is False
+    assert (
+        without_small_regions(solid, 99)[1] is True
+    )  # it is small, and stays because there is no larger one
     assert (without_small_regions(solid, 9)[0] == solid).all()
+
+
+def test_background_beyond_the_box_counts():
+    """Corners inside the box of a round mask are part of the background around it, however small the box is."""
+    round_mask = drawn("""
+        .##.
+        ####
+        .##.
+    """)
+    clean, _ = without_small_regions(round_mask, 60, (100, 100), (40, 50))
+    assert (clean == round_mask).all()
+    # On an image of its own size each corner is cut off from the others: a hole.
+    assert without_small_regions(round_mask, 60)[0].all()
+
+
+@pytest.mark.parametrize(("area", "filled"), [(25, False), (26, True)])
+def test_background_at_the_edge_of_the_image_is_a_hole_when_it_is_cut_off(area, filled):
+    inside = np.ones((10, 3), bool)  # from the upper to the lower edge, two columns from the left one
+    inside[::2, 0] = False
+    # 2 columns of 10 pixels beyond the box are cut off from the rest, and 5 pixels inside it belong to them.
+    clean, changed = without_small_regions(inside, area, (10, 40), (2, 0))
+    assert changed is filled
+    assert clean[:, 0].all() == filled
 
 
 @pytest.mark.parametrize("mode", ["fast", "exact"])

@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from napari_sam2.model.tensors import MaskCandidates
 from napari_sam2.session.image import ImageSession
+from napari_sam2.session.tensors import InputGeometry
 
 GRID = 64
 
@@ -38,6 +39,10 @@ class DiscSession(ImageSession):
         self.images = []
         self.asked = 0
         self.size = (0, 0)
+
+    @property
+    def geometry(self):
+        return InputGeometry.of(self.size, self.runner.side, "stretch")
 
     def set_image(self, image):
         self.images.append(np.array(image))

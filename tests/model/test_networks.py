@@ -269,8 +269,8 @@ def test_nano_is_small():
     [
         (dict(image_size=100), "multiple of 32"),
         (dict(embed_dim=100, memory_dim=64), "multiple"),
-        (dict(stages=(1, 2, 3)), "four values"),
-        (dict(num_maskmem=0), "at least 1"),
+        (dict(stages=(1, 2, 3)), "needs 4 values"),
+        (dict(num_maskmem=0), "whole numbers from 1"),
     ],
 )
 def test_impossible_configurations_are_refused(wrong, words):

@@ -23,6 +23,7 @@ from napari_sam2.automatic.candidates.run_length import Piece, RunLengthMask, jo
 from napari_sam2.automatic.candidates.upsampling import LowResolution
 from napari_sam2.automatic.options import THRESHOLD_MARGIN, AutomaticOptions
 from napari_sam2.automatic.sampling.crops import Crop
+from napari_sam2.session.tensors import InputGeometry
 
 FloatArray = NDArray[np.float32]
 
@@ -232,9 +233,15 @@ def fast_masks(logits: Tensor, options: AutomaticOptions) -> FastCandidateMasks:
 
 
 def exact_masks(
-    logits: Tensor, options: AutomaticOptions, crop: Crop, size: tuple[int, int]
+    logits: Tensor,
+    options: AutomaticOptions,
+    crop: Crop,
+    size: tuple[int, int],
+    geometry: InputGeometry | None = None,
 ) -> tuple[ExactCandidateMasks, list[int]]:
     """Bring low-resolution logits (N, h, w) to the frame's size and keep those that are stable.
+
+    ``geometry`` says where the crop is in the network's input; by default it fills all of it.
 
     Returns
     -------
@@ -246,7 +253,10 @@ def exact_masks(
     scores: list[float] = []
     masks: list[RunLengthMask] = []
     rows: list[int] = []
-    for row, low in enumerate(logits.float().cpu().numpy()):
+    for row in range(len(logits)):
+        # One by one: with a padded input they are enlarged before they are cropped.
+        inside = logits[row : row + 1].float()
+        low = (inside if geometry is None else geometry.inside_logits(inside))[0].cpu().numpy()
         inner, outer, pieces = _measured(low, options, crop)
         # 0 / 0 is not a number; the reference drops it unless the filter is off.
         score = np.float32(inner) / np.float32(outer) if outer else np.float32(np.nan)

@@ -19,10 +19,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from napari_sam2.model.layers import Attention, LayerNorm2d
+from napari_sam2.model.sam1.sam import Sam
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.model.tensors import ImageFeatures, PromptTensors
 from napari_sam2.model.two_way_transformer import TwoWayBlock
-from napari_sam2.session.runner import ModelRunner
+from napari_sam2.session.runner import ImageRunner
 
 # Image tokens times channels of the points that are decoded at once; more leave the caches of a CPU.
 VALUES_AT_ONCE = 1 << 20
@@ -58,7 +59,7 @@ class GridDecoder:
 
     Parameters
     ----------
-    runner : ModelRunner
+    runner : ImageRunner
         Model and precision; only float32 on a CPU (:meth:`fits`).
     features : ImageFeatures
         Of the image.
@@ -66,7 +67,7 @@ class GridDecoder:
         (1, C, h, w), the conditioned embedding.
     """
 
-    def __init__(self, runner: ModelRunner, features: ImageFeatures, embedding: Tensor) -> None:
+    def __init__(self, runner: ImageRunner[Sam2 | Sam], features: ImageFeatures, embedding: Tensor) -> None:
         self._runner = runner
         self._model = runner.model
         self._features = features
@@ -77,7 +78,7 @@ class GridDecoder:
     @staticmethod
     def fits(runner: object) -> bool:
         """Tell whether this way of computing is the right one for a device and precision."""
-        return isinstance(runner, ModelRunner) and runner.device.type == "cpu" and runner.autocast is None
+        return isinstance(runner, ImageRunner) and runner.device.type == "cpu" and runner.autocast is None
 
     def decode(self, points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Decode points (N, 1, 2) in pixels of the network's input with labels (N, 1).
@@ -100,7 +101,7 @@ class GridDecoder:
         """Compute what all points share."""
         model, side = self._model, self._side
         empty = PromptTensors(torch.zeros(1, 0, 2), torch.zeros(1, 0, dtype=torch.int32))
-        _, dense = model.prompt_encoder(empty, side * 16, side)
+        _, dense = model.embed_prompts(empty, side)
         place = model.prompt_encoder.pe_layer.grid(side, side)  # (C, h, w)
         self._image = (self._embedding + dense).flatten(2).transpose(1, 2).contiguous()  # (1, HW, C)
         place = place.flatten(1).T.contiguous()  # (HW, C)
@@ -120,6 +121,10 @@ class GridDecoder:
         first, _, _, second, _ = self._model.mask_decoder.output_upscaling
         self._columns = _columns(first), _columns(second)
         # (1, C/4, 2h, 2w) -> (1, HW, 4 C/4), and (1, C/8, 4h, 4w) -> (1, HW * 4, 4 C/8)
+        if self._features.stride8.shape[1] == 0:  # Segment Anything 1 has no finer features
+            self._fine = first.get_parameter("bias").repeat(4)[None, None]
+            self._finest = second.get_parameter("bias").repeat(4)[None, None]
+            return
         fine, finest = self._features.stride8, self._features.stride4
         fine = fine.unflatten(2, (side, 2)).unflatten(4, (side, 2))  # type: ignore[no-untyped-call]
         fine = fine.permute(0, 2, 4, 3, 5, 1) + first.get_parameter("bias")
@@ -129,18 +134,20 @@ class GridDecoder:
         self._finest = finest.flatten(5).flatten(1, 4).contiguous()
 
     def _decode(self, points: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        model: Sam2 = self._model
-        decoder = model.mask_decoder
-        sparse, _ = model.prompt_encoder(PromptTensors(points, labels), self._side * 16, self._side)
-        own = torch.cat(
-            [decoder.obj_score_token.weight, decoder.iou_token.weight, decoder.mask_tokens.weight]
-        )
+        decoder = self._model.mask_decoder
+        sparse, _ = self._model.embed_prompts(PromptTensors(points, labels), self._side)
+        own = decoder.own_tokens
+        first = len(own) - len(decoder.mask_tokens.weight)  # where the masks' tokens begin
         tokens = torch.cat([own.expand(len(sparse), -1, -1), sparse], 1)  # (B, N, C)
         tokens, image = self._two_way(tokens)
         weights = torch.stack(
-            [mlp(tokens[:, 3 + i]) for i, mlp in enumerate(list(decoder.output_hypernetworks_mlps)[1:])], 1
+            [
+                mlp(tokens[:, first + 1 + i])
+                for i, mlp in enumerate(list(decoder.output_hypernetworks_mlps)[1:])
+            ],
+            1,
         )  # (B, 3, C/8)
-        ious = decoder.iou_prediction_head(tokens[:, 1]).sigmoid()[:, 1:]
+        ious = decoder.predicted_ious(tokens[:, first - 1])[:, 1:]
         return self._enlarged(image, weights), ious
 
     def _two_way(self, tokens: Tensor) -> tuple[Tensor, Tensor]:

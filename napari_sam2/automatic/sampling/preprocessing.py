@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from napari_sam2.automatic.sampling.crops import Crop
+from napari_sam2.model.sam1.sam import Sam
 from napari_sam2.session.image import ImageSession
 from napari_sam2.session.tensors import PIXEL_MEAN, PIXEL_STD
 
@@ -19,7 +20,8 @@ PIXELS_AT_ONCE = 1 << 22
 def set_crop(session: ImageSession, rgb: NDArray[np.uint8], crop: Crop) -> None:
     """Encode a part (a crop) of an RGB image (H, W, 3) as the image of the session."""
     part = rgb[crop.y0 : crop.y1, crop.x0 : crop.x1]
-    if crop.size[0] * crop.size[1] <= PIXELS_AT_ONCE:
+    # Pillow, which resizes for Segment Anything 1, works on bytes and needs no strips.
+    if crop.size[0] * crop.size[1] <= PIXELS_AT_ONCE or isinstance(session.runner.model, Sam):
         session.set_image(part)
         return
     runner = session.runner

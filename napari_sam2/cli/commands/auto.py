@@ -9,11 +9,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2.automatic.files import FORMAT_OF_SUFFIX, FoundOnFrame, write_masks
+from napari_sam2.automatic.instances import InstanceFinder, decoder_of
 from napari_sam2.automatic.mask_generator import MaskFinder
 from napari_sam2.automatic.options import AutomaticOptions
 from napari_sam2.automatic.tracking import pixels_of, seed_new
@@ -23,7 +25,7 @@ from napari_sam2.cli.options.automatic_options import automatic_options, chosen_
 from napari_sam2.cli.terminal.console import Console
 from napari_sam2.cli.terminal.interrupt import InterruptFlag, graceful_interrupt
 from napari_sam2.cli.terminal.progress import ProgressBar, duration
-from napari_sam2.cli.workflow.load_model import describe, load_network
+from napari_sam2.cli.workflow.load_model import describe, load_image_network, load_network
 from napari_sam2.cli.workflow.plan import Plan, Summary, frame_limits
 from napari_sam2.cli.workflow.source_frames import SourceFrames, open_frames
 from napari_sam2.cli.workflow.write_exports import (
@@ -35,6 +37,7 @@ from napari_sam2.cli.workflow.write_exports import (
 )
 from napari_sam2.formats.detect_format import read_masks
 from napari_sam2.formats.registry import FORMATS
+from napari_sam2.model.sam1.sam import Sam
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.prompts import Prompt
 from napari_sam2.session.image import ImageSession
@@ -62,10 +65,10 @@ def _find(args: Namespace, options: AutomaticOptions, console: Console) -> None:
     frames, size = recording.frames, recording.frames.size
     wanted = chosen_frames(args, len(frames))
     region, existing = _mask_flag(args, "region", size), _mask_flag(args, "existing", size)
-    model = load_network(args.model, args.device, console)
+    model = load_image_network(args.find_with or args.model, args.device, console)
     began = time.monotonic()
     with _searching(console, "nothing was written") as progress:
-        finder = MaskFinder(ImageSession(model), frames, options, region, existing, progress)
+        finder = _finder(args, model, frames, options, region, existing, progress)
         found = write_masks(
             finder.results(wanted),
             wanted,
@@ -77,6 +80,15 @@ def _find(args: Namespace, options: AutomaticOptions, console: Console) -> None:
             overwrite=args.overwrite,
         )
     _report_found(console, args, found, out, time.monotonic() - began, len(frames))
+
+
+def _finder(args: Namespace, model: Sam | Sam2, *rest: Any) -> MaskFinder:
+    """Return what finds objects: masks at points, or the instances of micro-sam's decoder."""
+    session = ImageSession(model)
+    if not args.instances:
+        return MaskFinder(session, *rest)
+    decoder_of(session)  # without one it ends here, before anything is made
+    return InstanceFinder(session, *rest)
 
 
 def _track(args: Namespace, options: AutomaticOptions, console: Console) -> None:
@@ -94,12 +106,14 @@ def _track(args: Namespace, options: AutomaticOptions, console: Console) -> None
         )
     region, existing = _mask_flag(args, "region", size), _mask_flag(args, "existing", size)
     model = load_network(args.model, args.device, console)
+    # A Segment Anything 1 can't follow anything, but what it finds are mask prompts like any other.
+    finding = load_image_network(args.find_with, args.device, console) if args.find_with else model
     summary, explanations = Summary(), []
     with ExitStack() as stack:
         objects = _ProjectObjects(args, recording, model, folder, stack)
         for frame in wanted:
             with _searching(console, objects.saved) as progress:
-                finder = MaskFinder(ImageSession(model), frames, options, region, existing, progress)
+                finder = _finder(args, finding, frames, options, region, existing, progress)
                 new = "new " if objects.object_ids else ""
                 ids, result = seed_new(objects, finder, frame)
             explanations.append(f"Frame {frame}: {result.explanation}")

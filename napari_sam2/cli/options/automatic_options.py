@@ -41,6 +41,16 @@ def add_auto_flags(parser: Any) -> None:
         "the project folder, or a file besides it",
     )
     parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+    parser.add_argument(
+        "--find-with",
+        metavar="MODEL",
+        help="model that finds objects (that of --model); may be a Segment Anything 1, such as vit_b or a file",
+    )
+    parser.add_argument(
+        "--instances",
+        action="store_true",
+        help="find all cells at once with the decoder of a micro-sam model, instead of asking at points",
+    )
     _add_option_flags(parser)
 
 

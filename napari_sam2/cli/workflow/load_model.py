@@ -7,8 +7,10 @@ from pathlib import Path
 from napari_sam2.cli.errors import CommandError
 from napari_sam2.cli.terminal.console import Console
 from napari_sam2.cli.terminal.progress import DownloadProgress
+from napari_sam2.model.sam1.sam import Sam
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.model.weights.checkpoints import load_model
+from napari_sam2.model.weights.image_models import load_image_model
 from napari_sam2.storage.project import Project
 from napari_sam2.storage.schema import ModelDescription
 from napari_sam2.storage.sessions import describe_model
@@ -17,6 +19,11 @@ from napari_sam2.storage.sessions import describe_model
 def load_network(name: str, device: str, console: Console) -> Sam2:
     """Load a network; a download shows its progress."""
     return load_model(_lasting_name(name), device=device, progress=DownloadProgress(console, name))
+
+
+def load_image_network(name: str, device: str, console: Console) -> Sam | Sam2:
+    """Load a network for single images, which may be a Segment Anything 1; a download shows its progress."""
+    return load_image_model(_lasting_name(name), device=device, progress=DownloadProgress(console, name))
 
 
 def load_for(project: Project, device: str, console: Console) -> Sam2:

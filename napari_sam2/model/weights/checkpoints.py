@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -21,12 +21,17 @@ from napari_sam2.model.errors import CheckpointError
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.model.tensors import ModelOrigin
 from napari_sam2.model.weights.download import Progress, fetch_released, fetch_repository, file_sha256
-from napari_sam2.model.weights.key_mapping import from_meta, from_transformers, is_transformers_layout
+from napari_sam2.model.weights.key_mapping import (
+    WRAPPERS,
+    from_meta,
+    from_transformers,
+    is_transformers_layout,
+)
 from napari_sam2.model.weights.meta_yaml import read_reference_yaml
 from napari_sam2.model.weights.registry import NANO_FILE, RELEASED
+from napari_sam2.model.weights.sam1_layouts import describe_sam1, read_sam1
+from napari_sam2.model.weights.torch_em import read_torch_em
 
-# Where training code puts the weights in a file.
-_WRAPPERS = ("model", "model_state", "model_state_dict", "state_dict")
 _OFFICIAL_FILES = {model.pickle_file for model in RELEASED.values()}
 # Published networks of released shapes that were trained at another input size, by the beginning of their files' names.
 _TRAINED_AT = {"MedSAM2_": 512}
@@ -113,19 +118,27 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], ModelConfig | None]:
     Raises
     ------
     CheckpointError
-        When the file is truncated, of a foreign kind, or would have to run code to be read.
+        When the file is truncated, of a foreign kind, a Segment Anything 1, or would have to run code to be read.
     """
-    stored = None
-    if path.suffix == ".safetensors":
-        raw, stored = _read_safetensors(path)
-    else:
-        raw = _read_pickle(path)
-    if raw and all(
-        key.startswith("module.") for key in raw
-    ):  # saved from a network that trained on several devices
+    content, stored = read_content(path)
+    sam1 = read_sam1(content)
+    if sam1 is not None:
+        raise CheckpointError(
+            f"{path} is a Segment Anything 1 model ({describe_sam1(sam1)}), which segments single images: use it for "
+            "automatic masks ('napari-sam2 auto'; with --track as --find-with), or with load_image_model() and "
+            "ImageSession. Following objects through a video needs a SAM 2 model"
+        )
+    raw = _flat(content, path)
+    if raw and all(key.startswith("module.") for key in raw):
+        # Saved from a network that trained on several devices.
         raw = {key.removeprefix("module."): value for key, value in raw.items()}
     meta = from_transformers(raw) if is_transformers_layout(raw) else raw
     return from_meta(meta), stored
+
+
+def read_content(path: Path) -> tuple[Any, ModelConfig | None]:
+    """Return what a file holds, under its own names, and the configuration if it carries one; never runs its code."""
+    return _read_safetensors(path) if path.suffix == ".safetensors" else (_read_pickle(path), None)
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], ModelConfig | None]:
@@ -145,11 +158,14 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], ModelConfig | None
         raise CheckpointError(f"{path} carries settings of a network that can't be used: {error}") from error
 
 
-def _read_pickle(path: Path) -> dict[str, Tensor]:
+def _read_pickle(path: Path) -> Any:
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if zipfile.is_zipfile(path):
+            trained = read_torch_em(path)
+            if trained is not None:
+                return trained
             raise CheckpointError(
                 f"{path} holds more than weights: reading it could run code, so it is refused. Save only the "
                 f"weights, torch.save({{'model': model.state_dict()}}, file), where you trust it ({error})"
@@ -161,7 +177,11 @@ def _read_pickle(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(
             f"{path} is truncated or not a weight file of PyTorch ({error}): get it again"
         ) from error
-    for key in _WRAPPERS:
+
+
+def _flat(content: Any, path: Path) -> dict[str, Tensor]:
+    """Return the state dict in what a file holds."""
+    for key in WRAPPERS:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
     if not isinstance(content, dict) or not all(isinstance(v, Tensor) for v in content.values()):

@@ -10,6 +10,9 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+# Where training code puts the weights in a file.
+WRAPPERS = ("model", "model_state", "model_state_dict", "state_dict")
+
 # ours -> Meta's
 META_PREFIXES = (("prompt_encoder.", "sam_prompt_encoder."), ("mask_decoder.", "sam_mask_decoder."))
 
