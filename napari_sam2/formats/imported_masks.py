@@ -177,7 +177,10 @@ class Collector:
         """Return what was gathered, with ids that are label values; an import without a single frame is an error."""
         if self.size is None:
             raise ImportProblem(f"{self.source} has no frames: nothing can be imported from it")
-        new = self._new_ids()
+        new = new_ids(sorted({*self.masks, *self.boxes}), self.source)
+        changed = {old: i for old, i in new.items() if old != i}
+        if changed:
+            self._notice(renumbering(changed))
         masklets = {new[i]: Masklet(new[i], self.size, dict(found)) for i, found in self.masks.items()}
         return ImportedMasks(
             self.size,
@@ -189,20 +192,6 @@ class Collector:
             frame_names or {},
             numbered,
         )
-
-    def _new_ids(self) -> dict[int, int]:
-        """Give ids that are no label values the lowest unused ones."""
-        ids = sorted({*self.masks, *self.boxes})
-        if len(ids) > MAX_OBJECT_ID:
-            raise ImportProblem(f"{self.source} has {len(ids)} objects: {MAX_OBJECT_ID} is the most")
-        wrong = [i for i in ids if not 1 <= i <= MAX_OBJECT_ID]
-        new = {i: i for i in ids}
-        if wrong:
-            unused = (i for i in range(1, MAX_OBJECT_ID + 1) if i not in new)
-            new.update(zip(wrong, unused))
-            shown = ", ".join(f"{i} → {new[i]}" for i in wrong[:5]) + (", …" if len(wrong) > 5 else "")
-            self._notice(f"object ids are 1 to {MAX_OBJECT_ID}, so others were renumbered ({shown})")
-        return new
 
     def _whole_numbers(self, frame: int, labels: NDArray[Any]) -> NDArray[np.int64]:
         if labels.ndim != 2:
@@ -245,6 +234,39 @@ class Collector:
                 f"{self.source}: frame {frame} is {size[0]} × {size[1]} pixels, the ones before are "
                 f"{self.size[0]} × {self.size[1]}"
             )
+
+
+def new_ids(ids: Sequence[int], source: str, taken: Iterable[int] = ()) -> dict[int, int]:
+    """Return an object id for each id of a source: itself, or the lowest unused one if it is no label value.
+
+    Parameters
+    ----------
+    ids : sequence of int
+        Ids of the source.
+    source : str
+        Named in the error.
+    taken : iterable of int, optional
+        Ids of other objects, which are not given away.
+
+    Raises
+    ------
+    ImportProblem
+        When there are more than ``MAX_OBJECT_ID``.
+    """
+    if len(ids) > MAX_OBJECT_ID:
+        raise ImportProblem(f"{source} has {len(ids)} objects: {MAX_OBJECT_ID} is the most")
+    new = {i: i for i in ids}
+    used = {*new, *taken}
+    unused = (i for i in range(1, MAX_OBJECT_ID + 1) if i not in used)
+    wrong = [i for i in ids if not 1 <= i <= MAX_OBJECT_ID]
+    return new | dict(zip(wrong, unused))
+
+
+def renumbering(changed: Mapping[int, int]) -> str:
+    """Return the notice for ids that were changed, old to new."""
+    shown = ", ".join(f"{old} → {new}" for old, new in list(changed.items())[:5])
+    more = ", …" if len(changed) > 5 else ""
+    return f"object ids are 1 to {MAX_OBJECT_ID}, so others were renumbered ({shown}{more})"
 
 
 def frame_numbers(stems: Iterable[str]) -> list[int] | None:

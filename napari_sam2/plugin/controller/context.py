@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
+from traceback import format_exception
 from typing import TYPE_CHECKING, Any
 
 from napari_sam2.plugin.controller.events import ControllerEvents
@@ -226,3 +227,11 @@ class ControllerContext:
     def report(self, title: str, message: str, details: str = "") -> None:
         """Emit an error for the user."""
         self.events.error.emit(ErrorReport(title, message, details))
+
+    def attempt(self, title: str, action: Callable[[], object]) -> None:
+        """Call a function, and report what it raises: for events of layers, and for what must go on to its end."""
+        try:
+            action()
+        except Exception as error:
+            with suppress(Exception):  # whoever listens may be the one that fails
+                self.report(title, str(error) or type(error).__name__, "".join(format_exception(error)))

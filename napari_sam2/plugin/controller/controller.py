@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -374,21 +375,25 @@ class Controller:
     def close(self, timeout: float = 30.0) -> None:
         """End the session; everything is saved, layers stay. Nothing happens when it is closed already.
 
-        A frame that is being computed is waited for, ``timeout`` seconds at most.
+        A frame that is being computed is waited for, ``timeout`` seconds at most. An error on the way is reported
+        (``events.error``), and closing goes on.
         """
         if self.closed:
             return
-        self._connections.close()
+        attempt = partial(self._context.attempt, "Closing")
         self._session.ready = False
-        self.results.cancel_exports()
-        self._session.worker.close(timeout)
-        self.process()
-        self._session.close()
-        self.prompts.close()
-        self.results.close()
+        attempt(self._connections.close)
+        attempt(self.results.cancel_exports)
+        attempt(partial(self._session.worker.close, timeout))
+        while len(self.replies):  # a reply that fails ends `process`
+            attempt(self.process)
+        attempt(self._session.close)
+        attempt(self.prompts.close)
+        attempt(self.results.close)
         message = "The session is closed; everything is saved."
-        self._state.set_status(replace(self.status, phase="closed", message=message))
-        self.events.closed.emit()
+        closed = replace(self.status, phase="closed", message=message)
+        attempt(partial(self._state.set_status, closed))
+        attempt(self.events.closed.emit)
 
     # -- inside ------------------------------------------------------------------------------------------
 
@@ -460,7 +465,11 @@ class Controller:
         layer = event.value
         if any(layer is image for image in self.images):
             self.close(timeout=2.0)
-        elif not self.results.layer_removed(layer):
+        else:
+            self._context.attempt("Deleting a layer", partial(self._forget_layer, layer))
+
+    def _forget_layer(self, layer: Any) -> None:
+        if not self.results.layer_removed(layer):
             self.prompts.layer_removed(layer)
 
     def _on_pixels_replaced(self, event: Any = None) -> None:

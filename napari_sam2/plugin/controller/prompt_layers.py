@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from traceback import format_exception
 from typing import Any, Literal
 
-from napari_sam2.objects import Color
+from napari_sam2.objects import MAX_OBJECT_ID, Color
 from napari_sam2.plugin.controller.context import ControllerContext
 from napari_sam2.plugin.layers.image_layer import unwrapped
+from napari_sam2.plugin.layers.mark_layer import OBJECT_COLUMN
 from napari_sam2.plugin.layers.metadata import note_project, projects_of
 from napari_sam2.plugin.layers.paint_layer import PaintLink
 from napari_sam2.plugin.layers.points_layer import PointsLink
@@ -25,7 +27,8 @@ class PromptLayers:
     """All layers that are read as prompts; of each kind the first one gets new marks.
 
     The marks of a deleted layer still count, and come back on the next layer of its kind: tidying up the list of
-    layers loses nothing.
+    layers loses nothing. A layer that fails is reported and not read any more; its marks count until it is attached
+    again.
 
     Parameters
     ----------
@@ -38,11 +41,13 @@ class PromptLayers:
     def __init__(self, context: ControllerContext, on_change: Callable[[], None]) -> None:
         self._context = context
         self._view = context.view
-        self._on_change = on_change
+        self._on_change = lambda: context.attempt("Reading prompts", on_change)
         self._links: dict[int, Link] = {}  # by id of the layer
         self._firsts: dict[LayerKind, int] = {}
         self._left_marks: list[Mark] = []
         self._left_painted: dict[PromptKey, MaskPrompt] = {}
+        self._last_marks: dict[int, list[Mark]] = {}  # of each link, when it was read last
+        self._failed: dict[int, tuple[Link, list[Mark]]] = {}
         self._colors: Mapping[int, Color] = {}
         self._defaults = (1, True)
         self._project = ""
@@ -67,12 +72,22 @@ class PromptLayers:
         view, name = self._view, f"{_NAMES[kind]} – {self._view.image.name}"
         link: Link
         if kind == "points":
-            link = PointsLink.make(view.viewer, view.image, view.geometry, self._on_change, name)
+            link = PointsLink.make(
+                view.viewer, view.image, view.geometry, self._on_change, name, self._give_up
+            )
         elif kind == "shapes":
-            link = ShapesLink.make(view.viewer, view.image, view.geometry, self._on_change, name)
+            link = ShapesLink.make(
+                view.viewer, view.image, view.geometry, self._on_change, name, self._give_up
+            )
         else:
             link = PaintLink.make(
-                view.viewer, view.image, view.geometry, self._on_change, lambda: view.frame, name
+                view.viewer,
+                view.image,
+                view.geometry,
+                self._on_change,
+                lambda: view.frame,
+                name,
+                self._give_up,
             )
         self._add(kind, link)
         self._restore_marks(kind, link)
@@ -91,33 +106,53 @@ class PromptLayers:
         if id(layer) in self._links:
             return False
         kind = _kind_of(layer)
-        self._add(kind, self._linked(kind, layer))
+        link = self._linked(kind, layer)
+        self._failed.pop(id(layer), None)
+        unread = 0 if isinstance(link, PaintLink) else int((link.ids == 0).sum())
+        if unread:
+            self._context.report(
+                "Reading prompts",
+                f"{layer.name!r}: {unread} of {len(layer.data)} marks are not read, because their {OBJECT_COLUMN} is "
+                f"no whole number from 1 to {MAX_OBJECT_ID}: correct it in the layer's features",
+            )
+        self._add(kind, link)
         return True
 
     def detach(self, layer: Any) -> bool:
         """Stop reading a layer, and forget its marks; False if it was not read."""
         link = self._links.pop(id(layer), None)
         if link is None:
-            return False
-        link.close()
+            return self._failed.pop(id(layer), None) is not None
+        self._last_marks.pop(id(layer), None)
         self._firsts = {k: i for k, i in self._firsts.items() if i != id(layer)}
+        link.close()
         return True
 
     def removed(self, layer: Any) -> bool:
         """Keep the marks of a deleted layer; False if it was not read."""
-        link = self._links.get(id(layer))
-        if link is None:
+        link, marks = self._links.get(id(layer)), self._last_marks.get(id(layer), [])
+        if link is not None:
+            with suppress(Exception):  # it is dismantled already, or failed
+                marks = link.read()
+        elif id(layer) in self._failed:
+            link, marks = self._failed[id(layer)]
+        else:
             return False
         self._left_painted.update(link.painted)
-        self._left_marks += link.read()
+        self._left_marks += marks
         return self.detach(layer)
 
     def read(self) -> tuple[list[Mark], dict[PromptKey, MaskPrompt]]:
         """Return all marks and all painted masks."""
         marks, painted = list(self._left_marks), dict(self._left_painted)
-        for link in self._links.values():
+        for ident, link in list(self._links.items()):
+            with self._guard(link):
+                self._last_marks[ident] = link.read()
+                painted.update(link.painted)
+                marks += self._last_marks[ident]
+        for link, left in self._failed.values():
             painted.update(link.painted)
-            marks += link.read()
+            marks += left
         return marks, painted
 
     def write(
@@ -126,39 +161,50 @@ class PromptLayers:
         """Take away all marks of some frames and objects, and add others; layers are made where they are missing."""
         self._left_marks = [m for m in self._left_marks if m.key not in replaced]
         self._left_painted = {k: m for k, m in self._left_painted.items() if k not in replaced}
+        for ident, (link, left) in self._failed.items():
+            self._failed[ident] = (link, [m for m in left if m.key not in replaced])
+            link.painted = {k: m for k, m in link.painted.items() if k not in replaced}
         if any(isinstance(m.element, PointPrompt) for m in marks):
             self.ensure("points")
         if any(not isinstance(m.element, PointPrompt) for m in marks):
             self.ensure("shapes")
         if painted:
             self.ensure("labels")
-        for ident, link in self._links.items():
-            first = ident in self._firsts.values()
-            link.write(replaced, marks if first else [], painted if first else {})
+        firsts = set(self._firsts.values())
+        for ident, link in list(self._links.items()):
+            with self._guard(link):
+                first = ident in firsts
+                link.write(replaced, marks if first else [], painted if first else {})
 
     def belong_to(self, project: str) -> None:
         """Read the layers again that were used with a project earlier, and note that these are used with it."""
         self._project = project
         for layer in self._view.viewer.layers:
             if project in projects_of(layer) and id(layer) not in self._links:
-                with suppress(TypeError, ValueError):  # it was changed since, or is about another plane
+                try:
                     self.attach(layer)
+                except (TypeError, ValueError):  # it was changed since, or is about another plane
+                    continue
+                except Exception as error:
+                    self._context.report("Reading prompts", f"{layer.name!r} can't be read: {error}")
         for link in self._links.values():
             self._note(link)
 
     def set_defaults(self, object_id: int, positive: bool) -> None:
         """Set the object and the sign of new marks on all layers."""
         self._defaults = (object_id, positive)
-        for link in self._links.values():
-            link.set_defaults(object_id, positive)
+        for link in list(self._links.values()):
+            with self._guard(link):
+                link.set_defaults(object_id, positive)
 
     def restyle(self, colors: Mapping[int, Color]) -> None:
         """Show the objects' colours."""
         if colors == self._colors:
             return
         self._colors = dict(colors)
-        for link in self._links.values():
-            link.restyle(colors)
+        for link in list(self._links.values()):
+            with self._guard(link):
+                link.restyle(colors)
 
     def rebase(self) -> None:
         """Read the same layers with another geometry; those that do not fit any more are detached."""
@@ -168,26 +214,60 @@ class PromptLayers:
         for layer in layers:
             try:
                 self.attach(layer)
-            except ValueError as error:
+            except Exception as error:
                 if not projects_of(layer):  # the others come back with the project that they are about
                     self._context.report("Reading prompts", str(error))
 
     def close(self) -> None:
         """Stop listening; layers stay."""
         for link in self._links.values():
-            link.close()
-        self._links.clear()
-        self._firsts.clear()
-        self._left_marks.clear()
-        self._left_painted.clear()
+            self._context.attempt("Closing", link.close)
+        for store in (self._links, self._firsts, self._left_marks, self._left_painted, self._last_marks):
+            store.clear()
+        self._failed.clear()
 
     def _linked(self, kind: LayerKind, layer: Any) -> Link:
         view = self._view
         if kind == "points":
-            return PointsLink(layer, view.image, view.geometry, self._on_change)
+            return PointsLink(layer, view.image, view.geometry, self._on_change, self._give_up)
         if kind == "shapes":
-            return ShapesLink(layer, view.image, view.geometry, self._on_change)
-        return PaintLink(layer, view.image, view.geometry, self._on_change, lambda: view.frame)
+            return ShapesLink(layer, view.image, view.geometry, self._on_change, self._give_up)
+        return PaintLink(
+            layer,
+            view.image,
+            view.geometry,
+            self._on_change,
+            lambda: view.frame,
+            on_error=self._give_up,
+            on_notice=lambda message: self._context.report("Reading prompts", message),
+            taken=lambda: self._colors,
+        )
+
+    @contextmanager
+    def _guard(self, link: Link) -> Iterator[None]:
+        """Give a link up that fails inside a ``with`` block."""
+        try:
+            yield
+        except Exception as error:
+            self._give_up(link, error)
+
+    def _give_up(self, link: Link, error: Exception) -> None:
+        """Stop reading a layer that failed; its marks count until it is attached again."""
+        layer = link.layer
+        if self._links.get(id(layer)) is not link:
+            return
+        self._failed[id(layer)] = (link, self._last_marks.get(id(layer), []))
+        del self._links[id(layer)]
+        self._firsts = {k: i for k, i in self._firsts.items() if i != id(layer)}
+        with suppress(Exception):
+            link.close()
+        reason = str(error) or type(error).__name__
+        self._context.report(
+            "Reading prompts",
+            f"{layer.name!r} is not read any more: {reason}. The prompts that it gave stay; new ones go to another "
+            "layer, until this one is attached again (controller.prompts.attach)",
+            "".join(format_exception(error)),
+        )
 
     def _note(self, link: Link) -> None:
         if self._project:
@@ -197,7 +277,8 @@ class PromptLayers:
         self._links[id(link.layer)] = link
         self._note(link)
         self._firsts.setdefault(kind, id(link.layer))
-        link.restyle(self._colors)
+        with self._guard(link):
+            link.restyle(self._colors)
         self.set_defaults(*self._defaults)
 
     def _restore_marks(self, kind: LayerKind, link: Link) -> None:

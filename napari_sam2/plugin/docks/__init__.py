@@ -1,1 +1,1 @@
-"""What is seen: the docks, a folder each."""
+"""Docks of the window, a folder each."""

@@ -1,4 +1,4 @@
-"""How an image layer is divided into frames; the only conversion between (t, y, x) and (x, y)."""
+"""Division of an image layer into frames; the only conversion between (t, y, x) and (x, y)."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -42,6 +43,8 @@ class MarkLink(ABC):
         Division of the image into frames.
     on_change : callable
         Called after the user changed marks.
+    on_error : callable, optional
+        Called as ``on_error(link, error)`` when the link fails in an event of the layer.
 
     Raises
     ------
@@ -53,7 +56,14 @@ class MarkLink(ABC):
     # True: napari inserts a mark into the data before its drawing is finished.
     drawn_in_steps: ClassVar[bool]
 
-    def __init__(self, layer: Any, image: Any, geometry: Geometry, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        layer: Any,
+        image: Any,
+        geometry: Geometry,
+        on_change: Callable[[], None],
+        on_error: Callable[[Any, Exception], None] | None = None,
+    ) -> None:
         if layer.ndim != geometry.ndim:
             raise ValueError(
                 f"{layer.name!r} has {layer.ndim} axes, the image has {geometry.ndim}: "
@@ -68,7 +78,7 @@ class MarkLink(ABC):
         self._defaults = (1, True)
         self._writing = False
         self._count = len(layer.data)
-        self._connections = Connections()
+        self._connections = Connections(None if on_error is None else partial(on_error, self))
         # Pasting emits no data event, only a refresh.
         self._connections.replace(
             layer.events, data=self._on_event, features=self._on_event, set_data=self._on_event

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_sam2.formats.imported_masks import new_ids, renumbering
 from napari_sam2.objects import MAX_OBJECT_ID, Color
 from napari_sam2.plugin.layers.connections import Connections
 from napari_sam2.plugin.layers.frame_array import FrameArray
 from napari_sam2.plugin.layers.geometry import Geometry
 from napari_sam2.plugin.layers.labels_layer import PaintEvents, label_colors
+from napari_sam2.plugin.layers.metadata import ids_of_labels
 from napari_sam2.plugin.layers.placement import results_placement, transform_between
 from napari_sam2.plugin.layers.prompt_marks import Mark
 from napari_sam2.prompts import MaskPrompt, PromptKey
@@ -39,6 +42,13 @@ class PaintLink:
         Returns the frame that is shown.
     sparse : FrameArray, optional
         Data of the layer if the plugin made it.
+    on_error : callable, optional
+        Called as ``on_error(link, error)`` when the link fails in an event of the layer.
+    on_notice : callable, optional
+        Called with a sentence when labels are not object ids as they are: those above ``MAX_OBJECT_ID`` get the
+        lowest unused ids, negative ones are background. The layer keeps its labels.
+    taken : callable, optional
+        Returns the ids of all objects.
 
     Raises
     ------
@@ -54,6 +64,9 @@ class PaintLink:
         on_change: Callable[[], None],
         shown: Callable[[], int],
         sparse: FrameArray | None = None,
+        on_error: Callable[[Any, Exception], None] | None = None,
+        on_notice: Callable[[str], None] = lambda message: None,
+        taken: Callable[[], Collection[int]] = tuple,
     ) -> None:
         _check_placement(layer, image, geometry)
         self.layer = layer
@@ -61,16 +74,21 @@ class PaintLink:
         self._geometry = geometry
         self._on_change = on_change
         self._shown = shown
-        self._array = _adapted(layer, geometry) if sparse is None else sparse
+        self._on_notice = on_notice
+        self._taken = taken
+        self._numbers = ids_of_labels(layer)
+        self._array = self._adapted() if sparse is None else sparse
         self._dirty: set[int] = set()
         self._checksums: dict[int, int] = {}
         self._writing = False
-        self._connections = Connections()
-        self._connections.add(layer.events, "data", self._on_replaced)
-        self._paint_events = PaintEvents(layer, self._on_painted)
-        if sparse is None and layer.data.size * layer.data.dtype.itemsize <= _SCANNED_BYTES:
+        if sparse is None and self._is_small:
+            self._number_labels()
             for frame in range(geometry.n_frames):
                 self._read_frame(frame)
+        failed = None if on_error is None else partial(on_error, self)
+        self._connections = Connections(failed)
+        self._connections.add(layer.events, "data", self._on_replaced)
+        self._paint_events = PaintEvents(layer, self._on_painted, failed)
 
     @classmethod
     def make(
@@ -81,6 +99,7 @@ class PaintLink:
         on_change: Callable[[], None],
         shown: Callable[[], int],
         name: str,
+        on_error: Callable[[Any, Exception], None] | None = None,
     ) -> PaintLink:
         """Add an empty Labels layer where the image is; only painted frames take memory."""
         painted: dict[int, Labels] = {}
@@ -95,7 +114,7 @@ class PaintLink:
             geometry.result_shape, geometry.frame_axis, lambda frame: painted.get(frame, blank), write
         )
         layer = viewer.add_labels(array, name=name, opacity=0.6, **results_placement(image, geometry))
-        link = cls(layer, image, geometry, on_change, shown, array)
+        link = cls(layer, image, geometry, on_change, shown, array, on_error)
         link._dirty = dirty
         return link
 
@@ -127,12 +146,14 @@ class PaintLink:
 
     def set_defaults(self, object_id: int, positive: bool) -> None:
         """Set the object that is painted; the sign is the mode of the layer (paint or erase)."""
-        if self.layer.selected_label != object_id:
-            self.layer.selected_label = object_id
+        label = self._labels_of_ids.get(object_id, object_id)
+        if self.layer.selected_label != label:
+            self.layer.selected_label = label
 
     def restyle(self, colors: Mapping[int, Color]) -> None:
-        """Show the colour of each object."""
-        self.layer.colormap = label_colors(colors, ())
+        """Show the colour of each object; a layer with labels that are no object ids keeps its own colours."""
+        if not self._numbers:  # napari has no colour tables for labels above 65536
+            self.layer.colormap = label_colors(colors, ())
 
     def close(self) -> None:
         """Disconnect from the layer, which stays in the viewer."""
@@ -144,11 +165,73 @@ class PaintLink:
         """True if the plugin made the layer: its array knows which frames were painted."""
         return self._array is self.layer.data
 
+    @property
+    def _is_small(self) -> bool:
+        data = self.layer.data
+        return bool(data.size * data.dtype.itemsize <= _SCANNED_BYTES)
+
+    @property
+    def _labels_of_ids(self) -> dict[int, int]:
+        return {object_id: label for label, object_id in self._numbers.items()}
+
+    def _adapted(self) -> FrameArray:
+        """Return the data of a user's Labels layer, of any integer type, as frames of object ids."""
+        return FrameArray(self._geometry.result_shape, self._geometry.frame_axis, self._ids_of_frame)
+
+    def _ids_of_frame(self, frame: int) -> Labels:
+        data = self.layer.data
+        labels = np.asarray(data[_frame_index(self._geometry, data.shape, frame)])
+        labels = np.where(labels > 0, labels, 0)
+        if labels.max(initial=0) > MAX_OBJECT_ID:
+            found, inverse = np.unique(labels, return_inverse=True)
+            labels = np.array([self._id_of(int(label)) for label in found])[inverse].reshape(labels.shape)
+        return labels.astype(np.uint16)
+
+    def _id_of(self, label: int) -> int:
+        if label <= MAX_OBJECT_ID:
+            return label
+        if label not in self._numbers:
+            if not self._is_small:
+                raise ValueError(
+                    f"it has the label {label}, object ids are 1 to {MAX_OBJECT_ID}: number its labels anew, as "
+                    "skimage.segmentation.relabel_sequential does, then attach it again"
+                )
+            self._number([label])
+        return self._numbers[label]
+
+    def _number(self, labels: Sequence[int], notices: Sequence[str] = ()) -> None:
+        """Give object ids to labels that are none, by the rule of imported files."""
+        taken = {*self._taken(), *self._numbers.values(), *(i for _, i in self.painted)}
+        ids = new_ids([i for i in labels if i not in self._numbers], repr(self.layer.name), taken)
+        new = {label: i for label, i in ids.items() if label != i}
+        self._numbers.update(new)
+        notices = [*notices, renumbering(new)] if new else notices
+        if notices:
+            self._on_notice(f"{self.layer.name!r}: {'; '.join(notices)}")
+
+    def _number_labels(self) -> None:
+        """Give object ids to all labels of the layer that are none."""
+        data, labels = self.layer.data, {0}
+        if data.dtype.kind != "i" and data.dtype.itemsize <= 2:
+            return
+        for frame in range(self._geometry.n_frames):
+            labels |= set(np.unique(data[_frame_index(self._geometry, data.shape, frame)]).tolist())
+        notices = ["negative labels are background"] if min(labels) < 0 else []
+        self._number(sorted(label for label in labels if label > 0), notices)
+
     def _write_frame(self, frame: int, labels: Labels) -> None:
         index = _frame_index(self._geometry, self.layer.data.shape, frame)
-        self.layer.data[index] = labels.astype(self.layer.data.dtype)
-        if not self._is_own:
-            self._array.forget()
+        if self._is_own:
+            self.layer.data[index] = labels
+            return
+        # Only what changes, so that labels that are no object ids stay.
+        data, changed = np.array(self.layer.data[index]), labels != self._array.frame(frame)
+        new = labels[changed].astype(np.int64)
+        for object_id, label in self._labels_of_ids.items():
+            new[labels[changed] == object_id] = label
+        data[changed] = new
+        self.layer.data[index] = data
+        self._array.forget()
 
     def _read_frame(self, frame: int) -> bool:
         """Read the painted masks of a frame; return True if any of them changed."""
@@ -180,9 +263,11 @@ class PaintLink:
     def _on_replaced(self, event: Any = None) -> None:
         if self._writing or self._is_own:
             return
-        self._array = _adapted(self.layer, self._geometry)
+        self._array = self._adapted()
         self.painted.clear()
         self._checksums.clear()
+        if self._is_small:
+            self._number_labels()
         self._read_frame(self._shown())
         self._on_change()
 
@@ -204,16 +289,6 @@ def _check_placement(layer: Any, image: Any, geometry: Geometry) -> None:
         raise ValueError(
             f"{layer.name!r} lies elsewhere than the image: give it the translation of the image"
         )
-
-
-def _adapted(layer: Any, geometry: Geometry) -> FrameArray:
-    """Return the data of a user's Labels layer, of any integer type, as frames."""
-
-    def read(frame: int) -> Labels:
-        labels = np.asarray(layer.data[_frame_index(geometry, layer.data.shape, frame)])
-        return np.where((labels > 0) & (labels <= MAX_OBJECT_ID), labels, 0).astype(np.uint16)
-
-    return FrameArray(geometry.result_shape, geometry.frame_axis, read)
 
 
 def _frame_index(geometry: Geometry, shape: tuple[int, ...], frame: int) -> tuple[Any, ...]:

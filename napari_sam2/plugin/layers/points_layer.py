@@ -27,7 +27,13 @@ class PointsLink(MarkLink):
 
     @classmethod
     def make(
-        cls, viewer: Any, image: Any, geometry: Geometry, on_change: Callable[[], None], name: str
+        cls,
+        viewer: Any,
+        image: Any,
+        geometry: Geometry,
+        on_change: Callable[[], None],
+        name: str,
+        on_error: Callable[[Any, Exception], None] | None = None,
     ) -> PointsLink:
         """Add an empty Points layer where the image is."""
         layer = viewer.add_points(
@@ -40,7 +46,7 @@ class PointsLink(MarkLink):
             **MARK_COLUMNS,
             **placement_of(image),
         )
-        return cls(layer, image, geometry, on_change)
+        return cls(layer, image, geometry, on_change, on_error)
 
     def read(self) -> list[Mark]:
         """Return the points that lie on a frame and have an object, in the order of the layer."""

@@ -26,7 +26,13 @@ class ShapesLink(MarkLink):
 
     @classmethod
     def make(
-        cls, viewer: Any, image: Any, geometry: Geometry, on_change: Callable[[], None], name: str
+        cls,
+        viewer: Any,
+        image: Any,
+        geometry: Geometry,
+        on_change: Callable[[], None],
+        name: str,
+        on_error: Callable[[Any, Exception], None] | None = None,
     ) -> ShapesLink:
         """Add an empty Shapes layer where the image is."""
         layer = viewer.add_shapes(
@@ -36,7 +42,7 @@ class ShapesLink(MarkLink):
             **MARK_COLUMNS,
             **placement_of(image),
         )
-        return cls(layer, image, geometry, on_change)
+        return cls(layer, image, geometry, on_change, on_error)
 
     def read(self) -> list[Mark]:
         """Return the shapes that lie on one frame and have an object, in the order of the layer."""

@@ -62,8 +62,8 @@ class QtBridge(QObject):
             self._controller.process(_TURN_SECONDS)
         finally:
             self._busy = False
-        if len(self._controller.replies) and not self._controller.closed:
-            self._wake()
+            if len(self._controller.replies) and not self._controller.closed:
+                self._wake()
 
     def _close(self) -> None:
         self._controller.close()

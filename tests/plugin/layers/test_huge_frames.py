@@ -122,7 +122,7 @@ def test_click_and_box_on_a_pyramid_of_16k(qtbot, make_napari_viewer, monkeypatc
     )
     with notification_manager:
         dock = add_dock(viewer, TrackerDock(viewer))
-        assert any("sees 2048 × 2048" in str(r.message) for r in notification_manager.records)
+        assert any("reduced to 2048 × 2048" in str(r.message) for r in notification_manager.records)
     c = dock.controller
     qtbot.waitUntil(lambda: c.model.phase == "ready", timeout=WAIT)
     viewer.reset_view()

@@ -6,7 +6,17 @@ from __future__ import annotations
 
 import numpy as np
 from qtpy.QtCore import QEvent, QPoint, QPointF, QRect, QRectF, QSize, Qt, QTimer
-from qtpy.QtGui import QColor, QHelpEvent, QImage, QMouseEvent, QPainter, QPen, QPolygonF, QResizeEvent
+from qtpy.QtGui import (
+    QColor,
+    QFontMetrics,
+    QHelpEvent,
+    QImage,
+    QMouseEvent,
+    QPainter,
+    QPen,
+    QPolygonF,
+    QResizeEvent,
+)
 from qtpy.QtWidgets import QAbstractScrollArea, QFrame, QSizePolicy, QToolTip
 
 from napari_sam2.plugin.controller.controller import Controller
@@ -242,14 +252,16 @@ class TimelineView(QAbstractScrollArea):
         painter.setBrush(QColor(*state.color))
         painter.drawRoundedRect(chip, 2, 2)
         font = painter.font()
+        font.setBold(True)
+        bold = QFontMetrics(font)  # the active row is the widest: all are shortened alike
         font.setBold(state.active)
         painter.setFont(font)
         painter.setPen(QColor(palette.text if state.visible else palette.muted))
         room = QRect(20, place.top(), self._gutter - 24, place.height())
-        metrics, title = painter.fontMetrics(), state.title
-        if not state.name and metrics.horizontalAdvance(title) > room.width():
+        title = state.title
+        if not state.name and bold.horizontalAdvance(title) > room.width():
             title = str(state.object_id)
-        name = metrics.elidedText(title, Qt.TextElideMode.ElideRight, room.width())
+        name = painter.fontMetrics().elidedText(title, Qt.TextElideMode.ElideRight, room.width())
         painter.drawText(room, Qt.AlignmentFlag.AlignVCenter, name)
         image = self._strip(state, place.height() - 6)
         painter.drawImage(QPoint(self._gutter, place.top() + 3), image)
