@@ -40,6 +40,7 @@ from .session import ImageSession as ImageSession
 from .session import SessionOptions as SessionOptions
 from .session import VideoSession as VideoSession
 from .storage import Project as Project
+from .storage import open_project as open_project
 from .storage import open_session as open_session
 from .synthetic import generate_clip as generate_clip
 from .synthetic import sample_timelapse as sample_timelapse

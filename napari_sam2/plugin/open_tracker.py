@@ -16,7 +16,7 @@ from napari_sam2.plugin.preferences import load_preferences
 from napari_sam2.plugin.state import ModelChoice, Preferences
 from napari_sam2.plugin.worker.session_spec import Opener
 from napari_sam2.storage.project import Project
-from napari_sam2.storage.project_layout import is_project
+from napari_sam2.storage.project_folder import is_project
 
 _KEY = "napari_sam2"
 

@@ -1,29 +1,32 @@
-"""The store of a session that has no project: one SQLite file in a temporary folder."""
+"""Records as rows of a database, and the store of a session that has no project: a temporary SQLite file."""
 
 from __future__ import annotations
 
-import json
+import math
 import shutil
 import sqlite3
 import tempfile
 import threading
 import weakref
-import zlib
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import google_crc32c
+import numcodecs
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam2.session.protocols import FrameResults, ObjectRecord, plain_facts
+from napari_sam2.session.protocols import FrameResults, ObjectRecord
 
-_TABLE = """
-CREATE TABLE IF NOT EXISTS records (
-    object_id INTEGER, frame INTEGER, height INTEGER, width INTEGER, kind TEXT, logits BLOB, pointer BLOB, facts TEXT,
-    PRIMARY KEY (object_id, frame)
-) WITHOUT ROWID
-"""
+COLUMNS = """height INTEGER, width INTEGER, dtype TEXT, logits BLOB, pointer BLOB, object_score REAL,
+    predicted_iou REAL, prompted INTEGER, conditioning INTEGER, tracked INTEGER, reverse INTEGER, prompt_hash INTEGER,
+    checksum INTEGER"""
+NAMES = tuple(column.split()[0] for column in COLUMNS.split(","))
+_DTYPES = {"float16": "<f2", "float32": "<f4"}
+_MAX_SIDE = 4096
+_MAX_BYTES = 4 * _MAX_SIDE**2
+_BLOSC_HEADER = 16
 
 
 class TemporaryStore:
@@ -43,7 +46,9 @@ class TemporaryStore:
         self._db = sqlite3.connect(self._path / "records.sqlite", check_same_thread=False)
         # Nobody reopens this file after a crash, so speed wins over durability.
         self._db.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-2000;")
-        self._db.execute(_TABLE)
+        self._db.execute(
+            f"CREATE TABLE record (object_id INTEGER, frame INTEGER, {COLUMNS}, PRIMARY KEY (object_id, frame))"
+        )
         self._finalizer = weakref.finalize(self, _discard, self._db, self._path)
 
     def put(self, object_id: int, frame: int, record: ObjectRecord, mask: NDArray[np.bool_]) -> None:
@@ -52,33 +57,33 @@ class TemporaryStore:
 
     def put_frame(self, frame: int, results: FrameResults) -> None:
         """Write the records of several objects on one frame."""
-        rows = [_row(object_id, frame, record) for object_id, (record, _) in results.items()]
+        rows = [(int(i), int(frame), *record_row(record, frame, i)) for i, (record, _) in results.items()]
+        marks = ",".join("?" * (2 + len(NAMES)))
         with self._lock, self._db:
-            self._db.executemany(f"INSERT OR REPLACE INTO records VALUES ({','.join('?' * 8)})", rows)
+            self._db.executemany(f"INSERT OR REPLACE INTO record VALUES ({marks})", rows)
 
     def get(self, object_id: int, frame: int) -> ObjectRecord | None:
         """Return a record, or None when there is none."""
+        query = f"SELECT {', '.join(NAMES)} FROM record WHERE object_id=? AND frame=?"
         with self._lock:
-            row = self._db.execute(
-                "SELECT * FROM records WHERE object_id=? AND frame=?", (object_id, frame)
-            ).fetchone()
-        return None if row is None else _record(row)
+            row = self._db.execute(query, (object_id, frame)).fetchone()
+        return None if row is None else row_record(row, frame, object_id)
 
     def remove(self, object_id: int, frame: int) -> None:
         """Drop one record."""
         with self._lock, self._db:
-            self._db.execute("DELETE FROM records WHERE object_id=? AND frame=?", (object_id, frame))
+            self._db.execute("DELETE FROM record WHERE object_id=? AND frame=?", (object_id, frame))
 
     def remove_object(self, object_id: int) -> None:
         """Drop every record of an object."""
         with self._lock, self._db:
-            self._db.execute("DELETE FROM records WHERE object_id=?", (object_id,))
+            self._db.execute("DELETE FROM record WHERE object_id=?", (object_id,))
 
     def frames(self, object_id: int) -> list[int]:
         """Return the frames with a record of this object, in order."""
         with self._lock:
             rows = self._db.execute(
-                "SELECT frame FROM records WHERE object_id=? ORDER BY frame", (object_id,)
+                "SELECT frame FROM record WHERE object_id=? ORDER BY frame", (object_id,)
             ).fetchall()
         return [frame for (frame,) in rows]
 
@@ -106,14 +111,71 @@ def _discard(db: sqlite3.Connection, path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def _row(object_id: int, frame: int, record: ObjectRecord) -> tuple[Any, ...]:
-    logits = zlib.compress(np.ascontiguousarray(record.logits).tobytes(), 1)
-    pointer = np.asarray(record.pointer, np.float32).tobytes()
-    facts = json.dumps(plain_facts(record), default=lambda number: number.item())  # numpy numbers are no JSON
-    return (int(object_id), int(frame), *record.logits.shape, record.logits.dtype.str, logits, pointer, facts)
+def record_row(record: ObjectRecord, frame: int, object_id: int) -> tuple[Any, ...]:
+    """Return the columns of a record; ValueError when its arrays cannot be stored."""
+    logits, pointer = record.logits, np.asarray(record.pointer, np.float32)
+    if logits.ndim != 2 or pointer.ndim != 1 or logits.dtype.name not in _DTYPES:
+        raise ValueError(
+            "a record needs logits (h, w) of float16 or float32 and a pointer (C,), "
+            f"not {logits.shape} of {logits.dtype} and {pointer.shape}"
+        )
+    plain = np.ascontiguousarray(logits, _DTYPES[logits.dtype.name])
+    flags = (record.prompted, record.conditioning, record.tracked, record.reverse)
+    scores = (as_real(record.object_score), as_real(record.predicted_iou))
+    columns = (*logits.shape, logits.dtype.name, _packed(plain), _packed(pointer.astype("<f4")), *scores)
+    columns = (*columns, *map(int, flags), int(record.prompt_hash))
+    return (*columns, _checksum(columns, frame, object_id))
 
 
-def _record(row: tuple[Any, ...]) -> ObjectRecord:
-    _, _, height, width, kind, logits, pointer, facts = row
-    pixels = np.frombuffer(zlib.decompress(logits), np.dtype(kind)).reshape(height, width)
-    return ObjectRecord(pixels, np.frombuffer(pointer, np.float32), **json.loads(facts))
+def row_record(row: tuple[Any, ...], frame: int, object_id: int) -> ObjectRecord:
+    """Return the record of a row; ValueError when the row is damaged."""
+    height, width, dtype, packed, vector, score, iou, *flags, prompt_hash, checksum = row
+    if dtype not in _DTYPES or not isinstance(packed, bytes) or not isinstance(vector, bytes):
+        raise ValueError("a record needs logits and a pointer")
+    if not (_is_side(height) and _is_side(width)):
+        raise ValueError("the size of a record makes no sense")
+    if checksum != _checksum(row[:-1], frame, object_id):
+        raise ValueError("the checksum of a record does not fit its content")
+    logits = _unpacked(packed, np.dtype(_DTYPES[dtype]), height * width).reshape(height, width)
+    pointer = _unpacked(vector, np.dtype("<f4"))
+    scores = [math.nan if value is None else float(value) for value in (score, iou)]
+    prompted, conditioning, tracked, reverse = map(bool, flags)
+    return ObjectRecord(
+        logits, pointer, scores[0], scores[1], prompted, conditioning, tracked, reverse, int(prompt_hash)
+    )
+
+
+def _packed(values: NDArray[Any]) -> bytes:
+    # One block: no thread has to be waited for.
+    return bytes(numcodecs.Blosc("zstd", 2, numcodecs.Blosc.SHUFFLE, max(values.nbytes, 1)).encode(values))
+
+
+def _unpacked(data: bytes, kind: np.dtype[Any], count: int | None = None) -> NDArray[Any]:
+    size = int.from_bytes(data[4:8], "little")
+    # Blosc writes as much as its header says, so that is compared first.
+    if len(data) < _BLOSC_HEADER or size % kind.itemsize or size > _MAX_BYTES:
+        raise ValueError("the size of a record makes no sense")
+    if count is not None and size != count * kind.itemsize:
+        raise ValueError("the logits of a record do not have the size of their columns")
+    values = np.empty(size // kind.itemsize, kind)
+    try:
+        numcodecs.Blosc().decode(data, out=values)
+    except RuntimeError as error:
+        raise ValueError("a record cannot be decompressed") from error
+    return values
+
+
+def _checksum(columns: tuple[Any, ...], frame: int, object_id: int) -> int:
+    facts = repr((int(frame), int(object_id), *columns[:3], *columns[5:]))
+    arrays = google_crc32c.extend(google_crc32c.value(columns[3]), columns[4])
+    return int(google_crc32c.extend(arrays, facts.encode()))
+
+
+def as_real(value: Any) -> float | None:
+    """Return a number as SQLite keeps it: it has no NaN and no negative zero."""
+    number = float(value)
+    return None if math.isnan(number) else number + 0.0
+
+
+def _is_side(value: Any) -> bool:
+    return isinstance(value, int) and 0 < value <= _MAX_SIDE

@@ -9,8 +9,11 @@ from .errors import ProjectReadOnlyError as ProjectReadOnlyError
 from .errors import ProjectVersionError as ProjectVersionError
 from .history import History as History
 from .interrupted_run import PendingRun as PendingRun
+from .label_stack import LabelStack as LabelStack
+from .open_project import ProjectData as ProjectData
+from .open_project import open_project as open_project
 from .project import Project as Project
-from .project_layout import is_project as is_project
+from .project_folder import is_project as is_project
 from .record_store import ProjectRecords as ProjectRecords
 from .recorded_session import RecordedSession as RecordedSession
 from .results import project_results as project_results
@@ -18,4 +21,3 @@ from .schema import ModelDescription as ModelDescription
 from .schema import SourceDescription as SourceDescription
 from .sessions import describe_model as describe_model
 from .sessions import open_session as open_session
-from .tables.label_stack import LabelStack as LabelStack

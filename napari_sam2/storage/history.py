@@ -2,79 +2,149 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass
 from time import monotonic
 
 from napari_sam2.objects import ObjectInfo
 from napari_sam2.prompts import Prompt, PromptKey
+from napari_sam2.storage.database import Database
 from napari_sam2.storage.errors import ProjectDamagedError, ProjectError
-from napari_sam2.storage.tables.snapshots import State
-from napari_sam2.storage.tables.versions import Action, Versions
-from napari_sam2.storage.workspace import Workspace
+from napari_sam2.storage.user_state import UserState
 
 DEFAULT_BUDGET = 4 * 2**30
-_MAX_ACTIONS = 500
+_MAX_STEPS = 500
+_ROWS_AT_ONCE = 200
+_TABLES = ("mask", "record")
+_SECONDS_BETWEEN = 0.25  # of compaction after a step, when nobody waits
 
 
-class History:
-    """Actions that can be undone and redone; they survive closing the project.
-
-    Undoing copies nothing: superseded results stay in the files of their frames until they are out of reach
-    or the budget is spent, and undo only changes which of them count.
+@dataclass
+class Step:
+    """One step that undo or redo can reach.
 
     Parameters
     ----------
-    workspace : Workspace
-        The open project.
-    budget_bytes : int
-        How many bytes of superseded results may be kept (an estimate from the size of those written last).
-        When there are more, the oldest actions can no longer be undone.
+    id : int
+        Never used twice; later steps have higher ones.
+    label : str
+        What the user did.
+    applied : bool
+        Whether it counts; False: undone.
+    replaced, written : int
+        Bytes of older results that it replaced, and of its own.
     """
 
-    def __init__(self, workspace: Workspace, budget_bytes: int = DEFAULT_BUDGET) -> None:
-        self._workspace = workspace
+    id: int
+    label: str
+    applied: bool
+    replaced: int = 0
+    written: int = 0
+
+
+class History:
+    """Steps that can be undone and redone; they survive closing the project.
+
+    Undoing copies nothing: every row of the database belongs to a step, and undo only changes which steps count.
+    What no step in reach needs is removed in small portions when nobody waits.
+
+    Parameters
+    ----------
+    database : Database
+        The open project.
+    state : UserState
+        Its prompts and objects.
+    budget_bytes : int
+        How many bytes of superseded results may be kept. When there are more, the oldest steps can no longer be
+        undone.
+    """
+
+    def __init__(self, database: Database, state: UserState, budget_bytes: int = DEFAULT_BUDGET) -> None:
+        self._database = database
+        self._state = state
         self.budget_bytes = budget_bytes
-        self._overdue = False
+        self.defers = False
+        self.when_quiet: Callable[[], None] = lambda: None
+        self._steps: list[Step] = []
+        self._floor = 0  # the newest step that can't be undone any more
+        self._open: Step | None = None
+        self.reload()
+
+    def reload(self) -> None:
+        """Read the steps again."""
+        rows = self._database.rows(
+            "SELECT id, label, applied, replaced, written FROM step WHERE reach = 1 ORDER BY id"
+        )
+        self._steps = [Step(i, label, bool(applied), *sizes) for i, label, applied, *sizes in rows]
+        self._floor = self._database.value("SELECT MAX(id) FROM step WHERE applied AND reach < 1") or 0
+        states = [step.applied for step in self._steps]
+        if states != sorted(states, reverse=True) or not self._floor:
+            raise ProjectDamagedError(
+                f"{self._database.path} is damaged: the order of its steps makes no sense"
+            )
 
     # What can be done ---------------------------------------------------------------------------------
 
     @property
     def can_undo(self) -> bool:
-        """Whether there is an action to undo."""
-        return self.undo_label is not None
+        """Whether there is a step to undo."""
+        return bool(self._undoable)
 
     @property
     def can_redo(self) -> bool:
-        """Whether there is an action to redo."""
-        return self.redo_label is not None
+        """Whether there is a step to redo."""
+        return bool(self._undone)
 
     @property
     def undo_label(self) -> str | None:
         """What the next undo takes back; None when there is nothing."""
-        versions = self._workspace.versions
-        return versions.actions[versions.applied - 1].label if versions.applied else None
+        done = self._undoable
+        return done[-1].label if done else None
 
     @property
     def redo_label(self) -> str | None:
         """What the next redo does again; None when there is nothing."""
-        versions = self._workspace.versions
-        return versions.actions[versions.applied].label if versions.applied < len(versions.actions) else None
+        undone = self._undone
+        return undone[0].label if undone else None
 
     @property
     def is_open(self) -> bool:
-        """Whether an action is going on."""
-        return self._workspace.versions.opened is not None
+        """Whether a step is going on."""
+        return self._open is not None
+
+    @property
+    def steps(self) -> tuple[tuple[int, str], ...]:
+        """All steps that can be undone or redone, oldest first: (a number that stays with it, its label).
+
+        The one that is going on is among them.
+        """
+        return tuple((step.id, step.label) for step in self._steps)
+
+    @property
+    def applied(self) -> int:
+        """How many of ``steps`` are in effect."""
+        return sum(step.applied for step in self._steps)
+
+    @property
+    def top(self) -> int:
+        """Number of the newest step in effect, also when it can't be undone."""
+        return max((step.id for step in self._steps if step.applied), default=self._floor)
 
     @property
     def superseded_bytes(self) -> int:
-        """Estimate of the bytes that are kept for undo and redo only."""
-        workspace = self._workspace
-        records = workspace.index.superseded(workspace.versions)
-        return int(records * workspace.memories.bytes_per_row)
+        """Bytes of results that are kept for undo and redo only."""
+        return sum(step.replaced if step.applied else step.written for step in self._steps)
 
-    # Actions ------------------------------------------------------------------------------------------
+    @property
+    def _undoable(self) -> list[Step]:
+        return [step for step in self._steps if step.applied and step is not self._open]
+
+    @property
+    def _undone(self) -> list[Step]:
+        return [step for step in self._steps if not step.applied]
+
+    # Steps --------------------------------------------------------------------------------------------
 
     @contextmanager
     def action(self, label: str, whole: bool = True, joins: bool = False) -> Iterator[None]:
@@ -85,159 +155,150 @@ class History:
         label : str
             What the user does; shown beside "Undo".
         whole : bool
-            True: an error (or a crash) takes back what was written. False: what was written stays, as is
+            True: one transaction, which an error (or a crash) takes back. False: what was written stays, as is
             right for long work.
         joins : bool
-            Make it part of the last action (when there is one), which keeps its label.
+            Make it part of the last step (when there is one), which keeps its label.
 
         Notes
         -----
-        Inside another action this one is part of that.
+        Inside another step this one is part of that.
         """
-        if self.is_open:
-            yield
-            return
-        if joins and self.can_undo:
-            self.resume(whole=whole)
-        else:
-            self.begin(label, whole)
-        before = self._workspace.state
-        try:
-            yield
-        except BaseException:
-            if whole:
-                self._abandon(before)
-            else:
+        joined = joins and self.can_undo and not self.is_open
+        if not whole and not self.is_open:
+            self.resume() if joined else self.begin(label)
+            try:
+                yield
+            finally:
                 self.commit()
-            raise
-        self.commit()
+            return
+        outermost = not self.is_open
+        try:
+            with self._database.transaction():
+                if outermost:
+                    self._open = self._continued() if joined else self._begun(label)
+                yield
+                if outermost:
+                    self._end()
+        finally:
+            if outermost:
+                self._open = None
+        if outermost:
+            self._keep_room()
 
-    def begin(self, label: str, whole: bool = True) -> None:
-        """Start an action; what could be redone is gone."""
-        workspace = self._workspace
-        with workspace.lock:
-            workspace.require_writable()
+    def begin(self, label: str) -> None:
+        """Start a step whose writes stay whatever happens; what could be redone is gone."""
+        with self._database.transaction():
             self._require_closed()
-            self._open(workspace.versions.begun(label, whole), whole)
+            begun = self._begun(label)
+        self._open = begun
 
-    def resume(self, label: str = "", whole: bool = False) -> None:
-        """Open the last action again, so that what follows belongs to it.
+    def resume(self, label: str = "") -> None:
+        """Open the last step again, so that what follows belongs to it; what is written stays.
 
         Parameters
         ----------
         label : str
             What it is called from now on; empty: as before.
-        whole : bool
-            As for :meth:`action`, for what follows.
         """
-        workspace = self._workspace
-        with workspace.lock:
-            workspace.require_writable()
+        with self._database.transaction():
             self._require_closed()
             if not self.can_undo:
                 raise ProjectError("there is no action to continue")
-            self._open(workspace.versions.continued(label, whole), whole)
+            step = self._continued(label)
+        self._open = step
 
-    def commit(self) -> None:
-        """End the action that is going on; nothing happens without one."""
-        workspace = self._workspace
-        with workspace.lock:
-            if workspace.versions.opened is None:
-                return
-            self._overdue = True
-            workspace.states.save(workspace.versions.opened.last, workspace.state)
-            self._change(workspace.versions.committed().kept_to(_MAX_ACTIONS))
-            self._overdue = False
-            workspace.publish()
-            self.keep_budget()
-
-    @property
-    def steps(self) -> tuple[tuple[int, str], ...]:
-        """All actions that can be undone or redone, oldest first: (a number that stays with it, its label).
-
-        The one that is going on is among them.
-        """
-        versions = self._workspace.versions
-        opened = versions.opened
-        actions = versions.actions if opened is None else (*versions.actions[: versions.applied], opened)
-        return tuple((action.first, action.label) for action in actions)
-
-    @property
-    def applied(self) -> int:
-        """How many of ``steps`` are in effect."""
-        versions = self._workspace.versions
-        return versions.applied + (versions.opened is not None)
+    def commit(self, tidies: bool = True) -> None:
+        """End the step that is going on; nothing happens without one."""
+        if self._open is None:
+            return
+        self._open = None
+        if self._database.writable:
+            with self._database.transaction():
+                self._end()
+            if tidies:
+                self._keep_room()
 
     def undo(self) -> str:
-        """Take back the last action and return its label; ProjectError when there is none."""
-        return self._move(-1)
+        """Take back the last step and return its label; ProjectError when there is none."""
+        return self._move(self._undoable[-1:], False)
 
     def redo(self) -> str:
-        """Do the last undone action again and return its label; ProjectError when there is none."""
-        return self._move(1)
+        """Do the last undone step again and return its label; ProjectError when there is none."""
+        return self._move(self._undone[:1], True)
 
-    # Changes, inside an action or as part of the last one ----------------------------------------------
+    # Changes, inside a step or as part of the last one --------------------------------------------------
 
-    def serial(self) -> int:
-        """Return the serial of what is written now; outside of actions it becomes part of the last one."""
-        workspace = self._workspace
-        if workspace.versions.opened is None and self.can_redo:
-            self._change(workspace.versions.without_redo())
-        return workspace.versions.head
+    def writing_step(self) -> int:
+        """Return the step that what is written now belongs to; outside of steps it becomes part of the last one."""
+        if self._open is not None:
+            return self._open.id
+        self._discard_undone()
+        return self.top
+
+    def in_reach(self, step: int) -> bool:
+        """Whether a step can be undone, so that what it replaces has to be kept."""
+        return step > self._floor
+
+    def account(self, step: int, replaced: int, written: int) -> None:
+        """Note how much a step replaced and wrote, in bytes."""
+        for known in reversed(self._steps):
+            if known.id == step:
+                known.replaced += replaced
+                known.written += written
+                self._database.write(
+                    "UPDATE step SET replaced = ?, written = ? WHERE id = ?",
+                    (known.replaced, known.written, step),
+                )
+                return
+
+    def put_prompt(self, key: PromptKey, prompt: Prompt | None) -> None:
+        """Set or (None) delete the prompt of one object on one frame."""
+        with self._database.transaction():
+            self._state.put_prompt(self.writing_step(), key, prompt)
 
     def put_prompts(self, prompts: Mapping[PromptKey, Prompt]) -> None:
         """Replace all prompts."""
-        workspace = self._workspace
-        with workspace.lock:
-            workspace.require_writable()
-            if dict(prompts) == workspace.prompts and list(prompts) == list(workspace.prompts):
-                return
-            self.serial()
-            workspace.prompts = dict(prompts)
-            self._save_unless_open()
+        with self._database.transaction():
+            if list(prompts.items()) != list(self._state.prompts.items()):
+                self._state.put_prompts(self.writing_step(), prompts)
 
     def put_object(self, info: ObjectInfo) -> None:
         """Add an object or change its name and colour."""
-        workspace = self._workspace
-        with workspace.lock:
-            workspace.require_writable()
-            if workspace.objects.get(info.object_id) == info:
-                return
-            self.serial()
-            workspace.objects[info.object_id] = info
-            self._save_unless_open()
+        with self._database.transaction():
+            if self._state.object(info.object_id) != info:
+                self._state.put_object(self.writing_step(), info)
 
     def remove_object(self, object_id: int) -> None:
         """Remove an object, its prompts and its results on all frames."""
-        workspace = self._workspace
-        with workspace.lock:
-            workspace.require_writable()
-            if not self.is_open:
-                with self.action(f"Remove object {object_id}"):
-                    self.remove_object(object_id)
-                return
-            frames = workspace.index.frames(object_id, workspace.versions)
-            workspace.labels.mark_stale(frames)
-            self._change(workspace.versions.removed(object_id))
-            workspace.objects.pop(object_id, None)
-            workspace.prompts = {k: p for k, p in workspace.prompts.items() if k[1] != object_id}
+        if not self.is_open:
+            with self.action(f"Remove object {object_id}"):
+                self.remove_object(object_id)
+            return
+        with self._database.transaction():
+            step = self.writing_step()
+            replaced = 0
+            for table in _TABLES:
+                where = f"FROM {table} WHERE object_id = ? AND step"
+                replaced += self._database.value(f"SELECT SUM(bytes) {where} < ?", (object_id, step)) or 0
+                self._database.write(f"DELETE {where} = ?", (object_id, step))
+            self._database.write("INSERT OR IGNORE INTO removal VALUES (?, ?)", (object_id, step))
+            self._state.remove_object(step, object_id)
+            self.account(step, replaced, 0)
 
     # Room ---------------------------------------------------------------------------------------------
 
     def keep_budget(self) -> None:
-        """Forget the oldest actions until what is kept for undo fits into the budget."""
-        workspace = self._workspace
-        with workspace.lock:
-            if workspace.index.count * workspace.memories.bytes_per_row <= self.budget_bytes:
-                return  # not even everything together would be too much
-            if self.superseded_bytes <= self.budget_bytes:
-                return
-            self.compact()
-            while self.superseded_bytes > self.budget_bytes and self._forget_oldest():
-                self.compact()
+        """Forget the oldest steps until what is kept for undo fits into the budget."""
+        if self.superseded_bytes > self.budget_bytes:
+            with self._database.transaction():
+                while self.superseded_bytes > self.budget_bytes and self._forget_oldest():
+                    pass
+        if not self.defers:
+            self.compact(_SECONDS_BETWEEN)
 
     def compact(self, seconds: float | None = None) -> bool:
-        """Remove results that no undo or redo can reach.
+        """Remove results that no undo or redo can reach, in small transactions.
 
         Parameters
         ----------
@@ -249,117 +310,123 @@ class History:
         bool
             True when nothing is left to remove.
         """
-        workspace = self._workspace
-        with workspace.lock:
-            workspace.require_writable()
-            start = monotonic()
-            for frame in sorted(workspace.index.garbage(workspace.versions)):
+        self._database.require_writable()
+        start = monotonic()
+        for step, applied in self._database.rows("SELECT id, applied FROM step WHERE reach = 0 ORDER BY id"):
+            for _ in self._sweep_kept(step) if applied else self._sweep_discarded(step):
                 if seconds is not None and monotonic() - start > seconds:
                     return False
-                self._compact_frame(frame)
-            if workspace.versions.dead or workspace.versions.removals:
-                self._change(workspace.versions.swept())
-            return True
+        return True
 
-    def _compact_frame(self, frame: int) -> None:
-        workspace = self._workspace
-        old = list(workspace.entries(frame))
-        new = workspace.needed(old)
-        workspace.replace(frame, old, new, draw=False)
-        workspace.memories.compact(frame, (e.row for e in new if e.row is not None))
+    def _keep_room(self) -> None:
+        self.keep_budget()
+        if not self.defers:
+            self._database.give_back()
+            self.when_quiet()
+
+    def _sweep_discarded(self, step: int) -> Iterator[None]:
+        """Remove all rows of a step that nothing can bring back."""
+        for table in _TABLES:
+            yield from self._deleted(table, "step = ?", (step,))
+        with self._database.transaction():
+            for table in ("prompt", "object", "removal"):
+                self._database.write(f"DELETE FROM {table} WHERE step = ?", (step,))
+            self._database.write("DELETE FROM step WHERE id = ?", (step,))
+        yield
+
+    def _sweep_kept(self, step: int) -> Iterator[None]:
+        """Remove what a step replaced, because it will not be undone."""
+        for table in _TABLES:
+            yield from self._sweep_replaced(table, step)
+        for (removed,) in self._database.rows("SELECT object_id FROM removal WHERE step = ?", (step,)):
+            for table in _TABLES:
+                yield from self._deleted(table, "object_id = ? AND step < ?", (removed, step))
+        with self._database.transaction():
+            self._database.write("DELETE FROM removal WHERE step = ?", (step,))
+            for table, key in (("prompt", "frame, object_id"), ("object", "id")):
+                older = f"step < :s AND ({key}) IN (SELECT {key} FROM {table} WHERE step = :s)"
+                self._database.write(f"DELETE FROM {table} WHERE {older}", {"s": step})
+                self._database.write(f"DELETE FROM {table} WHERE step = :s AND data IS NULL", {"s": step})
+            self._database.write("UPDATE step SET reach = -1 WHERE id = ?", (step,))
+        yield
+
+    def _sweep_replaced(self, table: str, step: int) -> Iterator[None]:
+        last = (-1, -1)
+        while True:
+            keys = self._database.rows(
+                f"SELECT frame, object_id FROM {table} WHERE step = ? AND (frame, object_id) > (?, ?) "
+                f"ORDER BY frame, object_id LIMIT {_ROWS_AT_ONCE}",
+                (step, *last),
+            )
+            if not keys:
+                return
+            last = keys[-1]
+            with self._database.transaction():
+                self._database.write_rows(
+                    f"DELETE FROM {table} WHERE frame = ? AND object_id = ? AND (step < ? OR step = ? AND NOT present)",
+                    [(*key, step, step) for key in keys],
+                )
+            yield
+
+    def _deleted(self, table: str, where: str, values: tuple[int, ...]) -> Iterator[None]:
+        chosen = f"SELECT frame, object_id, step FROM {table} WHERE {where} LIMIT {_ROWS_AT_ONCE}"
+        changed = _ROWS_AT_ONCE
+        while changed == _ROWS_AT_ONCE:
+            with self._database.transaction():
+                changed = self._database.write(
+                    f"DELETE FROM {table} WHERE (frame, object_id, step) IN ({chosen})", values
+                )
+            yield
 
     def _forget_oldest(self) -> bool:
-        versions = self._workspace.versions
-        shorter = versions.without_oldest()
-        if shorter == versions and versions.opened is not None:
-            # Even the action that is going on is too large to be taken back.
-            self._workspace.states.save(versions.opened.last, self._workspace.state)
-            shorter = versions.anchored()
-        if shorter == versions:
+        if not self._steps:
             return False
-        self._change(shorter)
+        oldest = self._steps[0]
+        if not oldest.applied or (oldest is self._open and self._undone):
+            self._discard_undone()
+        else:
+            # Even the one that is going on, when it alone is too large to be taken back.
+            self._database.write("UPDATE step SET reach = 0 WHERE id = ?", (oldest.id,))
+            self._steps.remove(oldest)
+            self._floor = oldest.id
         return True
 
     # Inside -------------------------------------------------------------------------------------------
 
-    def _open(self, versions: Versions, whole: bool) -> None:
-        workspace = self._workspace
-        # A short action need not be on disk before its end: what was written meanwhile counts only then. But
-        # when something could be redone, its results go with the first write, and so it must be gone before.
-        if workspace.defers and whole and not self.can_redo:
-            workspace.versions = versions
-        else:
-            self._change(versions)
+    def _begun(self, label: str) -> Step:
+        self._discard_undone()
+        self._database.write("INSERT INTO step (label, applied, reach) VALUES (?, 1, 1)", (label,))
+        step = Step(self._database.value("SELECT MAX(id) FROM step"), label, True)
+        self._steps.append(step)
+        return step
 
-    def _change(self, versions: Versions) -> None:
-        old = self._workspace.saved
-        self._workspace.save_versions(versions)
-        gone = set(old.states) - set(versions.states)
-        if versions.opened is not None:
-            gone.discard(versions.opened.last)
-        for serial in gone:
-            self._workspace.states.forget(serial)
+    def _continued(self, label: str = "") -> Step:
+        self._discard_undone()
+        step = self._steps[-1]
+        if label and label != step.label:
+            self._database.write("UPDATE step SET label = ? WHERE id = ?", (label, step.id))
+            step.label = label
+        return step
 
-    def _move(self, step: int) -> str:
-        workspace = self._workspace
-        with workspace.lock:
-            workspace.require_writable()
+    def _discard_undone(self) -> None:
+        if self._steps and not self._steps[-1].applied:
+            self._database.write("UPDATE step SET reach = 0 WHERE reach = 1 AND NOT applied")
+            self._steps = [step for step in self._steps if step.applied]
+
+    def _end(self) -> None:
+        while len(self._steps) > _MAX_STEPS:
+            self._forget_oldest()
+
+    def _move(self, steps: list[Step], applied: bool) -> str:
+        with self._database.transaction():
             self._require_closed()
-            if not (self.can_undo if step < 0 else self.can_redo):
-                raise ProjectError(f"there is nothing to {'undo' if step < 0 else 'redo'}")
-            action = workspace.versions.actions[workspace.versions.applied - (1 if step < 0 else 0)]
-            moved = workspace.versions.moved(step)
-            try:
-                state = workspace.states.load(moved.settled)
-            except ProjectDamagedError as error:
-                raise ProjectDamagedError(f"{action.label} cannot be undone or redone: {error}") from error
-            workspace.labels.mark_stale(self._touched(action))
-            self._change(moved)
-            workspace.adopt(state)
-            workspace.publish()
-            return action.label
-
-    def _abandon(self, before: State) -> None:
-        workspace = self._workspace
-        with workspace.lock:
-            opened = workspace.versions.opened
-            if opened is None:
-                return
-            reopened = workspace.versions.reopened
-            frames = self._touched(opened if reopened is None else replace(opened, first=reopened + 1))
-            abandoned = workspace.versions.abandoned()
-            # In memory first: the action does not count even when the disk is too full to say so. The file
-            # still says that it is going on, and so it is taken back when the project is opened again.
-            workspace.adopt(before)
-            workspace.versions = abandoned
-            for frame in frames:
-                workspace.labels.forget(frame)
-            workspace.labels.write_metadata()
-            self._change(abandoned)
-
-    def _touched(self, action: Action) -> set[int]:
-        workspace = self._workspace
-        frames = workspace.index.touched(action.first, action.last)
-        for object_id, serial in workspace.versions.removals:
-            if action.first <= serial <= action.last:
-                frames |= workspace.index.frames_of(object_id)
-        return frames
+            if not steps:
+                raise ProjectError(f"there is nothing to {'redo' if applied else 'undo'}")
+            self._database.write("UPDATE step SET applied = ? WHERE id = ?", (applied, steps[0].id))
+            self._state.reread(steps[0].id)
+            steps[0].applied = applied
+        return steps[0].label
 
     def _require_closed(self) -> None:
-        opened = self._workspace.versions.opened
-        if opened is not None and self._overdue:
-            self.commit()  # the disk was full when it ended
-        elif opened is not None:
-            raise ProjectError(f"wait until this is done: {opened.label}")
-
-    def _save_unless_open(self) -> None:
-        workspace = self._workspace
-        opened = workspace.versions.opened
-        if opened is not None and opened.whole:
-            return  # commit() saves it
-        serial = workspace.versions.settled
-        if opened is None:
-            workspace.states.save(serial, workspace.state)
-            workspace.publish()
-        else:  # read after a crash, because what a long action did so far stays
-            workspace.states.publish(serial, workspace.state)
+        if self._open is not None:
+            raise ProjectError(f"wait until this is done: {self._open.label}")

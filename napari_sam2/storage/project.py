@@ -1,34 +1,54 @@
-"""A session on disk: a folder that is never half written, opens with plain zarr and forgets nothing."""
+"""A session on disk: a folder with one database that is never half written and forgets nothing."""
 
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from time import monotonic
 from types import TracebackType
 from typing import Any, Literal
 
+import numpy as np
+from numpy.typing import NDArray
+
 import napari_sam2
-from napari_sam2.masks import FrameMasks, Masklet
+from napari_sam2.masks import FrameMasks, Masklet, compose_labels, compose_run_lengths
 from napari_sam2.objects import ObjectInfo, checked_object_id
 from napari_sam2.prompts import Prompt, PromptKey
-from napari_sam2.storage.errors import ProjectError, ProjectNotFoundError
-from napari_sam2.storage.files.atomic_files import make_folder
-from napari_sam2.storage.files.group_attributes import WRITER
-from napari_sam2.storage.files.write_lock import WriterLock
+from napari_sam2.storage.database import DATABASE, Database
+from napari_sam2.storage.errors import ProjectDamagedError, ProjectError, ProjectNotFoundError, file_errors
 from napari_sam2.storage.history import DEFAULT_BUDGET, History
 from napari_sam2.storage.interrupted_run import PendingRun
-from napari_sam2.storage.project_layout import hide_from_zarr, is_project, lay_out, make_room, opened
+from napari_sam2.storage.label_stack import LabelStack
+from napari_sam2.storage.project_folder import (
+    check_place,
+    exports_folder,
+    move_in,
+    new_folder,
+    require_project,
+    set_aside,
+)
+from napari_sam2.storage.readable_copies import ReadableCopies, has_copies
 from napari_sam2.storage.record_store import ProjectRecords
-from napari_sam2.storage.schema import ModelDescription, ProjectHeader, SourceDescription, checked_color
-from napari_sam2.storage.tables.label_stack import LabelStack
-from napari_sam2.storage.tables.mask_table import Entry
-from napari_sam2.storage.workspace import Workspace
+from napari_sam2.storage.schema import (
+    ModelDescription,
+    ProjectHeader,
+    SourceDescription,
+    checked_color,
+    packed,
+    unpacked,
+)
+from napari_sam2.storage.user_state import UserState
+from napari_sam2.storage.write_lock import WriterLock, owner_of
 
 SUFFIX = ".sam2"
-_CLOSING_SECONDS = 2.0
+_SECONDS_BETWEEN_COPIES = 5.0
+_SETTING = "setting."
 
 
 class Project:
@@ -39,11 +59,26 @@ class Project:
     ValueError for wrong arguments.
     """
 
-    def __init__(self, workspace: Workspace, lock: WriterLock | None, history_budget: int) -> None:
-        self._workspace = workspace
+    def __init__(
+        self, folder: Path, database: Database, lock: WriterLock | None, history_budget: int
+    ) -> None:
+        self.path = folder
+        self._database = database
         self._lock = lock
-        self.history = History(workspace, history_budget)
-        self.store = ProjectRecords(workspace, self.history)
+        self._header = _header(database)
+        self._damage: dict[int | None, list[str]] = {}
+        if database.problem:
+            self._report(database.problem)
+        self._state = UserState(database, self.frame_count)
+        self.history = History(database, self._state, history_budget)
+        self.store = ProjectRecords(database, self.history, self._state, self.shape, self._report)
+        self.labels = LabelStack(self.shape, self._labels)
+        self._seen = database.state
+        self._run: tuple[PendingRun, int] | None = None
+        self._copied = self._state.revision if has_copies(folder) else -1
+        self._copied_at = monotonic()
+        self.history.when_quiet = self._copy_now_and_then
+        database.on_rollback = self._reload
 
     @classmethod
     def create(
@@ -58,7 +93,7 @@ class Project:
         overwrite: bool = False,
         history_budget: int = DEFAULT_BUDGET,
     ) -> Project:
-        """Make a new project and open it for writing.
+        """Make a new project and open it for writing. It is there as a whole or not at all.
 
         Parameters
         ----------
@@ -91,18 +126,15 @@ class Project:
             napari_sam2.__version__,
         )
         header = ProjectHeader.from_json(header.to_json())  # the checks of reading are those of writing
-        make_room(folder, overwrite)
-        make_folder(folder / WRITER)
-        lock = WriterLock(folder / WRITER)
-        lock.acquire()
+        check_place(folder, overwrite)
+        copies = ReadableCopies(header, {}, {o.object_id: o for o in objects})
+        place = _made(folder, copies)
         try:
-            workspace = Workspace(folder, header, writable=True)
-            workspace.objects = {o.object_id: o for o in objects}
-            lay_out(workspace)
+            move_in(place, folder, overwrite)
         except BaseException:
-            lock.release()
+            shutil.rmtree(place, ignore_errors=True)
             raise
-        return cls(workspace, lock, history_budget)
+        return cls.open(folder, "a", history_budget=history_budget)
 
     @classmethod
     def open(
@@ -119,8 +151,8 @@ class Project:
         path : path-like
             The folder.
         mode : {"r", "a"}
-            "r": read; always allowed, touches nothing. "a": read and write; what an interrupted process left
-            half done is brought in order first.
+            "r": read; always allowed, changes nothing. "a": read and write; what an interrupted process left
+            half done is taken back first.
         history_budget : int
             Bytes of superseded results that undo may keep.
 
@@ -131,37 +163,76 @@ class Project:
         if mode not in ("r", "a"):
             raise ValueError(f"mode must be 'r' or 'a', not {mode!r}")
         folder = Path(path).absolute()
-        if not is_project(folder):
-            raise ProjectNotFoundError(f"there is no project at {folder}: give the folder NAME.sam2")
+        require_project(folder)
         lock = None
         if mode == "a":
-            make_folder(folder / WRITER)
-            lock = WriterLock(folder / WRITER)
+            lock = WriterLock(folder)
             lock.acquire()
+        database = None
         try:
-            workspace = opened(folder, writable=lock is not None)
-        except BaseException:
+            database = Database(folder, mode == "a")
+            project = cls(folder, database, lock, history_budget)
             if lock is not None:
-                lock.release()
+                database.begin_writing()
+            return project
+        except BaseException as error:
+            with suppress(ProjectError):
+                if database is not None:
+                    database.close()
+                if lock is not None:
+                    lock.release()
+            if isinstance(error, (ProjectDamagedError, ProjectNotFoundError)) and has_copies(folder):
+                raise ProjectDamagedError(
+                    f"{error}; start again from the prompts, objects and settings beside it with "
+                    f"'napari-sam2 info {folder} --restore' or Project.restore"
+                ) from error
             raise
-        return cls(workspace, lock, history_budget)
+
+    @classmethod
+    def restore(cls, path: str | os.PathLike[str]) -> Project:
+        """Start a project whose database is destroyed again, from the readable copies of what was made by hand.
+
+        Prompts, objects and settings are those of the copies; masks have to be tracked again. The destroyed
+        database is kept as ``project.db.damaged-1``.
+
+        Raises
+        ------
+        ProjectError
+            The database is not damaged, or the copies are.
+        """
+        folder = Path(path).absolute()
+        require_project(folder)
+        try:
+            with cls.open(folder) as project:
+                whole = not project.verify()
+        except (ProjectDamagedError, ProjectNotFoundError):
+            whole = False
+        if whole:
+            raise ProjectError(f"{folder} is not damaged: open it")
+        copies = ReadableCopies.read(folder)
+        lock = WriterLock(folder)
+        lock.acquire()
+        place = _made(folder, copies)
+        try:
+            set_aside(folder)
+            with file_errors(folder):
+                (place / DATABASE).rename(folder / DATABASE)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+            lock.release()
+        return cls.open(folder, "a")
 
     # What is known ------------------------------------------------------------------------------------
 
     @property
-    def path(self) -> Path:
-        """The folder."""
-        return self._workspace.folder
-
-    @property
     def mode(self) -> Literal["r", "a"]:
         """Whether the project is open for reading ("r") or writing ("a")."""
-        return "a" if self._workspace.writable else "r"
+        return "a" if self._database.writable else "r"
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(number of frames, height, width)."""
-        return self._workspace.header.shape
+        return self._header.shape
 
     @property
     def frame_count(self) -> int:
@@ -171,120 +242,149 @@ class Project:
     @property
     def size(self) -> tuple[int, int]:
         """(height, width) of every frame."""
-        return self._workspace.size
+        return self.shape[1], self.shape[2]
 
     @property
     def source(self) -> SourceDescription:
         """Where the frames come from."""
-        return self._workspace.header.source
+        return self._header.source
 
     @property
     def model(self) -> ModelDescription:
         """Which network made the masks."""
-        return self._workspace.header.model
+        return self._header.model
 
     @property
     def options(self) -> dict[str, Any]:
         """Options of the session."""
-        return dict(self._workspace.header.options)
+        return dict(self._header.options)
 
     @property
     def created(self) -> str:
         """When the project was made, ISO date and time."""
-        return self._workspace.header.created
+        return self._header.created
+
+    @property
+    def writer(self) -> str:
+        """Process and computer that have the project open for writing, as far as known; "" when none has."""
+        owner = owner_of(self.path)
+        return f"process {owner.get('process')} on {owner.get('host')}" if owner else ""
 
     @property
     def prompts(self) -> dict[PromptKey, Prompt]:
         """All prompts by (frame, object id), in the order in which they were made."""
-        with self._workspace.lock:
-            return dict(self._workspace.prompts)
+        self._refresh()
+        return self._state.prompts
 
     @property
     def objects(self) -> dict[int, ObjectInfo]:
-        """Every object: those that were named or prompted, and those that have masks, by id in order."""
-        workspace = self._workspace
-        with workspace.lock:
-            ids = set(workspace.objects) | {i for _, i in workspace.prompts}
-            ids.update(i for i in workspace.index.object_ids if workspace.index.frames(i, workspace.versions))
-            return {i: workspace.objects.get(i) or ObjectInfo(i) for i in sorted(ids)}
+        """Every object: those that were named, prompted or have masks, by id in order."""
+        self._refresh()
+        known = self._state.objects
+        ids = known.keys() | {i for _, i in self._state.prompts}
+        return {i: known.get(i) or ObjectInfo(i) for i in sorted(ids)}
 
     @property
     def pending(self) -> PendingRun | None:
         """A propagation that did not reach its end, and where it goes on; None when there is none."""
-        with self._workspace.lock:
-            return PendingRun.load(self._workspace)
+        self._refresh()
+        try:
+            data = _saved(self._database, "run")
+            run, step = (None, 0) if data is None else PendingRun.from_json(data)
+        except (ValueError, KeyError, TypeError) as error:
+            self._report(f"the interrupted propagation is damaged: {error}")
+            return None
+        return (
+            run if step == self.history.top else None
+        )  # else it was undone, or something else was done since
 
     def save_pending(self, run: PendingRun) -> None:
-        """Say that the action that is going on is this propagation, so that it can be resumed."""
-        opened = self._workspace.versions.opened
-        if opened is None:
+        """Note that the step that is going on is this propagation, so that it can be resumed."""
+        if not self.history.is_open:
             raise ProjectError("a propagation can be resumed only when it is an action: begin one first")
-        run.save(self._workspace, opened.first, opened.last)
+        self._run = (run, self.history.top)
+        self._save("run", run.to_json(self.history.top))
+
+    def save_progress(self, frame: int) -> None:
+        """Note that the propagation that is going on has done a frame."""
+        run = self.pending if self._run is None else self._run[0]
+        if run is not None:
+            self.save_pending(replace(run, done=frame))
 
     def clear_pending(self) -> None:
-        """Say that no propagation is pending."""
-        self._workspace.require_writable()
-        PendingRun.clear(self._workspace)
+        """Note that no propagation is pending."""
+        self._run = None
+        with self._database.transaction():
+            self._database.write("DELETE FROM project WHERE key = 'run'")
+
+    def setting(self, name: str) -> Any:
+        """Return a setting that was saved in the project, JSON-ready; None when there is none."""
+        try:
+            return _saved(self._database, _SETTING + name)
+        except ValueError as error:
+            self._report(f"the setting {name} is damaged: {error}")
+            return None
+
+    def save_setting(self, name: str, value: Any) -> None:
+        """Save a JSON-ready setting in the project; it is no step of undo."""
+        self._save(_SETTING + name, value)
+        self._copied = -1
 
     def require_writable(self) -> None:
         """Raise ProjectReadOnlyError when the project was opened for reading or is closed."""
-        self._workspace.require_writable()
-
-    @property
-    def labels(self) -> LabelStack:
-        """The composed labels, uint16 (frames, H, W), read frame by frame."""
-        return self._workspace.labels
+        self._database.require_writable()
 
     @property
     def exports_folder(self) -> Path:
         """Where exports go unless told otherwise; made when it is asked for."""
-        if self._workspace.writable:
-            hide_from_zarr(self.path / "exports")
-        return self.path / "exports"
+        folder = exports_folder(self.path)
+        if self._database.writable:
+            with file_errors(folder):
+                folder.mkdir(exist_ok=True)
+        return folder
 
     @property
     def damage(self) -> list[str]:
         """What could not be read so far, one sentence each."""
-        return self._workspace.damage_report()
+        for problem in self._state.problems:
+            self._report(problem)
+        frames = sorted(self._damage, key=lambda f: -1 if f is None else f)
+        return [t if f is None else f"frame {f}: {t}" for f in frames for t in self._damage[f]]
 
     @property
     def damaged_frames(self) -> list[int]:
-        """Frames with something that could not be read; reads the tables of all frames once."""
-        self._workspace.reset_index()
-        return sorted(f for f in self._workspace.damage if f is not None)
+        """Frames with something that could not be read; reads the masks of all frames once."""
+        self._damage = {f: texts for f, texts in self._damage.items() if f is None}
+        for frame in self.store.frames_with_rows():
+            self._check(frame)
+        return sorted(f for f in self._damage if f is not None)
 
     # Results ------------------------------------------------------------------------------------------
 
     def masks(self, frame: int, object_ids: Iterable[int] | None = None) -> FrameMasks:
         """Return the masks of a frame, objects in the order of their ids; what is damaged is left out."""
-        workspace = self._workspace
-        with workspace.lock:
-            frame = workspace.checked_frame(frame)
-            return workspace.masks(frame, workspace.entries(frame), object_ids)
+        return self.store.masks(frame, object_ids)
 
     def scores(self, frame: int) -> dict[int, tuple[float, float]]:
         """Return (object score, predicted IoU) of every object on a frame; NaN for masks made by hand."""
-        return {i: (e.object_score, e.predicted_iou) for i, e in self._current(frame).items()}
+        return {row.object_id: (row.object_score, row.predicted_iou) for row in self.store.mask_rows(frame)}
 
     def origins(self, frame: int) -> dict[int, str]:
         """Return where every mask of a frame comes from: "tracked", "draft", "painted" or "imported"."""
-        return {i: e.origin for i, e in self._current(frame).items()}
+        return {row.object_id: row.origin for row in self.store.mask_rows(frame)}
 
     def frames(self, object_id: int | None = None) -> list[int]:
         """Return the frames on which an object (or any object) has a mask, in order."""
-        with self._workspace.lock:
-            index, versions = self._workspace.index, self._workspace.versions
-            if object_id is not None:
-                return list(index.frames(object_id, versions))
-            return sorted({f for i in index.object_ids for f in index.frames(i, versions)})
+        return self.store.frames_of("mask", object_id)
 
     def masklet(self, object_id: int) -> Masklet:
         """Return one object's masks over all frames, as run lengths."""
-        masks = {}
-        for frame in self.frames(object_id):
-            entry = self._current(frame).get(object_id)
-            if entry is not None and entry.mask is not None:
-                masks[frame] = entry.mask
+        masks = {
+            frame: row.mask
+            for frame in self.frames(object_id)
+            for row in self.store.mask_rows(frame)
+            if row.object_id == object_id
+        }
         return Masklet(object_id, self.size, masks)
 
     def iterate(self) -> Iterator[FrameMasks]:
@@ -296,16 +396,21 @@ class Project:
 
     def verify(self) -> list[str]:
         """Read everything once and return what is damaged, one sentence each."""
-        for frame in self._workspace.verified():
-            self._workspace.check_labels(frame)
-            _ = [self.store.get(i, frame) for i in self.masks(frame).object_ids]
+        for problem in self._database.problems():
+            self._report(problem)
+        for frame in self.store.frames_with_rows():
+            self._check(frame)
         return self.damage
 
     # Changes ------------------------------------------------------------------------------------------
 
     def save_prompts(self, prompts: Mapping[PromptKey, Prompt]) -> None:
-        """Replace all prompts."""
+        """Replace all prompts, and their order."""
         self.history.put_prompts(prompts)
+
+    def put_prompt(self, frame: int, object_id: int, prompt: Prompt | None) -> None:
+        """Set or (None) delete the prompt of one object on one frame; the others need not be looked at."""
+        self.history.put_prompt((self.store.checked_frame(frame), checked_object_id(object_id)), prompt)
 
     def put_object(self, object_id: int, name: str | None = None, color: Any = None) -> ObjectInfo:
         """Add an object, or change its name and colour; None leaves what is there.
@@ -320,7 +425,7 @@ class Project:
             "#rrggbb" or 8-bit RGB.
         """
         object_id = checked_object_id(object_id)
-        info = self._workspace.objects.get(object_id, ObjectInfo(object_id))
+        info = self._state.object(object_id) or ObjectInfo(object_id)
         if name is not None:
             info = replace(info, name=str(name))
         if color is not None:
@@ -330,35 +435,52 @@ class Project:
 
     def save_options(self, options: Mapping[str, Any]) -> None:
         """Replace the options of the session."""
-        self._save_header(replace(self._workspace.header, options=dict(options)))
+        self._save_header(replace(self._header, options=dict(options)))
 
     def save_source(self, source: SourceDescription) -> None:
         """Replace the description of the source, for example after the file was moved."""
-        self._save_header(replace(self._workspace.header, source=source))
+        self._save_header(replace(self._header, source=source))
 
     def save_model(self, model: ModelDescription) -> None:
         """Replace the description of the network."""
-        self._save_header(replace(self._workspace.header, model=model))
+        self._save_header(replace(self._header, model=model))
+
+    def copy_to(self, path: str | os.PathLike[str]) -> None:
+        """Write a copy of the project (without its exports) as it is now, also while it is written to.
+
+        Raises
+        ------
+        ProjectExistsError
+            There is something at ``path`` already.
+        """
+        folder = Path(path).absolute()
+        check_place(folder, False)
+        place = new_folder(folder)
+        try:
+            self._database.copy_to(place / DATABASE)
+            self._copies().write(place)
+            move_in(place, folder, False)
+        except BaseException:
+            shutil.rmtree(place, ignore_errors=True)
+            raise
 
     def flush(self) -> None:
-        """Bring the label stack in step with the masks; everything else is on disk already."""
+        """Force what was written to the disk, and write the readable copies."""
         self.store.flush()
+        self._write_copies()
 
     def close(self) -> None:
-        """End the action that is going on, bring everything in order and let others write."""
-        workspace = self._workspace
-        if not workspace.writable:
+        """End the step that is going on, write the readable copies and let others write."""
+        if not self._database.writable:
+            self._database.close()
             return
-        with workspace.lock:
+        try:
+            self.history.commit(tidies=False)
+            self._write_copies()
+        finally:
             try:
-                self.history.commit()
-                self.history.compact(_CLOSING_SECONDS)
-                self.store.flush()
-                workspace.note_index()
-                workspace.settle()
+                self._database.close()
             finally:
-                workspace.writable = False
-                workspace.labels.close()
                 if self._lock is not None:
                     self._lock.release()
 
@@ -376,15 +498,98 @@ class Project:
     def __repr__(self) -> str:
         return f"Project({str(self.path)!r}, mode={self.mode!r}, shape={self.shape})"
 
-    def _current(self, frame: int) -> dict[int, Entry]:
-        workspace = self._workspace
-        with workspace.lock:
-            return workspace.current(workspace.entries(workspace.checked_frame(frame)))
+    # Inside -------------------------------------------------------------------------------------------
+
+    def _labels(self, frame: int) -> NDArray[np.uint16]:
+        """Return the labels of a frame, composed from its masks; the smaller object is on top."""
+        try:
+            return compose_run_lengths(
+                self.size, {row.object_id: row.mask for row in self.store.mask_rows(frame)}
+            )
+        except ProjectNotFoundError:  # it was taken away while something still shows it
+            return np.zeros(self.size, np.uint16)
+        except ValueError:  # one of them is damaged
+            labels: NDArray[np.uint16] = compose_labels(self.masks(frame))
+            return labels
+
+    def _check(self, frame: int) -> None:
+        for object_id in self.masks(frame).object_ids:
+            self.store.get(object_id, frame)
+
+    def _report(self, problem: str, frame: int | None = None) -> None:
+        known = self._damage.setdefault(frame, [])
+        if problem not in known:
+            known.append(problem)
+
+    def _refresh(self) -> None:
+        """Read prompts, objects and steps again when another process has changed them."""
+        if not self._database.writable and (state := self._database.state) != self._seen:
+            self._seen = state
+            self._reload()
+
+    def _reload(self) -> None:
+        self._state.reload()
+        self.history.reload()
+
+    def _save(self, key: str, data: Any) -> None:
+        with self._database.transaction():
+            self._database.write("INSERT OR REPLACE INTO project VALUES (?, ?, ?)", (key, *packed(data)))
 
     def _save_header(self, header: ProjectHeader) -> None:
-        workspace = self._workspace
-        with workspace.lock:
-            workspace.require_writable()
-            header = ProjectHeader.from_json(header.to_json())
-            workspace.documents.write("", header.to_json())
-            workspace.header = header
+        header = ProjectHeader.from_json(header.to_json())
+        self._save("header", header.to_json())
+        self._header = header
+        self._copied = -1
+
+    def _copies(self) -> ReadableCopies:
+        names = self._database.rows("SELECT key FROM project WHERE key LIKE ?", (_SETTING + "%",))
+        settings = {key.removeprefix(_SETTING): self.setting(key.removeprefix(_SETTING)) for (key,) in names}
+        return ReadableCopies(self._header, self.prompts, self.objects, settings)
+
+    def _copy_now_and_then(self) -> None:
+        if self.history.defers or monotonic() - self._copied_at > _SECONDS_BETWEEN_COPIES:
+            self._write_copies()
+
+    def _write_copies(self) -> None:
+        if self._database.writable and self._copied != self._state.revision:
+            self._copies().write(self.path)
+            self._copied, self._copied_at = self._state.revision, monotonic()
+
+
+def _made(folder: Path, copies: ReadableCopies) -> Path:
+    """Make a project with this content beside ``folder``, and return where it is."""
+    place = new_folder(folder)
+    try:
+        database = Database(place, True)
+        try:
+            database.begin_writing()
+            with database.transaction():
+                rows = {"header": copies.header.to_json()} | {
+                    _SETTING + k: v for k, v in copies.settings.items()
+                }
+                for key, data in rows.items():
+                    database.write("INSERT INTO project VALUES (?, ?, ?)", (key, *packed(data)))
+                state = UserState(database, copies.header.shape[0])
+                for info in copies.objects.values():
+                    state.put_object(1, info)
+                state.put_prompts(1, copies.prompts)
+            copies.write(place)
+        finally:
+            database.close()
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
+    return place
+
+
+def _header(database: Database) -> ProjectHeader:
+    try:
+        return ProjectHeader.from_json(_saved(database, "header") or {})
+    except (ValueError, AttributeError, RecursionError) as error:
+        raise ProjectDamagedError(f"{database.path} is damaged: {error}") from error
+
+
+def _saved(database: Database, key: str) -> Any:
+    for text, checksum in database.rows("SELECT value, checksum FROM project WHERE key = ?", (key,)):
+        return unpacked(text, checksum)
+    return None

@@ -134,7 +134,7 @@ class RecordedSession:
             self.session.restore_object(object_id)  # here, removing an object can be undone
             masks = self.session.set_prompt(frame, object_id, prompt)
             self.project.store.put_masks(masks, "draft")
-            self.project.save_prompts(self.session.prompts)
+            self.project.put_prompt(frame, object_id, prompt)
         return masks
 
     def clear_prompt(self, frame: int, object_id: int) -> None:
@@ -142,7 +142,7 @@ class RecordedSession:
         with self._action(f"Clear prompt of object {object_id} on frame {frame}"):
             self.session.clear_prompt(frame, object_id)
             self._drop_draft(frame, object_id)
-            self.project.save_prompts(self.session.prompts)
+            self.project.put_prompt(frame, object_id, None)
 
     def remove_object(self, object_id: int) -> None:
         """Remove an object with its prompts and masks; the others are not touched."""
@@ -370,11 +370,12 @@ class RecordedSession:
         if joins and self.history.can_undo:
             self.history.resume(label)
         else:
-            self.history.begin(label, whole=False)
+            self.history.begin(label)
         try:
             if run is not None:
                 self.project.save_pending(run)
             for masks in steps:
+                self.project.save_progress(masks.frame)
                 yield self._shown(masks)
         finally:
             if not sys.is_finalizing():  # else the next one who opens the project does it

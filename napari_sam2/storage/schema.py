@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import math
+import json
 import re
+import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from napari_sam2.prompts import Prompt, PromptKey
 
 FORMAT = "napari-sam2-project"
 VERSION = 1
+MAX_FRAMES = 2**31
 MAX_PIXELS = 2**31  # no frame is larger; a damaged document must not make us allocate
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 
@@ -120,7 +122,7 @@ class ProjectHeader:
     software: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the attributes of the root group."""
+        """Return a JSON-ready dict."""
         frames, height, width = self.shape
         return {
             "format": FORMAT,
@@ -137,14 +139,14 @@ class ProjectHeader:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ProjectHeader:
-        """Read the attributes of the root group; ValueError when they are something else."""
+        """Read what :meth:`to_json` wrote; ValueError when it is something else."""
         shape = (
             whole_number(data.get("frames"), "frames", 1),
             whole_number(data.get("height"), "height", 1),
             whole_number(data.get("width"), "width", 1),
         )
-        if shape[1] * shape[2] > MAX_PIXELS:
-            raise ValueError(f"frames of {shape[1]} × {shape[2]} pixels are too large")
+        if shape[0] > MAX_FRAMES or shape[1] * shape[2] > MAX_PIXELS:
+            raise ValueError(f"{shape[0]} frames of {shape[1]} × {shape[2]} pixels are too large")
         return cls(
             shape,
             SourceDescription.from_json(data.get("source")),
@@ -220,20 +222,22 @@ def color_text(color: tuple[int, int, int]) -> str:
     return "#{:02x}{:02x}{:02x}".format(*color)
 
 
-def number_to_json(value: float) -> float | str | None:
-    """Return a float for JSON, which knows neither NaN (null) nor infinity (text)."""
-    if math.isnan(value):
-        return None
-    return value if math.isfinite(value) else ("inf" if value > 0 else "-inf")
+def packed(data: Any) -> tuple[str, int]:
+    """Return JSON text and its checksum, as rows of the database keep them."""
+    text = json.dumps(data, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text, zlib.crc32(text.encode("utf-8", "surrogatepass"))
 
 
-def number_from_json(value: Any) -> float:
-    """Read what :func:`number_to_json` wrote; ValueError when it is no number."""
-    if value is None:
-        return math.nan
-    if isinstance(value, bool) or not (isinstance(value, (int, float)) or value in ("inf", "-inf")):
-        raise ValueError(f"{value!r} is not a number")
-    return float(value)
+def unpacked(text: Any, checksum: int | None) -> Any:
+    """Return what :func:`packed` packed; ValueError when it is damaged.
+
+    Whoever changes a row by hand sets its checksum to NULL.
+    """
+    if not isinstance(text, str):
+        raise ValueError("it is no text")
+    if checksum is not None and checksum != zlib.crc32(text.encode("utf-8", "surrogatepass")):
+        raise ValueError("its checksum does not fit its content")
+    return json.loads(text)
 
 
 def _mapping(data: Any, what: str) -> Mapping[str, Any]:

@@ -1,17 +1,21 @@
-"""Damage projects in every way that a disk, a copy or a person may, and look what is left.
+"""Script: damage projects in many ways, and check that nothing wrong is shown, lost in silence or overwritten.
 
-As a script: ``python damaged_projects.py CASES SEED`` (needs the package; prints what was seen).
+``python damaged_projects.py CASES SEED`` prints how often which end was seen. It is a process of its own because
+a crash of the database library must not end the tests.
 """
 
 from __future__ import annotations
 
 import collections
-import contextlib
+import json
 import random
 import shutil
+import sqlite3
+import struct
 import sys
 import tempfile
 import time
+from contextlib import closing, suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +25,12 @@ from napari_sam2.session.protocols import ObjectRecord
 from napari_sam2.storage import Project, ProjectError
 
 SHAPE = (5, 12, 16)
+SECONDS = 20  # no case may take longer
 PROMPTS = {
     (1, 1): Prompt((PointPrompt(3.25, 4.5), PointPrompt(7, 8, False))),
     (2, 3): Prompt(box=BoxPrompt(1, 2, 9, 8)),
 }
+DATABASE = "project.db"
 
 
 def mask_of(seed: int) -> np.ndarray:
@@ -43,150 +49,319 @@ def record_of(seed: int) -> ObjectRecord:
 def make(path: Path) -> None:
     """Make a project with two objects, two versions, and something that was undone."""
     with Project.create(path, SHAPE) as project:
-        for round_ in range(3):
-            with project.history.action(f"round {round_}"):
-                for frame in range(SHAPE[0]):
-                    seeds = {i: 100 * round_ + 10 * frame + i for i in (1, 3)}
-                    project.store.put_frame(frame, {i: (record_of(s), mask_of(s)) for i, s in seeds.items()})
-                project.save_prompts(PROMPTS if round_ else {})
-                project.put_object(3, name=f"three {round_}", color="#010203")
-        project.history.undo()
+        work(project)
 
 
-def content(project: Project) -> dict[int, tuple]:
-    """What can be seen of every frame."""
-    out = {}
-    for frame in range(min(SHAPE[0], project.frame_count)):
-        masks = project.masks(frame)
-        records = {}
-        for i in masks.object_ids:
-            record = project.store.get(i, frame)
-            records[i] = None if record is None else record.logits.tobytes() + record.pointer.tobytes()
-        labels = project.labels[frame].tobytes()
-        out[frame] = ({i: masks.of(i).tobytes() for i in masks.object_ids}, records, labels)
-    return out
+def work(project: Project) -> None:
+    for round_ in range(3):
+        with project.history.action(f"round {round_}"):
+            for frame in range(SHAPE[0]):
+                seeds = {i: 100 * round_ + 10 * frame + i for i in (1, 3)}
+                project.store.put_frame(frame, {i: (record_of(s), mask_of(s)) for i, s in seeds.items()})
+            project.save_prompts(PROMPTS if round_ else {})
+            project.put_object(3, name=f"three {round_}", color="#010203")
+    project.history.undo()
 
 
-def damage(folder: Path, rng: random.Random) -> tuple[str, Path]:
-    """Damage one file; returns how, and which."""
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and p.name != "lock")
-    path = rng.choice(files)
-    data = bytearray(path.read_bytes())
-    kind = rng.choice(
-        ["flip", "flip", "flip", "bytes", "cut", "empty", "delete", "longer", "noise", "swap", "folder"]
+def make_left_open(path: Path) -> None:
+    """Make a project as a process leaves it that was killed: most of it is in the log."""
+    kept = path.with_name("open.sam2")
+    with Project.create(kept, SHAPE) as project:
+        work(project)
+        shutil.copytree(kept, path)
+
+
+def genuine() -> dict[tuple[int, int], set[bytes]]:
+    """All masks that any version ever had, by (frame, object)."""
+    return {
+        (frame, i): {mask_of(100 * round_ + 10 * frame + i).tobytes() for round_ in range(3)}
+        for frame in range(SHAPE[0])
+        for i in (1, 3)
+    }
+
+
+def memories() -> dict[tuple[int, int], set[bytes]]:
+    return {
+        (frame, i): {
+            record_of(s).logits.tobytes() + record_of(s).pointer.tobytes()
+            for s in (100 * round_ + 10 * frame + i for round_ in range(3))
+        }
+        for frame in range(SHAPE[0])
+        for i in (1, 3)
+    }
+
+
+# -- kinds of damage -----------------------------------------------------------------------------------------
+
+
+def _bytes_of(rng: random.Random, data: bytearray, others: list[bytes]) -> bytearray:
+    """Damage some bytes, as a failing disk or a broken copy does."""
+    kinds = (
+        "flip",
+        "flip",
+        "bytes",
+        "cut",
+        "empty",
+        "longer",
+        "noise",
+        "page",
+        "zero page",
+        "swap",
+        "header",
     )
-    if kind == "flip" and data:
-        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-    elif kind == "bytes" and data:
-        for _ in range(rng.randint(1, 20)):
-            data[rng.randrange(len(data))] = rng.randrange(256)
+    kind = rng.choice(kinds)
+    size = len(data)
+    if kind == "flip" and size:
+        data[rng.randrange(size)] ^= 1 << rng.randrange(8)
+    elif kind == "bytes" and size:
+        for _ in range(rng.randint(1, 40)):
+            data[rng.randrange(size)] = rng.randrange(256)
     elif kind == "cut":
-        data = data[: rng.randrange(len(data) + 1)]
-    elif kind == "longer":
-        data += rng.randbytes(rng.randint(1, 100))
-    elif kind == "noise":
-        data = bytearray(rng.randbytes(len(data)))
-    elif kind == "swap":
-        data = bytearray(rng.choice(files).read_bytes())
+        del data[rng.randrange(size + 1) :]
     elif kind == "empty":
-        data = bytearray()
-    path.unlink()
-    if kind == "folder":
-        path.mkdir()
-    elif kind != "delete":
+        data.clear()
+    elif kind == "longer":
+        data += rng.randbytes(rng.randint(1, 9000))
+    elif kind == "noise":
+        data[:] = rng.randbytes(size)
+    elif kind in ("page", "zero page") and size >= 8192:
+        start = 4096 * rng.randrange(size // 4096)
+        other = 4096 * rng.randrange(size // 4096)
+        data[start : start + 4096] = data[other : other + 4096] if kind == "page" else bytes(4096)
+    elif kind == "swap":
+        data[:] = rng.choice(others)
+    elif kind == "header" and size >= 100:
+        place = rng.choice([16, 18, 19, 20, 21, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60, 64, 68, 92, 96])
+        number = rng.choice([0, 1, 2, 255, 65536, 2**31, 2**32 - 1, rng.getrandbits(32)])
+        data[place : place + 4] = struct.pack(">I", number)
+    return data
+
+
+ABSURD = [
+    -1,
+    0,
+    2**31,
+    2**62,
+    -(2**63),
+    5,
+    "",
+    "x" * 5000,
+    "[" * 3000,
+    '{"a":1e999}',
+    None,
+    1e308,
+    b"",
+    b"\0" * 5000,
+]
+_COLUMNS = {
+    "mask": (
+        "frame",
+        "object_id",
+        "step",
+        "present",
+        "bytes",
+        "origin",
+        "object_score",
+        "prompted",
+        "rle",
+        "checksum",
+    ),
+    "record": (
+        "frame",
+        "object_id",
+        "step",
+        "height",
+        "width",
+        "dtype",
+        "logits",
+        "pointer",
+        "prompt_hash",
+        "checksum",
+    ),
+    "prompt": ("frame", "object_id", "step", "rank", "data", "checksum"),
+    "object": ("id", "step", "data", "checksum"),
+    "project": ("key", "value", "checksum"),
+    "step": ("label", "applied", "reach", "replaced", "written"),
+}
+STATEMENTS = [
+    "DROP TABLE {table}",
+    "DROP VIEW current_mask",
+    "DELETE FROM {table}",
+    "PRAGMA user_version = 7",
+    "PRAGMA user_version = 0",
+    "PRAGMA application_id = 1",
+    "CREATE TRIGGER evil AFTER INSERT ON mask BEGIN DELETE FROM prompt; END",
+    "CREATE VIEW evil AS SELECT load_extension('x')",
+    "CREATE INDEX other ON {table} ({column})",
+    "ALTER TABLE {table} ADD COLUMN extra TEXT",
+    "INSERT INTO removal VALUES (1, 4000000000)",
+    "INSERT INTO removal SELECT object_id, step FROM mask",
+    "UPDATE step SET applied = 1 - applied",
+    "UPDATE record SET logits = zeroblob(9000000), checksum = NULL WHERE frame = 1",
+    "UPDATE mask SET rle = CAST(zeroblob(9000000) AS TEXT), checksum = NULL WHERE frame = 1",
+    "UPDATE project SET value = replace(value, '\"frames\":5', '\"frames\":2000000000'), checksum = NULL",
+    "UPDATE project SET value = replace(value, '\"height\":12', '\"height\":40000'), checksum = NULL",
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000) "
+    "INSERT OR IGNORE INTO prompt SELECT i % 5, i, 2, i, '{}', NULL FROM n",
+    "PRAGMA writable_schema = ON; UPDATE sqlite_master SET sql = 'CREATE TABLE mask (x)' WHERE name = 'mask'",
+    "PRAGMA writable_schema = ON; UPDATE sqlite_master SET rootpage = 2 WHERE name = '{table}'",
+]  # fmt: skip
+
+
+def _edited(rng: random.Random, path: Path) -> str:
+    """Change the database with SQL, as somebody does who knows it, or who means harm."""
+    table = rng.choice(list(_COLUMNS))
+    column = rng.choice(_COLUMNS[table])
+    if rng.random() < 0.5:
+        statement, values = f"UPDATE {table} SET {column} = ?", [rng.choice(ABSURD)]
+        if rng.random() < 0.5:
+            statement += f" WHERE rowid % {rng.randint(1, 5)} = 0" if table in ("record", "step") else ""
+        if "checksum" in _COLUMNS[table] and column != "checksum" and rng.random() < 0.7:
+            statement = statement.replace(" = ?", " = ?, checksum = NULL", 1)
+    else:
+        statement, values = rng.choice(STATEMENTS).replace("{table}", table).replace("{column}", column), []
+    with closing(sqlite3.connect(path)) as database, suppress(sqlite3.Error):
+        if values:
+            database.execute("PRAGMA ignore_check_constraints = ON")
+            database.execute(statement, values)
+            database.commit()
+        else:
+            database.executescript(statement)
+    return statement[:60]
+
+
+def damage(folder: Path, rng: random.Random) -> str:
+    """Damage a project; returns how."""
+    files = sorted(p for p in folder.iterdir() if p.is_file() and p.name != "writer.lock")
+    kind = rng.choice(["bytes"] * 6 + ["edit"] * 4 + ["delete", "folder", "link"])
+    if kind == "edit":
+        return f"edit {_edited(rng, folder / DATABASE)}"
+    large = [p for p in files if p.name.startswith(DATABASE)]
+    path = rng.choice(large if rng.random() < 0.8 else files)
+    if kind == "bytes":
+        data = _bytes_of(rng, bytearray(path.read_bytes()), [p.read_bytes() for p in files])
         path.write_bytes(bytes(data))
-    return kind, path.relative_to(folder)
+    else:
+        content = path.read_bytes()
+        path.unlink()
+        if kind == "folder":
+            path.mkdir()
+        elif kind == "link":
+            other = folder.parent / "elsewhere"
+            other.write_bytes(content)
+            path.symlink_to(other)
+    return f"{kind} {path.name}"
 
 
-def harmed(path: Path) -> tuple[int | None, bool]:
-    """Return the frame whose masks a file holds (None: of no frame), and whether it holds records."""
-    if path.parts[0] == "masks" and path.name.startswith("c."):
-        return int(path.name[2:]), False
-    if path.parts[0] == "memories" and path.name.startswith("c."):
-        return int(path.name.split(".")[1]), True
-    return None, False
+# -- what has to hold ----------------------------------------------------------------------------------------
 
 
-def check(folder: Path, mode: str, kind: str, path: Path, whole: dict[int, tuple]) -> str:
-    """Open a damaged project and check that nothing but the damaged part is lost; returns what happened."""
+def content(folder: Path) -> dict[str, bytes]:
+    keep = {DATABASE, "prompts.json", "objects.json", "settings.json"}
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.name in keep and p.is_file()}
+
+
+def look(project: Project, masks: dict, records: dict) -> None:
+    """Look at everything: what is shown was once written just there."""
+    for frame in range(min(SHAPE[0], project.frame_count)):
+        if project.size != SHAPE[1:]:
+            break
+        found = project.masks(frame)
+        for i in found.object_ids:
+            if (frame, i) in masks and (frame, i) in records:
+                assert found.of(i).tobytes() in masks[frame, i] or project.origins(frame)[i] != "tracked"
+            record = project.store.get(i, frame)
+            if record is not None and (frame, i) in records:
+                assert record.logits.tobytes() + record.pointer.tobytes() in records[frame, i]
+        assert project.labels[frame].shape == SHAPE[1:]
+        project.scores(frame), project.origins(frame)
+    _ = (
+        project.objects,
+        project.prompts,
+        project.pending,
+        project.history.steps,
+        project.source,
+        project.options,
+    )
+    _ = [project.frames(i) for i in (1, 3)], project.store.frames(1)
+    if project.frame_count < 1e6:
+        project.frames()
+
+
+def write(project: Project) -> None:
+    """Go on working: what is new is kept."""
+    if project.size != SHAPE[1:]:
+        return
+    with project.history.action("new"):
+        project.store.put_frame(0, {2: (record_of(77), mask_of(77))})
+        project.put_prompt(0, 2, PROMPTS[1, 1])
+    for _ in range(3):
+        if project.history.can_undo:
+            project.history.undo()
+    if project.history.can_redo:
+        project.history.redo()
+    project.store.remove_object(1)
+    project.history.compact(0.5)
+
+
+def attempt(folder: Path, mode: str, masks: dict, records: dict) -> str:
+    before = content(folder)
     try:
         project = Project.open(folder, mode)  # type: ignore[arg-type]
     except ProjectError as error:
         text = str(error)
+        assert text
         assert "\n" not in text
-        assert len(text) < 400
+        assert len(text) < 700, text
+        assert content(folder) == before, "a project that is refused is not touched"
         return "refused"
-    # A folder where a file should be cannot be written over: that is said.
-    with contextlib.suppress(ProjectError) if kind == "folder" else contextlib.nullcontext(), project:
-        frame, records_only = harmed(path)
-        found = content(project)
-        if kind == "swap" and path.parts[0] == "labels":
-            wrong = [t for t in whole if found[t][2] != whole[t][2]]
-            project.verify()  # a whole chunk of another frame is only found by comparing
-            assert project.damaged_frames == wrong
-            found = content(project)
-        for t, (masks, records, labels) in whole.items():
-            if t == frame and not records_only:
-                if found[t][0] != masks:
-                    assert t in project.damaged_frames or kind == "delete", "damage is reported by number"
-                continue
-            assert found[t][0] == masks, f"masks of frame {t} are lost"
-            assert found[t][2] == labels, f"labels of frame {t} are lost"
-            if t == frame:
-                if found[t][1] != records:
-                    assert t in project.damaged_frames, "damage is reported by number"
-            elif path.parts[0] != "memories":
-                assert found[t][1] == records, f"records of frame {t} are lost"
-        if path.parts[0] != "prompts":
-            assert project.prompts == PROMPTS
-        if path.parts[0] != "objects":
-            assert project.objects[3].name == "three 1"
-        project.verify()
+    end = "unharmed"
+    try:
+        look(project, masks, records)
         if mode == "a":
-            go_on(project, kind, path)
-    return "reported" if project.damage else "unharmed"
-
-
-def go_on(project: Project, kind: str, path: Path) -> None:
-    """Work in a damaged project: what is new is kept."""
-    with project.history.action("new"):
-        project.store.put_frame(0, {2: (record_of(77), mask_of(77))})
-    assert np.array_equal(project.masks(0).of(2), mask_of(77))
-    for _ in range(4):
-        if project.history.can_undo:
-            try:
-                project.history.undo()
-            except ProjectError:
-                assert path.parts[0] == "history", (kind, path)
-                break
+            write(project)
+        elif project.frame_count < 1e6:
+            project.verify()
+        end = "reported" if project.damage else "unharmed"
+    except ProjectError:
+        end = "refused later"
+    finally:
+        with suppress(ProjectError):
+            project.close()
+    if mode == "r":
+        assert content(folder) == before, "a reader writes nothing"
+    return end
 
 
 def run(cases: int, seed: int, folder: Path) -> collections.Counter[str]:
     """Try ``cases`` kinds of damage; returns how often which end was seen."""
     rng = random.Random(seed)
-    original, copy = folder / "original.sam2", folder / "copy.sam2"
-    make(original)
-    whole = content(Project.open(original))
+    originals = [folder / "closed.sam2", folder / "killed.sam2"]
+    make(originals[0])
+    make_left_open(originals[1])
+    copy = folder / "copy.sam2"
+    masks, records = genuine(), memories()
     seen: collections.Counter[str] = collections.Counter()
     for case in range(cases):
         shutil.rmtree(copy, ignore_errors=True)
-        shutil.copytree(original, copy)
-        kind, path = damage(copy, rng)
+        shutil.copytree(originals[rng.random() < 0.4], copy)
+        kind = damage(copy, rng)
         for mode in "ra":
+            start = time.monotonic()
             try:
-                seen[f"{mode} {check(copy, mode, kind, path, whole)}"] += 1
+                end = attempt(copy, mode, masks, records)
             except Exception as error:
                 raise AssertionError(
-                    f"case {case} of seed {seed}: {kind} {path} opened with {mode}"
+                    f"case {case} of seed {seed}: {kind!r} opened with {mode}: {error!r}"
                 ) from error
+            assert time.monotonic() - start < SECONDS, f"case {case} of seed {seed}: {kind!r} took too long"
+            seen[f"{mode} {end}"] += 1
     return seen
 
 
 if __name__ == "__main__":
-    start = time.monotonic()
     where = Path(tempfile.mkdtemp())
     try:
-        print(dict(run(int(sys.argv[1]), int(sys.argv[2]), where)))
+        print(json.dumps(run(int(sys.argv[1]), int(sys.argv[2]), where)))
     finally:
-        shutil.rmtree(where)
-    print(f"{sys.argv[1]} cases, each read and written, in {time.monotonic() - start:.0f} s")
+        shutil.rmtree(where, ignore_errors=True)

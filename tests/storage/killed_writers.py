@@ -16,11 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
+from napari_sam2.formats.registry import FORMATS
 from napari_sam2.masks import FrameMasks
 from napari_sam2.prompts import PointPrompt, Prompt
 from napari_sam2.session.protocols import ObjectRecord
-from napari_sam2.storage import Project, open_session
-from napari_sam2.storage.files import atomic_files as files
+from napari_sam2.storage import Project, is_project, open_session, project_results
+from napari_sam2.storage.database import Database
 
 SHAPE = (40, 30, 40)
 VERBS = 16
@@ -123,7 +124,7 @@ def check_rounds(path: Path, reports: list[str]) -> None:
             found = rounds.pop()
             assert found <= last
             if not undone:
-                assert found >= max(reported, default=0)
+                assert found >= max(reported, default=0), "a finished frame is lost"
                 assert (found, frame) <= (newest[0] + 1, 0) or (found, frame) <= (newest[0], newest[1] + 1)
             for i in (1, 2, 3):
                 seed = seed_of(i, frame, found)
@@ -148,7 +149,7 @@ def kill_stores(folder: Path, trials: int, rng: random.Random) -> int:
     return killed
 
 
-# -- a death at every single step of writing ---------------------------------------------------------------
+# -- a death at every single statement of writing -----------------------------------------------------------
 
 
 def all_verbs(path: Path, report: Callable[[str], None], defers: bool) -> None:
@@ -180,7 +181,7 @@ def all_verbs(path: Path, report: Callable[[str], None], defers: bool) -> None:
     report("tidy")
     project.flush()
     report("flush")
-    project.history.begin("run", whole=False)
+    project.history.begin("run")
     report("begin")
     for seed in (6, 7):
         project.store.put(3, 2, record_of(seed), mask_of(seed))
@@ -213,7 +214,7 @@ def look(path: Path, mode: str) -> tuple:
 
 
 def die_at_every_step(folder: Path, stride: int, defers: bool) -> int:
-    """Let a process die before or after its n-th file operation, for every ``stride``-th n; returns the last."""
+    """Let a process die before or after its n-th statement, for every ``stride``-th n; returns the last."""
     folder.mkdir()
     start = folder / "verbs.sam2"
     Project.create(start, SHAPE).close()
@@ -232,8 +233,8 @@ def die_at_every_step(folder: Path, stride: int, defers: bool) -> int:
         reports = told(pipe)
         _, status = os.waitpid(child, 0)
         at = len(reports)
-        # An action that had begun takes what could be redone with it; a long one stays as far as it went.
-        allowed = [*legal[at : at + 2], (*legal[at][:-1], None), (*legal[at][:-2], "run", None)]
+        # A long action stays as far as it went.
+        allowed = [*legal[at : at + 2], (*legal[at][:-2], "run", None)]
         found = look(path, "r")
         assert found in allowed, (step, reports)
         assert look(path, "a") in allowed, (step, reports)
@@ -263,31 +264,190 @@ def _copy(start: Path, path: Path) -> None:
 
 
 def _dying(path: Path, step: int, report: Callable[[str], None], defers: bool) -> None:
-    left = [step]
-    replace, unlink, real_open = os.replace, Path.unlink, open
+    left, write = [step], Database.write
 
     def count() -> None:
         if left[0] == 0:
             os._exit(9)
         left[0] -= 1
 
-    def dying_replace(*args: object) -> None:
+    def dying(self: Database, *args: object) -> int:
         count()
-        replace(*args)  # type: ignore[arg-type]
+        rows = write(self, *args)  # type: ignore[arg-type]
         count()
+        return rows
 
-    def dying_unlink(self: Path, missing_ok: bool = False) -> None:
-        count()
-        unlink(self, missing_ok)
-
-    def dying_open(*args: object) -> object:
-        file = real_open(*args)  # type: ignore[call-overload]
-        count()  # the file is empty now
-        return file
-
-    os.replace, Path.unlink = dying_replace, dying_unlink  # type: ignore[assignment]
-    files.open = dying_open  # type: ignore[attr-defined]
+    Database.write = dying  # type: ignore[method-assign]
     all_verbs(path, report, defers)
+
+
+# -- making, importing, exporting, compacting --------------------------------------------------------------
+
+
+def make_again_and_again(folder: Path, report: Callable[[str], None]) -> None:
+    report("open")
+    for n in range(10**6):
+        Project.create(folder / f"made-{n}.sam2", SHAPE).close()
+        report(str(n))
+
+
+def check_made(folder: Path, reports: list[str]) -> None:
+    done = len(reports)
+    for n in range(done + 2):
+        path = folder / f"made-{n}.sam2"
+        assert is_project(path) or (n >= done and not path.exists()), (
+            "a project is there as a whole or not at all"
+        )
+        if path.exists():
+            Project.open(path, "a").close()
+        else:
+            Project.create(path, SHAPE).close()
+    assert not list(folder.glob(".made-*.new")), "what was half made is gone once it is made again"
+
+
+def masks_of(seed: int) -> list[FrameMasks]:
+    nan = np.full(2, np.nan, np.float32)
+    pairs = [np.stack([mask_of(seed + t), mask_of(seed + t + 50)]) for t in range(SHAPE[0])]
+    return [FrameMasks(t, (1, 2), pair, nan, nan, np.zeros(2, bool)) for t, pair in enumerate(pairs)]
+
+
+def import_again_and_again(path: Path, report: Callable[[str], None]) -> None:
+    project = Project.create(path, SHAPE)
+    report("open")
+    for seed in range(10**6):
+        with project.history.action(f"import {seed}"):
+            for masks in masks_of(seed):
+                project.store.put_masks(masks, "imported")
+        report(str(seed))
+
+
+def check_imported(path: Path, reports: list[str]) -> None:
+    with Project.open(path, "a") as project:
+        assert project.verify() == []
+        if not project.frames():
+            assert not reports
+            return
+        (seed,) = {int(str(project.history.undo_label).split()[1])}
+        assert seed in (len(reports) - 1, len(reports)), "the last import that was reported, or the next one"
+        for expected in masks_of(seed):
+            assert np.array_equal(project.masks(expected.frame).masks, expected.masks), "an import is whole"
+
+
+def export_again_and_again(path: Path, report: Callable[[str], None]) -> None:
+    project = Project.open(path, "a")
+    report("open")
+    for n in range(10**6):
+        results = project_results(project)
+        for name in ("tiff", "coco", "csv"):
+            target = project.exports_folder / FORMATS[name].file_name
+            FORMATS[name].write(results, target, overwrite=True)
+        report(str(n))
+
+
+def check_exported(path: Path, reports: list[str]) -> None:
+    with Project.open(path, "a") as project:
+        assert project.verify() == []
+        assert project.frames() == list(range(SHAPE[0]))
+        for name in ("tiff", "coco", "csv"):  # the same again
+            target = project.exports_folder / FORMATS[name].file_name
+            FORMATS[name].write(project_results(project), target, overwrite=True)
+            assert target.stat().st_size > 100
+
+
+def compact_again_and_again(path: Path, report: Callable[[str], None]) -> None:
+    project = Project.create(path, SHAPE, history_budget=100_000)
+    project.store.defer()
+    report("open")
+    for n in range(10**6):
+        with project.history.action(f"import {n}"):
+            for masks in masks_of(n):
+                project.store.put_masks(masks, "imported")
+                project.store.put(1, masks.frame, record_of(n), masks.masks[0])
+        report(str(n))
+        if n % 2:
+            project.history.undo()
+            project.history.redo()
+        project.history.compact()
+        project.store.tidy()
+
+
+def check_compacted(path: Path, reports: list[str]) -> None:
+    with Project.open(path, "a") as project:
+        assert project.verify() == []
+        label = project.history.undo_label or project.history.redo_label
+        if label is None:
+            return
+        project.history.redo() if project.history.can_redo else None
+        seed = int(str(project.history.undo_label).split()[1])
+        assert len(reports) - 1 <= seed <= len(reports)
+        for expected in masks_of(seed):
+            assert np.array_equal(project.masks(expected.frame).masks, expected.masks)
+            record = project.store.get(1, expected.frame)
+            assert record is not None
+            assert np.array_equal(record.logits, record_of(seed).logits)
+        project.history.compact()
+        assert project.verify() == []
+
+
+def kill_others(folder: Path, trials: int, rng: random.Random) -> dict[str, int]:
+    killed = {"making": 0, "importing": 0, "exporting": 0, "compacting": 0}
+    for trial in range(trials):
+        (folder / f"{trial}").mkdir()
+        exported = folder / f"exported-{trial}.sam2"
+        with Project.create(exported, SHAPE) as project:
+            for masks in masks_of(trial):
+                project.store.put_masks(masks, "imported")
+        cases = {
+            "making": (make_again_and_again, check_made, folder / f"{trial}"),
+            "importing": (import_again_and_again, check_imported, folder / f"import-{trial}.sam2"),
+            "exporting": (export_again_and_again, check_exported, exported),
+            "compacting": (compact_again_and_again, check_compacted, folder / f"compact-{trial}.sam2"),
+        }
+        for name, (work, check, path) in cases.items():
+            child, pipe = victim(lambda report, work=work, path=path: work(path, report))
+            reports, alive = kill_after(child, pipe, rng.uniform(0, 0.6))
+            killed[name] += alive
+            check(path, reports)
+    return killed
+
+
+# -- clicks --------------------------------------------------------------------------------------------------
+
+
+def click_again_and_again(path: Path, tiny, model, report: Callable[[str], None]) -> None:
+    project = Project.create(path, (tiny.LENGTH, tiny.HEIGHT, tiny.WIDTH))
+    session = open_session(project, model, tiny.frames(), tiny.OPTIONS)
+    report("open")
+    for n in range(10**6):
+        session.set_prompt(n % tiny.LENGTH, 1 + n % 3, Prompt((PointPrompt(n % 50, 20),)))
+        report(f"{n + 1}")
+        if n % 4 == 3:
+            session.undo()
+            report(f"{n}")
+            session.redo()
+            report(f"{n + 1}")
+
+
+def kill_clicks(folder: Path, trials: int, rng: random.Random) -> int:
+    import tiny_sessions as tiny
+
+    model = tiny.network()
+    killed = 0
+    for trial in range(trials):
+        path = folder / f"clicks-{trial}.sam2"
+        child, pipe = victim(lambda report, path=path: click_again_and_again(path, tiny, model, report))
+        reports, alive = kill_after(child, pipe, rng.uniform(0, 1.0))
+        killed += alive
+        last = int(reports[-1]) if reports else 0
+        with Project.open(path, "a") as project:
+            assert project.verify() == []
+            assert project.history.applied in (last - 1, last, last + 1)
+            drafts = {(t, i) for t in range(tiny.LENGTH) for i in project.masks(t).object_ids}
+            assert drafts == set(project.prompts), "a click is its mask and its prompt"
+            for _ in range(project.history.applied):
+                project.history.undo()
+            assert (project.prompts, project.frames()) == ({}, [])
+    return killed
 
 
 # -- sessions with a network -------------------------------------------------------------------------------
@@ -385,6 +545,8 @@ def main() -> None:
         "sessions killed": killed,
         "sessions resumed": resumed,
         "stores killed": kill_stores(folder, int(sys.argv[4]), rng),
+        "clicks killed": kill_clicks(folder, int(sys.argv[4]) // 2, rng),
+        "others killed": kill_others(folder, int(sys.argv[4]) // 2, rng),
         "steps": die_at_every_step(folder / "at once", int(sys.argv[5]), False),
         "deferring steps": die_at_every_step(folder / "deferring", int(sys.argv[5]), True),
     }

@@ -146,7 +146,6 @@ def test_undo_and_redo_lead_back_to_every_state(steps, defers) -> None:
             elif kind.startswith("failing"):
                 with pytest.raises(Fault):
                     fail(project, changes, "joined" in kind)
-                states = states[: at + 1]
             elif kind == "killed":  # in the middle of an action: the disk is as it is then
                 copy = folder / f"{path.stem}0.sam2"
                 with pytest.raises(Fault):
@@ -157,7 +156,6 @@ def test_undo_and_redo_lead_back_to_every_state(steps, defers) -> None:
                 assert snapshot(reader) == states[at]
                 project = Project.open(path, "a")
                 project.store.defer(defers)
-                states = states[: at + 1]
             elif kind == "tidy":
                 project.store.tidy()
             elif kind == "undo":
@@ -206,13 +204,13 @@ def test_the_budget_bounds_what_undo_keeps(tmp_path: Path) -> None:
         for seed in range(rounds):
             with project.history.action(f"track {seed}"):
                 for frame in range(SHAPE[0]):
-                    logits = rng.normal(size=(64, 64)).astype(np.float16)  # 8 KiB that do not compress
+                    logits = rng.normal(size=(128, 128)).astype(np.float16)  # 32 KiB that do not compress
                     record = ObjectRecord(logits, np.zeros(3, np.float32), 1.0, 1.0, False, False)
                     project.store.put(1, frame, record, mask_of(seed))
 
-    budget = 100_000
+    budget = 1_000_000
     with Project.create(tmp_path / "small.sam2", SHAPE, history_budget=budget) as small:
-        fill(small, 20)
+        fill(small, 50)
         assert small.history.superseded_bytes <= budget
         assert small.history.can_undo, "the budget is enough for the last actions"
         expected = small.masks(0).of(1).copy()
@@ -220,10 +218,10 @@ def test_the_budget_bounds_what_undo_keeps(tmp_path: Path) -> None:
         assert not np.array_equal(small.masks(0).of(1), expected)
         small.history.redo()
         assert np.array_equal(small.masks(0).of(1), expected)
-        assert used(tmp_path / "small.sam2") < 2.5 * budget
+    assert used(tmp_path / "small.sam2") < 2.5 * budget
     with Project.create(tmp_path / "large.sam2", SHAPE) as large:
-        fill(large, 20)
-        assert sum(1 for _ in iter(lambda: large.history.can_undo and large.history.undo(), False)) == 20
+        fill(large, 50)
+        assert sum(1 for _ in iter(lambda: large.history.can_undo and large.history.undo(), False)) == 50
         assert used(tmp_path / "large.sam2") > 5 * budget
 
 
@@ -252,7 +250,7 @@ def test_actions_inside_actions_are_one_step(project, make_record, make_mask) ->
 
 
 def test_there_is_no_undo_in_the_middle_of_an_action(project, make_record, make_mask) -> None:
-    project.history.begin("long", whole=False)
+    project.history.begin("long")
     project.store.put(1, 0, make_record(), make_mask())
     with pytest.raises(ProjectError, match="wait until this is done: long"):
         project.history.undo()

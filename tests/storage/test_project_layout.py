@@ -1,21 +1,26 @@
-"""A project is read with zarr alone, as docs/project-format.md says."""
+"""A project is read with SQLite alone, as docs/project-format.md says."""
 
 from __future__ import annotations
 
 import json
+import pickle
+import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
-import zarr
 from pycocotools import mask as coco
 
+import napari_sam2
 from napari_sam2.objects import ObjectInfo
 from napari_sam2.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt
 from napari_sam2.storage import (
     ModelDescription,
     Project,
     ProjectExistsError,
+    ProjectFullError,
     ProjectNotFoundError,
     SourceDescription,
     is_project,
@@ -38,67 +43,66 @@ def filled(tmp_path: Path, make_record, make_mask) -> Path:
     return path
 
 
-def test_plain_zarr_shows_the_labels(filled, make_mask) -> None:
-    labels = zarr.open(filled, mode="r")["labels"]
-    assert labels.shape == SHAPE
-    assert labels.dtype == np.uint16
-    assert labels.chunks == (1, 20, 30)
-    project = Project.open(filled)
-    for frame in range(12):
-        assert np.array_equal(labels[frame], project.labels[frame])
-    top = make_mask(7) if make_mask(7).sum() < make_mask(10).sum() else None
-    assert not labels[2].any()
-    both = make_mask(4 + 2) & ~make_mask(4 + 5)
-    assert (labels[4][both] == 2).all()
-    assert (labels[4] > 0).sum() == (make_mask(6) | make_mask(9)).sum()
-    assert top is None or top.any()
-
-
-@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # pycocotools under numpy 2
-def test_plain_zarr_and_pycocotools_show_masks_that_overlap(filled, make_mask) -> None:
-    text = zarr.open(filled, mode="r")["masks"][4]
-    frame = json.loads(str(text))
-    assert frame["frame"] == 4
-    for item in frame["objects"]:
-        rle = {"size": frame["size"], "counts": item["rle"].encode()}
-        assert np.array_equal(coco.decode(rle).astype(bool), make_mask(item["id"] + 4))
-        assert item["object_score"] == 2.0 + item["id"] + 4
-        assert item["predicted_iou"] == 0.5
-
-
-def test_plain_zarr_shows_logits_and_pointers_in_the_rows_that_the_masks_name(filled, make_record) -> None:
-    group = zarr.open(filled, mode="r")
-    for item in json.loads(str(group["masks"][11]))["objects"]:
-        record = make_record(item["id"] + 11)
-        assert np.array_equal(group["memories/logits"][11, item["row"]], record.logits)
-        assert np.array_equal(group["memories/pointers"][11, item["row"]], record.pointer)
-
-
-def test_plain_zarr_lists_the_tree_without_a_warning(filled) -> None:
-    with Project.open(filled, "a") as project:
-        (project.exports_folder / "labels.tif").write_bytes(b"something that zarr does not know")
-    tree = str(zarr.open(filled, mode="r").tree())
-    for name in ("labels", "masks", "memories", "logits", "pointers", "objects", "prompts", "history"):
-        assert name in tree
+def test_a_project_at_rest_is_one_database_and_its_readable_copies(filled) -> None:
+    names = sorted(p.name for p in filled.iterdir())
+    assert names == ["objects.json", "project.db", "prompts.json", "settings.json", "writer.lock"]
+    assert (filled / "project.db").read_bytes()[18:20] == b"\1\1", "no log is needed to read it"
 
 
 def test_people_can_read_the_prompts(filled) -> None:
-    text = (filled / "prompts" / "zarr.json").read_text(encoding="utf-8")
-    prompts = json.loads(text)["attributes"]["prompts"]
-    assert prompts == [
+    text = (filled / "prompts.json").read_text(encoding="utf-8")
+    assert json.loads(text)["prompts"] == [
         {"frame": 3, "object_id": 5, "prompt": {"points": [[1.5, 2.0]], "labels": [0], "box": [0, 0, 3, 4]}}
     ]
     assert len(text.splitlines()) > 10, "one value per line, not one line"
-    assert "Zelle ä" in (filled / "objects" / "zarr.json").read_text(encoding="utf-8")
+    assert "Zelle ä" in (filled / "objects.json").read_text(encoding="utf-8")
+    settings = json.loads((filled / "settings.json").read_text(encoding="utf-8"))
+    assert (settings["format"], settings["frames"]) == ("napari-sam2-project", 12)
+    assert settings["source"]["path"] == "a.tif"
 
 
-def test_prompts_that_a_person_edited_are_taken_over(filled) -> None:
-    path = filled / "prompts" / "zarr.json"
-    path.write_text(path.read_text(encoding="utf-8").replace("1.5", "7.25"), encoding="utf-8")
-    for mode in ("r", "a"):
-        project = Project.open(filled, mode)
-        assert project.prompts[3, 5].points[0].x == 7.25
-        project.close()
+def test_readable_copies_follow_when_it_is_quiet(filled) -> None:
+    with Project.open(filled, "a") as project:
+        project.store.defer()
+        project.put_object(2, "two")
+        assert "two" not in (filled / "objects.json").read_text()
+        project.store.tidy()
+        assert "two" in (filled / "objects.json").read_text()
+        changed = (filled / "prompts.json").stat().st_mtime_ns
+        project.store.tidy()
+        assert (filled / "prompts.json").stat().st_mtime_ns == changed, "what did not change is not written"
+
+
+@pytest.mark.filterwarnings("ignore:__array__:DeprecationWarning")  # pycocotools under numpy 2
+def test_sqlite_and_pycocotools_show_masks_that_overlap(filled, make_mask) -> None:
+    with closing(sqlite3.connect(filled / "project.db")) as database:
+        rows = database.execute(
+            "SELECT object_id, rle, object_score, predicted_iou FROM current_mask WHERE frame = 4"
+        ).fetchall()
+    assert [row[0] for row in rows] == [2, 5]
+    for object_id, rle, score, iou in rows:
+        assert np.array_equal(
+            coco.decode({"size": [20, 30], "counts": rle.encode()}) > 0, make_mask(object_id + 4)
+        )
+        assert (score, iou) == (2.0 + object_id + 4, 0.5)
+
+
+def test_the_queries_in_the_documentation_say_what_they_promise(filled) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "project-format.md").read_text(encoding="utf-8")
+    queries = [block.split("```")[0] for block in text.split("```sql\n")[1:]]
+    assert len(queries) == 5
+    with Project.open(filled, "a") as project:
+        for name in ("one", "two"):
+            with project.history.action(name):
+                project.put_object(2, name)
+        project.history.undo()
+    with closing(sqlite3.connect(filled / "project.db")) as database:
+        found = [database.execute(query).fetchall() for query in queries]
+    assert found[0] == [(2, "one", 9), (5, "Zelle ä", 9)], "frames of each object"
+    assert found[1] == [], "frames on which an object was lost"
+    assert found[2] == [(3, 5, '{"points":[[1.5,2.0]],"labels":[0],"box":[0.0,0.0,3.0,4.0]}')], "prompts"
+    assert found[3] == [(2, "one", 1), (3, "two", 0)], "steps of undo"
+    assert found[4] == [(t, 2) for t in range(3, 12)], "objects on each frame"
 
 
 def test_everything_comes_back(filled, make_mask, make_record) -> None:
@@ -126,29 +130,6 @@ def test_everything_comes_back(filled, make_mask, make_record) -> None:
     assert project.verify() == []
 
 
-def test_a_frame_takes_four_files(filled) -> None:
-    files = [p for p in filled.rglob("*") if p.is_file() and p.name.startswith("c.4")]
-    assert sorted(p.relative_to(filled).parts[-2] for p in files) == ["labels", "logits", "masks", "pointers"]
-
-
-def test_more_objects_than_fit_into_one_file(tmp_path, make_record, make_mask) -> None:
-    path = tmp_path / "a.sam2"
-    with Project.create(path, SHAPE) as project:
-        project.store.put_frame(0, {i: (make_record(i), make_mask(i)) for i in range(1, 41)})
-        project.store.put(41, 0, make_record(41), make_mask(41))
-    reader = Project.open(path)
-    for i in range(1, 42):
-        record = reader.store.get(i, 0)
-        assert record is not None
-        assert np.array_equal(record.logits, make_record(i).logits)
-    logits = zarr.open(path, mode="r")["memories/logits"]
-    assert logits.shape[1] == 48
-    rows = {
-        item["id"]: item["row"] for item in json.loads(str(zarr.open(path, mode="r")["masks"][0]))["objects"]
-    }
-    assert np.array_equal(logits[0, rows[33]], make_record(33).logits)
-
-
 def test_labels_are_an_array_for_napari(filled) -> None:
     labels = Project.open(filled).labels
     whole = np.asarray(labels)
@@ -158,14 +139,6 @@ def test_labels_are_an_array_for_napari(filled) -> None:
         assert np.array_equal(labels[key], whole[key]), key
     with pytest.raises(IndexError):
         labels[12]
-
-
-def test_labels_are_composed_again_when_their_file_is_lost(filled) -> None:
-    expected = Project.open(filled).labels[5]
-    assert expected.any()
-    (filled / "labels" / "c.5.0.0").write_bytes(b"?")
-    assert np.array_equal(Project.open(filled).labels[5], expected)
-    assert (filled / "labels" / "c.5.0.0").read_bytes() == b"?", "a reader writes nothing"
 
 
 def test_a_reader_changes_no_file(filled) -> None:
@@ -191,16 +164,25 @@ def test_nothing_is_overwritten_by_chance(filled, tmp_path) -> None:
         with pytest.raises(ProjectExistsError, match="is no project"):
             Project.create(other, SHAPE, overwrite=overwrite)
     assert (other / "precious.jpg").exists()
+    (filled / "movie.tif").write_bytes(b"x")
+    with pytest.raises(ProjectExistsError, match=r"'movie.tif', which is no part of a project"):
+        Project.create(filled, SHAPE, overwrite=True)
+    (filled / "movie.tif").rename(tmp_path / "movie.tif")
     with Project.create(filled, SHAPE, overwrite=True) as project:
         assert project.frames() == []
 
 
 def test_a_folder_that_is_no_project_is_not_opened(tmp_path) -> None:
-    zarr.open(tmp_path / "other.zarr", mode="w", shape=(2,), dtype="u1")
-    for path in (tmp_path, tmp_path / "nothing.sam2", tmp_path / "other.zarr"):
+    (tmp_path / "other").mkdir()
+    sqlite3.connect(tmp_path / "other" / "project.db").execute("CREATE TABLE x (y)").connection.close()
+    for path in (tmp_path, tmp_path / "nothing.sam2", tmp_path / "other"):
         assert not is_project(path)
         with pytest.raises(ProjectNotFoundError):
             Project.open(path)
+    (tmp_path / "old.sam2" / "writer").mkdir(parents=True)
+    (tmp_path / "old.sam2" / "zarr.json").write_text("{}")
+    with pytest.raises(ProjectNotFoundError, match="unreleased version"):
+        Project.open(tmp_path / "old.sam2")
 
 
 @pytest.mark.parametrize("shape", [(0, 5, 5), (3, 0, 5), (3, 10**6, 10**6), (-1, 2, 2)])
@@ -221,3 +203,67 @@ def test_order_and_content_of_prompts_survive(tmp_path) -> None:
     with Project.create(tmp_path / "a.sam2", SHAPE) as project:
         project.save_prompts(prompts)
     assert list(Project.open(tmp_path / "a.sam2").prompts.items()) == list(prompts.items())
+
+
+def test_a_project_is_made_whole_or_not_at_all(tmp_path, monkeypatch) -> None:
+    def fail(*args: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", fail)
+        with pytest.raises(ProjectFullError, match="free some space"):
+            Project.create(tmp_path / "a.sam2", SHAPE)
+    assert list(tmp_path.iterdir()) == [], "nothing half done is left"
+    dead = tmp_path / ".a.sam2.999999999-abcd.new"
+    dead.mkdir()
+    Project.create(tmp_path / "a.sam2", SHAPE).close()
+    assert [p.name for p in tmp_path.iterdir()] == ["a.sam2"], "what a killed process left is removed"
+
+
+def test_a_copy_that_is_made_while_it_is_written_to_opens(filled, tmp_path, make_record, make_mask) -> None:
+    with Project.open(filled, "a") as project:
+        with project.history.action("more"):
+            project.store.put(9, 1, make_record(1), make_mask(1))
+        shutil.copytree(filled, tmp_path / "files.sam2")
+        project.copy_to(tmp_path / "backup.sam2")
+        project.history.begin("running")
+        project.store.put(9, 2, make_record(2), make_mask(2))
+        Project.open(filled).copy_to(tmp_path / "by a reader.sam2")
+        project.history.commit()
+    for name, frames in (("files", [1]), ("backup", [1]), ("by a reader", [1, 2])):
+        with Project.open(tmp_path / f"{name}.sam2", "a") as copy:
+            assert copy.frames(9) == frames
+            assert copy.verify() == []
+            assert copy.prompts.keys() == {(3, 5)}
+    with pytest.raises(ProjectExistsError):
+        Project.open(filled).copy_to(tmp_path / "backup.sam2")
+
+
+def test_settings_are_kept(filled) -> None:
+    with Project.open(filled, "a") as project:
+        assert project.setting("track") is None
+        project.save_setting("track", {"done": 2})
+    assert Project.open(filled).setting("track") == {"done": 2}
+
+
+def test_open_project_gives_lazy_labels_and_tables(filled, make_mask) -> None:
+    found = napari_sam2.open_project(filled)
+    assert found.labels.shape == SHAPE
+    assert found.labels.dtype == np.uint16
+    assert found.labels.chunks[0] == (1,) * 12
+    assert np.array_equal(found.labels[4].compute(), Project.open(filled).labels[4])
+    assert np.array_equal(pickle.loads(pickle.dumps(found.labels))[5].compute(), found.labels[5].compute())
+    assert found.tables["objects"] == {
+        "object_id": [2, 5],
+        "name": ["", "Zelle ä"],
+        "color": [None, "#00ff10"],
+    }
+    assert found.tables["prompts"]["frame"] == [3]
+    masks = found.tables["masks"]
+    assert masks["frame"] == [t for t in range(3, 12) for _ in (2, 5)]
+    assert masks["area"][0] == int(make_mask(5).sum())
+    frame = found.dataframe("masks")
+    assert list(frame.columns) == list(masks)
+    assert frame["object_score"].tolist() == masks["object_score"]
+    with pytest.raises(KeyError, match="masks, objects, prompts"):
+        found.dataframe("cells")

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from napari_sam2.masks import Rle
 from napari_sam2.session.protocols import ObjectRecord, RecordStore
 from napari_sam2.session.sqlite_store import TemporaryStore
 from napari_sam2.storage import Project, ProjectMismatchError, ProjectReadOnlyError
@@ -140,24 +141,49 @@ def test_what_a_record_leaves_is_not_shared(project, make_record, make_mask) -> 
     assert facts(project.store.get(1, 0)) == facts(make_record(1))
 
 
-def test_the_noted_index_is_used_and_is_that_of_reading_everything(
-    tmp_path, make_record, make_mask, monkeypatch
-):
-    path = tmp_path / "a.sam2"
-    with Project.create(path, (12, 20, 30)) as project:
-        for frame in range(0, 12, 2):
-            with project.history.action("x"):
-                project.store.put_frame(frame, {i: (make_record(i), make_mask(i)) for i in (1, 2)})
-        project.store.remove(2, 4)
-        project.history.undo()
-    noted = Project.open(path)._workspace.index
-    scanned = Project.open(path)._workspace._scanned()
-    assert noted.to_json() == scanned.to_json()
-    with monkeypatch.context() as patch:
-        patch.setattr("napari_sam2.storage.tables.mask_table.FrameTable.read", lambda *_: 1 / 0)
-        assert Project.open(path).frames(2) == [0, 2, 4, 6, 8], "no frame is read for it"
-    with Project.open(path, "a") as project:
-        project.store.put(2, 11, make_record(), make_mask())
-        assert Project.open(path).frames(2) == [0, 2, 4, 6, 8, 11], "a note that is out of date is not used"
-    (path / "masks" / "c.2").write_bytes(b"damaged")
-    assert Project.open(path).store.frames(1) == [0, 4, 6, 8]
+def test_a_record_is_a_handful_of_rows_and_no_file(project, make_record, make_mask) -> None:
+    def files() -> int:
+        return sum(1 for p in project.path.rglob("*") if p.is_file())
+
+    project.store.put_frame(0, {1: (make_record(1), make_mask(1))})
+    before = files()
+    for frame in range(12):
+        project.store.put_frame(frame, {i: (make_record(i), make_mask(i)) for i in range(1, 9)})
+    assert files() == before <= 9
+    assert project._database.value("SELECT COUNT(*) FROM record") == 96
+
+
+def test_labels_of_run_lengths_are_those_of_masks(project) -> None:
+    from napari_sam2.masks import FrameMasks, compose_labels
+
+    rng = np.random.default_rng(4)
+    for frame in range(12):
+        ids = tuple(int(i) for i in rng.choice(np.arange(1, 60), 9, replace=False))
+        masks = rng.random((9, 20, 30)) < rng.uniform(0, 0.4, (9, 1, 1))
+        masks[0], masks[1], masks[2] = masks[3], True, False  # equal areas, everything, nothing
+        nan = np.full(9, np.nan, np.float32)
+        found = FrameMasks(frame, ids, masks, nan, nan, np.zeros(9, bool))
+        project.store.put_masks(found, "imported")
+        assert np.array_equal(project.labels[frame], compose_labels(found))
+
+
+def test_masks_of_a_frame_are_decoded_once(project, make_record, make_mask, monkeypatch) -> None:
+    project.store.put_frame(3, {i: (make_record(i), make_mask(i)) for i in (1, 2, 3)})
+    calls, decode = [], Rle.decode
+    monkeypatch.setattr(Rle, "decode", lambda rle: calls.append(rle) or decode(rle))
+    for _ in range(2):
+        assert np.array_equal(project.masks(3).of(2), make_mask(2))
+    assert calls == [], "what was just written need not be decoded"
+    reader = Project.open(project.path)
+    for _ in range(3):
+        assert np.array_equal(reader.masks(3).of(2), make_mask(2))
+    assert len(calls) == 3
+
+
+def test_a_mask_that_changes_after_it_was_written_is_not_what_is_read(
+    project, make_record, make_mask
+) -> None:
+    mask = make_mask(1)
+    project.store.put(1, 0, make_record(1), mask)
+    mask[:] = True
+    assert np.array_equal(project.masks(0).of(1), make_mask(1))

@@ -99,34 +99,20 @@ def test_a_killed_run_that_joined_a_prompt_knows_how_far_it_came(session, tmp_pa
 
 def test_prompts_are_where_people_look_once_it_is_tidy(session) -> None:
     say(session, FIRST)
+    session.project.store.defer()
     session.project.store.tidy()
-    shown = (session.project.path / "prompts" / "zarr.json").read_text()
-    assert '"object_id": 1' in shown
-    labels = session.project.path / "labels" / f"c.{FIRST[0]}.0.0"
-    assert labels.exists()
+    assert '"object_id": 1' in (session.project.path / "prompts.json").read_text()
 
 
-def test_a_click_writes_three_files_and_a_second_one_on_the_frame_no_more(tmp_path, monkeypatch) -> None:
-    """What a click waits for: the masks of its frame, the prompts, and which actions count."""
-    written: list[str] = []
-    from napari_sam2.storage.files import atomic_files as files
-
-    swap = files._swap
-
-    def counted(partial: Path, path: Path) -> None:
-        written.append(path.name)
-        swap(partial, path)
-
-    monkeypatch.setattr(files, "_swap", counted)
-    with Project.create(tmp_path / "a.sam2", SHAPE) as project:
-        project.store.defer()
-        session = open_session(project, tiny.network(), tiny.frames(), tiny.OPTIONS)
-        say(session, FIRST)
-        project.store.tidy()
-        written.clear()
-        session.set_prompt(*FIRST, tiny.PROMPTS[AHEAD])
-        assert sorted(written) == ["c.2", f"c.{FIRST[0]}", "zarr.json"]
-        project.store.tidy()
-        assert len(written) == 9
-        project.store.tidy()
-        assert len(written) == 9, "tidy once"
+def test_a_click_is_one_transaction(session) -> None:
+    """Mask, prompt and step of a click are there together or not at all: nothing else is written."""
+    committed: list[str] = []
+    session.project.store.defer()
+    database = session.project._database
+    database._connection.set_trace_callback(lambda text: committed.append(text) if text == "COMMIT" else None)
+    say(session, FIRST)
+    assert committed == ["COMMIT"]
+    session.undo()
+    session.redo()
+    assert committed == ["COMMIT"] * 3
+    database._connection.set_trace_callback(None)

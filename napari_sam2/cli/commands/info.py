@@ -12,11 +12,13 @@ from napari_sam2.cli.terminal.progress import duration
 from napari_sam2.cli.workflow.plan import Plan
 from napari_sam2.cli.workflow.source_frames import SourceFrames, open_frames
 from napari_sam2.storage.project import Project
-from napari_sam2.storage.project_layout import is_project
+from napari_sam2.storage.project_folder import is_project
 
 
 def run(args: Namespace, console: Console) -> None:
     """Run the command."""
+    if args.restore:
+        Project.restore(args.path).close()
     if is_project(args.path):
         with Project.open(args.path) as project:
             data = project_info(project)
@@ -69,7 +71,7 @@ def project_info(project: Project) -> dict[str, Any]:
             }
         )
     exports = project.path / "exports"
-    written = [p.name for p in exports.iterdir() if p.name != "zarr.json"] if exports.is_dir() else []
+    written = [p.name for p in exports.iterdir()] if exports.is_dir() else []
     return {
         "project": project.path,
         "created": project.created,
@@ -82,6 +84,7 @@ def project_info(project: Project) -> dict[str, Any]:
         "unfinished": unfinished,
         "next_frame": None if pending is None else pending.next_frame,
         "exports": sorted(n for n in written if not n.startswith(".")),
+        "open_in": project.writer,
         "bytes_on_disk": _folder_bytes(project.path),
         "damage": project.damage,
     }
@@ -128,7 +131,9 @@ def _project_text(data: dict[str, Any]) -> str:
         )
     if data["exports"]:
         lines.append(f"  exports   {', '.join(data['exports'])}")
-    if data["unfinished"]:
+    if data["open_in"]:
+        lines.append(f"  open for writing in {data['open_in']}")
+    elif data["unfinished"]:
         lines.append(f"  unfinished: go on with 'napari-sam2 resume {data['project']}'")
     lines += [f"  damaged   {text}" for text in data["damage"]]
     return "\n".join(lines)

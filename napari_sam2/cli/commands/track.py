@@ -21,7 +21,7 @@ from napari_sam2.model.sam2 import Sam2
 from napari_sam2.objects import ObjectInfo
 from napari_sam2.session.options import SessionOptions
 from napari_sam2.storage.project import Project
-from napari_sam2.storage.project_layout import is_project
+from napari_sam2.storage.project_folder import is_project
 from napari_sam2.storage.schema import ModelDescription
 from napari_sam2.storage.sessions import open_session
 

@@ -23,7 +23,7 @@ from napari_sam2.cli.options.prompt_options import read_json_file
 from napari_sam2.cli.terminal.console import Console
 from napari_sam2.cli.workflow.write_exports import export_paths
 from napari_sam2.storage.project import Project
-from napari_sam2.storage.project_layout import is_project
+from napari_sam2.storage.project_folder import is_project
 
 __all__ = ["JobOutcome", "TrackJob", "read_jobs", "run_job"]
 

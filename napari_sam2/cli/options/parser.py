@@ -240,6 +240,11 @@ def _add_replay(commands: Any) -> None:
 def _add_info(commands: Any) -> None:
     parser = _command(commands, "info", "info:run", "say what a source or a project holds")
     parser.add_argument("path", help="video, stack, image folder, or NAME.sam2")
+    parser.add_argument(
+        "--restore",
+        action="store_true",
+        help="start a project whose database is destroyed again, from its prompts, objects and settings",
+    )
     _add_reading(parser)
 
 

@@ -132,8 +132,6 @@ def read_json_file(path: Path) -> Any:
 
 
 def _list_of(data: Any, path: Path) -> list[Any]:
-    if isinstance(data, dict) and isinstance(data.get("attributes"), dict):
-        data = data["attributes"]  # a zarr group, as a project stores its prompts
     found = data.get("prompts") if isinstance(data, dict) else data
     if not isinstance(found, list):
         raise PromptFileError(f'{path} has no list of prompts: write {{"prompts": [{{"frame": 0, ...}}]}}')

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shlex
 from collections import Counter
 from collections.abc import Generator, Iterator, Mapping, Sequence
@@ -15,14 +13,13 @@ from napari_sam2.cli.terminal.console import Console
 from napari_sam2.cli.terminal.interrupt import InterruptFlag, graceful_interrupt
 from napari_sam2.cli.terminal.progress import ProgressBar
 from napari_sam2.masks import FrameMasks
-from napari_sam2.storage.files.group_attributes import WRITER
 from napari_sam2.storage.project import Project
 
 if TYPE_CHECKING:
     from napari_sam2.storage.recorded_session import RecordedSession  # loads torch
 
 Direction = Literal["forward", "backward"]
-_FILE = "track.json"
+_SETTING = "track"
 
 
 @dataclass(frozen=True)
@@ -67,20 +64,14 @@ class Plan:
 
     def save(self, project: Project) -> None:
         """Write the plan into the project, in one step."""
-        path = project.path / WRITER / _FILE
-        part = path.with_suffix(".part")
-        with part.open("w", encoding="utf-8") as file:
-            json.dump(asdict(self), file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        project.save_setting(_SETTING, asdict(self))
 
     @classmethod
     def load(cls, project: Project) -> Plan | None:
         """Read the plan of a project; None when there is none, or it can't be read."""
         try:
-            return cls._parsed(json.loads((project.path / WRITER / _FILE).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError, KeyError, RecursionError):
+            return cls._parsed(project.setting(_SETTING))
+        except (ValueError, TypeError, KeyError):
             return None
 
     @classmethod

@@ -19,6 +19,7 @@ from napari_sam2.cli.workflow.source_frames import SourceFrames
 from napari_sam2.formats.registry import FORMATS
 from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.storage.project import Project
+from napari_sam2.storage.project_folder import exports_folder
 from napari_sam2.storage.results import project_results
 
 OverlayOptions = Mapping[str, Any]
@@ -78,7 +79,7 @@ def results_of(project: Project, recording: SourceFrames | None) -> TrackingResu
 
 def export_paths(project: Path, names: Sequence[str], folder: Path | None) -> dict[str, Path]:
     """Return the file or folder of each format."""
-    base = (project.absolute() / "exports") if folder is None else folder
+    base = exports_folder(project.absolute()) if folder is None else folder
     return {name: base / FORMATS[name].file_name for name in names}
 
 

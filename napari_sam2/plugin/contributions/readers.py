@@ -16,7 +16,7 @@ from napari_sam2.frames.source import Source
 from napari_sam2.plugin.layers.frame_array import FrameArray
 from napari_sam2.plugin.layers.metadata import PROJECT_KEY
 from napari_sam2.storage.project import Project
-from napari_sam2.storage.project_layout import is_project
+from napari_sam2.storage.project_folder import is_project
 
 LayerData = tuple[Any, dict[str, Any], str]
 Reader = Callable[[str | Sequence[str]], list[LayerData]]

@@ -19,7 +19,7 @@ from napari_sam2.plugin.layers.geometry import Geometry
 from napari_sam2.plugin.layers.image_layer import geometry_of
 from napari_sam2.plugin.layers.metadata import PROJECT_KEY
 from napari_sam2.storage.project import Project
-from napari_sam2.storage.project_layout import is_project
+from napari_sam2.storage.project_folder import is_project
 
 Details = dict[str, Any]
 

@@ -21,6 +21,7 @@ from napari_sam2.plugin.controller.timeline import Timeline
 from napari_sam2.plugin.layers.placement import placement_of
 from napari_sam2.plugin.layers.results_layer import ResultsLink, results_layer_of
 from napari_sam2.plugin.worker.replies import FrameResult, SessionOpened
+from napari_sam2.storage.project_folder import exports_folder
 
 Labels = NDArray[np.uint16]
 
@@ -120,7 +121,7 @@ class ResultsLayer:
         form = export_format(name)
 
         def write(results: TrackingResults) -> Path:
-            folder = (self._path or Path.cwd()) / "exports"
+            folder = Path.cwd() / "exports" if self._path is None else exports_folder(self._path)
             target = Path(path) if path is not None else folder / form.file_name
             target.parent.mkdir(parents=True, exist_ok=True)
             return form.write(results, target, overwrite=overwrite, **options)

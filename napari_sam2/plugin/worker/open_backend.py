@@ -21,16 +21,15 @@ from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.frames.fingerprint import fingerprint as content_fingerprint
 from napari_sam2.frames.options import FrameStackOptions
 from napari_sam2.frames.stack import FrameStack
-from napari_sam2.masks import compose_labels
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.model.weights.checkpoints import load_model
 from napari_sam2.plugin.state import ModelChoice, ProjectState
 from napari_sam2.plugin.worker.session_spec import OpenedSession, Progress, SessionSpec
 from napari_sam2.session import SessionOptions
-from napari_sam2.storage.discard import discard
 from napari_sam2.storage.errors import ProjectError, ProjectLockedError, ProjectMismatchError
 from napari_sam2.storage.frames_fingerprint import frames_hash
 from napari_sam2.storage.project import Project
+from napari_sam2.storage.project_folder import discard
 from napari_sam2.storage.recorded_session import RecordedSession
 from napari_sam2.storage.results import project_results
 from napari_sam2.storage.schema import SourceDescription
@@ -203,8 +202,6 @@ class _SavedLabels:
 
     def read(self, frame: int) -> NDArray[np.uint16]:
         """Return the labels (H, W) of a frame."""
-        if frame in self._project.labels.stale:  # composed here, so that only the worker's thread ever writes
-            return compose_labels(self._project.masks(frame))
         return self._project.labels.frame(frame)
 
 

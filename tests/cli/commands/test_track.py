@@ -4,9 +4,11 @@ import csv
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -99,7 +101,7 @@ def test_masks_and_files_are_prompts(napari_sam2, movie: Path, truth: Path, chec
 
 def test_prompts_that_a_project_stores_can_be_given_again(napari_sam2, movie: Path, checkpoint: Path) -> None:
     napari_sam2("track", movie, *TWO, "--model", checkpoint, "--json").ok()
-    words = ("--prompts", "movie.sam2/prompts/zarr.json", "--model", checkpoint, "--out", "b.sam2", "--json")
+    words = ("--prompts", "movie.sam2/prompts.json", "--model", checkpoint, "--out", "b.sam2", "--json")
     napari_sam2("track", movie, *words).ok()
     assert all_masks(Path("b.sam2")) == all_masks(Path("movie.sam2"))
 
@@ -300,14 +302,18 @@ def test_replay_finds_a_mask_that_differs(napari_sam2, movie: Path, checkpoint: 
 def test_replay_without_a_plan_covers_what_is_there(napari_sam2, movie: Path, checkpoint: Path) -> None:
     words = ("--box", "6:1:12,8,26,20", "--model", checkpoint, "--direction", "both", "--range", "2:9")
     napari_sam2("track", movie, *words, "--json").ok()
-    Path("movie.sam2/writer/track.json").unlink()
+    with Project.open("movie.sam2", "a") as project:
+        project.save_setting("track", None)
     assert napari_sam2("replay", "movie.sam2", "--json").ok()["masks"] == 7
 
 
 def test_a_damaged_plan_is_no_plan(napari_sam2, movie: Path, checkpoint: Path) -> None:
     napari_sam2("track", movie, *TWO, "--model", checkpoint, "--json").ok()
     for text in ("", "[", "[]", "{}", '{"passes": ["sideways"], "objects": null}', "null", '{"passes": 1}'):
-        Path("movie.sam2/writer/track.json").write_text(text, encoding="utf-8")
+        with closing(sqlite3.connect("movie.sam2/project.db")) as database, database:
+            database.execute(
+                "UPDATE project SET value = ?, checksum = NULL WHERE key = 'setting.track'", (text,)
+            )
         with Project.open("movie.sam2") as project:
             assert Plan.load(project) is None
 

@@ -13,11 +13,9 @@ from napari.components import ViewerModel
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 
-from napari_sam2.masks import encode_rle
 from napari_sam2.plugin.open_tracker import open_tracker
 from napari_sam2.plugin.state import HistoryState, PropagationState
 from napari_sam2.plugin.worker.replies import FrameResult, FrameTracked, PropagationPhase, Reply
-from napari_sam2.storage.tables.mask_cache import DecodedMasks
 from tests.plugin.dock_world import WAIT
 
 SIZE = (40, 60)
@@ -117,20 +115,3 @@ def test_what_can_wait_waits_until_nobody_clicks(qtbot, c, fake):
     c.wait()
     c.wait(until=lambda: "write" in order, timeout=60)
     assert order == ["prompt"] * 6 + ["write"]
-
-
-def test_masks_of_a_frame_are_decoded_once(monkeypatch):
-    kept, calls = DecodedMasks(budget=3 * 24), []
-    masks = [np.roll(np.eye(4, 6, dtype=bool), n, axis=1) for n in range(5)]
-    rles = [encode_rle(m) for m in masks]
-    decode = type(rles[0]).decode
-    monkeypatch.setattr(type(rles[0]), "decode", lambda rle: calls.append(rle) or decode(rle))
-    for _ in range(3):
-        for rle, mask in zip(rles[:3], masks):
-            np.testing.assert_array_equal(kept.get(rle), mask)
-    assert calls == rles[:3]
-    kept.put(rles[3], masks[3])  # the one that was used least recently goes
-    kept.get(rles[1])
-    assert len(calls) == 3
-    kept.get(rles[0])
-    assert calls[3:] == [rles[0]]

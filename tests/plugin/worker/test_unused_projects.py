@@ -8,9 +8,8 @@ from napari.components import ViewerModel
 
 from napari_sam2.plugin.open_tracker import open_tracker
 from napari_sam2.plugin.state import ModelChoice, Preferences
-from napari_sam2.storage.discard import discard
-from napari_sam2.storage.files.group_attributes import WRITER
-from napari_sam2.storage.files.write_lock import WriterLock
+from napari_sam2.storage.project_folder import discard
+from napari_sam2.storage.write_lock import WriterLock
 
 
 @pytest.fixture
@@ -64,8 +63,8 @@ def test_a_project_that_was_asked_for_by_name_stays(look, tmp_path):
 
 def test_a_project_that_somebody_writes_to_stays(tmp_path):
     project = tmp_path / "some.sam2"
-    lock = WriterLock(project / WRITER)
-    (project / WRITER).mkdir(parents=True)
+    lock = WriterLock(project)
+    project.mkdir()
     lock.acquire()
     assert not discard(project)
     assert project.is_dir()

@@ -1,1 +1,0 @@
-"""Atomic files, chunks and the write lock."""

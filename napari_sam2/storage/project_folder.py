@@ -1,0 +1,136 @@
+"""The folder of a project: making it at once, recognising it, starting it again and taking it away."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from napari_sam2.storage.database import DATABASE, SIDE_FILES, check_file, create_database
+from napari_sam2.storage.errors import ProjectError, ProjectExistsError, ProjectNotFoundError, file_errors
+from napari_sam2.storage.readable_copies import NAMES, has_copies
+from napari_sam2.storage.write_lock import OWNER, WriterLock, is_running
+
+EXPORTS = "exports"
+_DAMAGED = f"{DATABASE}.damaged-"
+_OWN = {DATABASE, *(DATABASE + suffix for suffix in SIDE_FILES), *NAMES, EXPORTS, OWNER, *WriterLock.FILES}
+
+
+def is_project(path: str | os.PathLike[str]) -> bool:
+    """Whether there is a project (or what a destroyed database left of one) at a path."""
+    folder = Path(path)
+    try:
+        check_file(folder / DATABASE, writable=False)
+    except ProjectError:
+        return has_copies(folder)
+    return True
+
+
+def new_folder(folder: Path) -> Path:
+    """Make a folder beside ``folder`` in which a project is made; its name tells which process does it."""
+    with file_errors(folder):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        for left in folder.parent.glob(f".{_escaped(folder.name)}.*.new"):
+            maker = left.name.split(".")[-2].partition("-")[0]
+            if maker.isdecimal() and not is_running(int(maker)):
+                shutil.rmtree(left, ignore_errors=True)  # of a process that died while it made a project
+        place = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.new")
+        place.mkdir()
+        create_database(place / DATABASE)
+    return place
+
+
+def move_in(place: Path, folder: Path, overwrite: bool) -> None:
+    """Give a finished project its name; ProjectExistsError when something came there meanwhile."""
+    check_place(folder, overwrite)
+    with file_errors(folder):
+        if folder.exists() and any(folder.iterdir()):
+            discard(folder)
+        if folder.exists():
+            folder.rmdir()
+        place.rename(folder)
+
+
+def check_place(folder: Path, overwrite: bool) -> None:
+    """Make sure that a project can be made at ``folder``; ProjectExistsError when something is there."""
+    with file_errors(folder):
+        if folder.is_symlink():
+            raise ProjectExistsError(f"{folder} is a link: choose another name")
+        if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+            return
+        if not folder.is_dir() or not is_project(folder):
+            raise ProjectExistsError(f"{folder} exists and is no project: choose another name")
+        if not overwrite:
+            raise ProjectExistsError(f"{folder} is a project already: open it, or choose another name")
+        foreign = sorted(
+            p.name for p in folder.iterdir() if p.name not in _OWN and not p.name.startswith(_DAMAGED)
+        )
+        if foreign:
+            raise ProjectExistsError(
+                f"{folder} holds {foreign[0]!r}, which is no part of a project: move it, or choose another name"
+            )
+    lock = WriterLock(folder)
+    lock.acquire()  # not while somebody else writes there
+    lock.release()
+
+
+def set_aside(folder: Path) -> None:
+    """Rename a database that can't be used, with what belongs to it; nothing of it is deleted."""
+    with file_errors(folder):
+        number = 1 + sum(1 for p in folder.iterdir() if p.name.startswith(_DAMAGED) and p.name[-1].isdigit())
+        for suffix in ("", *SIDE_FILES):
+            path = folder / f"{DATABASE}{suffix}"
+            if path.exists() or path.is_symlink():
+                path.rename(folder / f"{_DAMAGED}{number}{suffix}")
+
+
+def discard(path: Path) -> bool:
+    """Delete a project folder, unless another process writes to it meanwhile; False when it stays.
+
+    Parameters
+    ----------
+    path : Path
+        Of a project that is closed.
+    """
+    lock = WriterLock(path)
+    gone = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.new")
+    try:
+        lock.acquire()
+    except (ProjectError, OSError):
+        return False
+    try:
+        if os.name == "nt":  # a folder with an open file cannot be renamed there, by whoever holds it
+            lock.release()
+        path.rename(gone)  # at once, so that nobody finds one half of it
+    except OSError:
+        return False
+    finally:
+        with suppress(OSError):
+            lock.release()
+    shutil.rmtree(gone, ignore_errors=True)
+    return True
+
+
+def exports_folder(folder: Path) -> Path:
+    """Return where the exports of a project go; ProjectError when it is a link, which is not followed."""
+    exports = folder / EXPORTS
+    if exports.is_symlink():
+        raise ProjectError(f"{exports} is a link and is not written to: remove it, or name another folder")
+    return exports
+
+
+def require_project(folder: Path) -> None:
+    """Raise ProjectNotFoundError when there is no project."""
+    if is_project(folder):
+        return
+    if (folder / "zarr.json").is_file() and (folder / "writer").is_dir():
+        raise ProjectNotFoundError(
+            f"{folder} was made by an unreleased version, whose projects cannot be opened: track the recording again"
+        )
+    raise ProjectNotFoundError(f"there is no project at {folder}: give the folder NAME.sam2")
+
+
+def _escaped(name: str) -> str:
+    return "".join(f"[{c}]" if c in "*?[" else c for c in name)

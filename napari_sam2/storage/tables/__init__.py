@@ -1,1 +1,0 @@
-"""Versioned tables of masks, memories and labels."""
