@@ -714,12 +714,18 @@ def test_demo_without_the_embedded_model_says_so(
     assert not Path("napari-sam2-demo").exists()
 
 
-def test_projects_are_open_for_plain_zarr_after_a_run(project: Path) -> None:
-    import zarr
-
+def test_a_destroyed_project_starts_again_from_its_readable_copies(napari_sam2, project: Path) -> None:
     with Project.open(project) as opened:
-        labels = opened.labels[:]
-    np.testing.assert_array_equal(zarr.open_group(project, mode="r")["labels"][:], labels)
+        prompts = opened.prompts
+    (project / "project.db").write_bytes(b"gone")
+    run = napari_sam2("info", project)
+    assert run.code == 1
+    assert "--restore" in run.err
+    restored = napari_sam2("info", project, "--restore", "--json").ok()
+    assert sum(one["prompted_frames"] for one in restored["objects"]) == len(prompts) > 0
+    assert (project / "project.db.damaged-1").read_bytes() == b"gone"
+    with Project.open(project) as opened:
+        assert opened.prompts == prompts
 
 
 @pytest.mark.parametrize("module", ["info", "export", "evaluate", "weights"])
