@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from napari_sam2.model.tensors import MaskResult
-from napari_sam2.prompts import Prompt
+from napari_sam2.prompts import MaskPrompt, Prompt
 from napari_sam2.session.protocols import ObjectRecord, plain_facts
 from napari_sam2.session.tensors import rounded
 
@@ -32,6 +32,9 @@ class ObjectOutput:
         Object pointer.
     object_score, predicted_iou : float
         See :class:`ObjectRecord`, as the rest.
+    given : MaskPrompt or None
+        The mask that was given as the whole prompt: it is the object's mask at frame size, pixel by pixel, whatever
+        the network's resolution makes of it. Not part of the record: it follows from the prompt.
     """
 
     logits: Tensor
@@ -43,6 +46,7 @@ class ObjectOutput:
     tracked: bool = True
     reverse: bool = False
     prompt_hash: int = 0
+    given: MaskPrompt | None = None
 
     @classmethod
     def of_result(cls, result: MaskResult, store_dtype: str) -> ObjectOutput:
@@ -87,6 +91,11 @@ class Alternatives:
     masks: NDArray[np.bool_]
     ious: NDArray[np.float32]
     best: int
+
+
+def given_mask(prompt: Prompt) -> MaskPrompt | None:
+    """Return the mask of a prompt that is nothing but a mask; None for any other prompt."""
+    return None if prompt.points or prompt.box is not None else prompt.mask
 
 
 def prompt_hash(*parts: object) -> int:

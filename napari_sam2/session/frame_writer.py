@@ -66,7 +66,11 @@ class FrameWriter:
     def masks(self, outputs: Sequence[ObjectOutput]) -> NDArray[np.bool_]:
         """Return the frame-size masks (N, H, W) of results of one frame, as they are stored."""
         logits = [o.logits.to(self.runner.device) for o in outputs]
-        return frame_masks(logits, self.size, self.options.fill_hole_area)
+        masks = frame_masks(logits, self.size, self.options.fill_hole_area)
+        for row, output in enumerate(outputs):
+            if output.given is not None:
+                masks[row] = output.given.array()
+        return masks
 
     def frame_logits(self, outputs: Sequence[ObjectOutput]) -> Tensor:
         """Return the frame-size logits (N, H, W) of results of one frame, holes filled."""
@@ -94,7 +98,12 @@ class FrameWriter:
             return FrameMasks.empty(frame, self.size)
         results = list(outputs.values())
         if self.options.non_overlap:
-            masks = (non_overlapping(self.frame_logits(results)) > 0).cpu().numpy()
+            logits = self.frame_logits(results)
+            for row, output in enumerate(results):
+                if output.given is not None:  # nobody else gets its pixels, and it gets no others
+                    given = torch.from_numpy(output.given.array()).to(logits.device)
+                    logits[row] = torch.where(given, torch.inf, -torch.inf)
+            masks = (non_overlapping(logits) > 0).cpu().numpy()
         elif known is not None and set(known) == set(outputs):
             masks = np.stack([known[i] for i in outputs])
         else:

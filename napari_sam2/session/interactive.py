@@ -7,7 +7,7 @@ from torch import Tensor
 
 from napari_sam2.model.tensors import PromptTensors
 from napari_sam2.prompts import Prompt
-from napari_sam2.session.frame_output import Alternatives, ObjectOutput, prompt_hash
+from napari_sam2.session.frame_output import Alternatives, ObjectOutput, given_mask, prompt_hash
 from napari_sam2.session.frame_writer import FrameWriter
 from napari_sam2.session.prompt_decoding import DecodedPrompt, FrameContext, decode_points, decode_prompt
 from napari_sam2.session.tensors import fill_holes, frame_logits, rounded
@@ -55,6 +55,7 @@ def answer(
         tracked=reached,
         reverse=reverse,
         prompt_hash=prompt_hash(prompt),
+        given=given_mask(prompt),
     )
     return Draft(prompt, output, decoded)
 

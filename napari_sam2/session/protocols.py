@@ -69,7 +69,9 @@ class ObjectRecord:
 
 def plain_facts(record: Any) -> dict[str, Any]:
     """Return everything but the arrays of an :class:`ObjectRecord` (or of an output), by name."""
-    return {f.name: getattr(record, f.name) for f in fields(record) if f.name not in ("logits", "pointer")}
+    return {
+        f.name: getattr(record, f.name) for f in fields(ObjectRecord) if f.name not in ("logits", "pointer")
+    }
 
 
 FrameResults = Mapping[int, tuple[ObjectRecord, NDArray[np.bool_]]]

@@ -177,7 +177,8 @@ def mask_tensor(mask: NDArray[np.bool_], side: int) -> Tensor:
         tensor = functional.interpolate(
             tensor, size=(side, side), mode="bilinear", align_corners=False, antialias=True
         )
-    return (tensor >= 0.5).float()
+    # An object smaller than a pixel of the input stays its brightest pixel there, instead of vanishing.
+    return (tensor >= tensor.max().clamp(1e-6, 0.5)).float()
 
 
 def rounded(logits: Tensor, store_dtype: str) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from napari_sam2.model.tensors import MemoryReadout
 from napari_sam2.prompts import Prompt
-from napari_sam2.session.frame_output import STALE, ObjectOutput, prompt_hash
+from napari_sam2.session.frame_output import STALE, ObjectOutput, given_mask, prompt_hash
 from napari_sam2.session.frame_writer import FrameWriter
 from napari_sam2.session.memory_bank import MemoryBank, Recall
 from napari_sam2.session.prompt_decoding import DecodedPrompt
@@ -66,7 +66,11 @@ class TrackedObject:
     def stored(self, frame: int) -> ObjectOutput | None:
         """Return the stored result of a frame."""
         record = self._writer.store.get(self.object_id, frame)
-        return None if record is None else ObjectOutput.of_record(record)
+        if record is None:
+            return None
+        prompt = self.prompts.get(frame) if record.prompted else None
+        output = ObjectOutput.of_record(record)
+        return output if prompt is None else output.changed(given=given_mask(prompt))
 
     def output(self, frame: int) -> ObjectOutput | None:
         """Return the newest result of a frame: a draft when there is one, else what is stored."""
