@@ -6,17 +6,20 @@ that a step's data depend on its seed alone.
 
 from __future__ import annotations
 
+import io
+import math
 from collections.abc import Callable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 __all__ = ["blurred", "flipped", "photometric"]
 
 
 def photometric(frames: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
-    """Apply a random chain of gamma, contrast, inversion, tint, shading, drift, blur and noise.
+    """Apply a random chain of gamma, contrast, inversion, tint, shading, drift, blur, noise and compression.
 
     Parameters
     ----------
@@ -41,7 +44,9 @@ def photometric(frames: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
         (0.30, _shaded),
         (0.30, _drifting),
         (0.30, _random_blur),
+        (0.10, _smeared),
         (0.60, _noisy),
+        (0.10, _compressed),
     ]
     for chance, change in chain:
         if rng.random() < chance:
@@ -141,3 +146,29 @@ def _noisy(frames: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
     if rng.random() < 0.4:
         return frames + strength * 1.5 * noise * frames.clamp_min(0).sqrt()
     return frames + strength * noise
+
+
+def _smeared(frames: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Blur by a shaking camera: along one line, on some of the frames."""
+    reach, angle = rng.uniform(2, 0.03 * frames.shape[-1] + 3), rng.uniform(0, np.pi)
+    radius = math.ceil(reach / 2)
+    axis = torch.arange(-radius, radius + 1, dtype=frames.dtype, device=frames.device)
+    along = math.cos(angle) * axis[None] + math.sin(angle) * axis[:, None]
+    across = math.cos(angle) * axis[:, None] - math.sin(angle) * axis[None]
+    kernel = (1 - across.abs()).clamp_min(0) * (along.abs() <= reach / 2)
+    kernel = (kernel / kernel.sum()).expand(frames.shape[1], 1, -1, -1)
+    padded = F.pad(frames, (radius,) * 4, mode="reflect")
+    hit = torch.as_tensor(rng.random((len(frames), 1, 1, 1)) < rng.uniform(0.3, 1), device=frames.device)
+    return torch.where(hit, F.conv2d(padded, kernel, groups=frames.shape[1]), frames)
+
+
+def _compressed(frames: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Artefacts of JPEG, as videos have them."""
+    quality = int(rng.integers(25, 90))
+    pixels = (frames.clamp(0, 1) * 255).round().to("cpu", torch.uint8).permute(0, 2, 3, 1).numpy()
+    decoded = []
+    for frame in pixels:
+        file = io.BytesIO()
+        Image.fromarray(frame).save(file, "JPEG", quality=quality)
+        decoded.append(np.asarray(Image.open(file)))
+    return torch.from_numpy(np.stack(decoded)).permute(0, 3, 1, 2).to(frames) / 255

@@ -69,6 +69,8 @@ class SyntheticClips:
         Share of clips in which objects leave and return, go out of focus, and pass behind each other and behind
         occluders. In all other clips such things happen as rarely as in most recordings, too rarely to learn
         from.
+    stacked : float
+        Share of clips that are stacks in depth whatever their scene: objects grow from nothing and shrink again.
     enlarged : float
         Share of clips painted at 0.4 to 0.75 of the side and enlarged, as small recordings are on their way into
         the network: their noise is coarser and their edges are softer than those of a large scene.
@@ -77,8 +79,8 @@ class SyntheticClips:
     # the generator has noise and illumination of its own
     altered = 0.4
 
-    def __init__(self, eventful: float = 0.6, enlarged: float = 0.6) -> None:
-        self._eventful, self._enlarged = eventful, enlarged
+    def __init__(self, eventful: float = 0.6, enlarged: float = 0.6, stacked: float = 0.15) -> None:
+        self._eventful, self._enlarged, self._stacked = eventful, enlarged, stacked
 
     def draw(self, rng: np.random.Generator, size: int, frames: int, motion: float) -> TrainingClip:
         """Draw a clip of `frames` frames of ``size x size`` pixels."""
@@ -86,7 +88,9 @@ class SyntheticClips:
         if rng.random() < self._enlarged:
             side = min(size, max(LEAST_SIDE, round(size * rng.uniform(0.4, 0.75))))
         scene = sample_scene(rng, (side, side), frames, difficulty=float(np.clip(motion, 0, 1)))
-        if frames > 1 and rng.random() < self._eventful:
+        if frames > 1 and rng.random() < self._stacked:
+            scene = replace(scene, exits=0.0, crossings=0.0, occluders=0, zstack=True)
+        elif frames > 1 and rng.random() < self._eventful:
             scene = replace(scene, exits=0.4, vanishings=0.4, crossings=0.3, occluders=2, zstack=False)
         clip = generate_clip(scene, int(rng.integers(2**31)))
         return resized_clip(clip.frames, clip.labels, size)

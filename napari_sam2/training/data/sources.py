@@ -13,7 +13,7 @@ from napari_sam2.training.data.stills import StillImages
 __all__ = ["default_sources"]
 
 # how often each folder of real images is drawn; the ones that are not named share alike
-REAL_WEIGHTS = {"train_dsb2018": 0.6, "train_usiigaci": 0.4}
+REAL_WEIGHTS = {"train_dsb2018": 0.25, "train_usiigaci": 0.15, "train_coco_permissive": 0.6}
 # images that are scored elsewhere: set1 is the first frame of usiigaci_t98g
 SCORED = {"train_usiigaci": ("set1",)}
 
@@ -32,7 +32,7 @@ def default_sources(
     synthetic_share : float
         Share of synthetic clips; 1 where nothing else is given.
     folders : sequence of Path
-        Each holds ``images/*.png`` and ``masks/*.tif``, see `StillImages`.
+        Each holds labelled images or photos, see `StillImages`.
     videos : sequence of (frames, labels)
         A user's own masklets, see `MaskletClips`; they weigh as much as all folders together. No frame of them
         is held out: a user's few corrected frames are worth more in training than in an exam.

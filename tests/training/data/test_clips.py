@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from napari_sam2.training.data.augmentation import flipped, photometric
+from napari_sam2.training.data.augmentation import _compressed, _smeared, flipped, photometric
 from napari_sam2.training.data.clips import MaskletClips, SyntheticClips, TrainingClip
 from napari_sam2.training.data.sources import default_sources
 
@@ -129,6 +129,28 @@ def test_looks_change_but_stay_in_range_and_follow_the_seed():
         assert torch.equal(changed, photometric(frames, np.random.default_rng(seed)))
         different += float((changed - frames).abs().mean()) > 0.02
     assert different > 15
+
+
+def test_compression_and_shake_change_little_but_something():
+    frames = torch.nn.functional.interpolate(torch.rand(4, 3, 12, 12), size=(64, 64), mode="bicubic").clamp(
+        0, 1
+    )
+    for change in (_compressed, _smeared):
+        changed = change(frames, np.random.default_rng(1))
+        assert changed.shape == frames.shape
+        assert 1e-4 < (changed - frames).abs().mean() < 0.1
+
+
+def test_objects_of_a_stack_stay_where_they_are_and_change_their_size():
+    source = SyntheticClips(eventful=0.0, stacked=1.0)
+    clips = [source.draw(np.random.default_rng(seed), 96, 10, motion=0.3).labels for seed in range(6)]
+    ratios = []
+    for labels in clips:
+        for label in labels[0].unique():
+            areas = (labels == label).flatten(1).sum(1)
+            if label > 0 and areas[0] > 60:
+                ratios.append(float(areas[-1] / areas[0]))
+    assert np.mean([ratio < 0.7 or ratio > 1.4 for ratio in ratios]) > 0.4
 
 
 def test_more_eventful_clips_have_more_objects_out_of_sight():
