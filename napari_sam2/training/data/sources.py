@@ -13,7 +13,7 @@ from napari_sam2.training.data.stills import StillImages
 __all__ = ["default_sources"]
 
 # how often each folder of real images is drawn; the ones that are not named share alike
-REAL_WEIGHTS = {"train_dsb2018": 0.25, "train_usiigaci": 0.15, "train_coco_permissive": 0.6}
+REAL_WEIGHTS = {"train_dsb2018": 0.3, "train_usiigaci": 0.3, "train_coco_permissive": 0.4}
 # images that are scored elsewhere: set1 is the first frame of usiigaci_t98g
 SCORED = {"train_usiigaci": ("set1",)}
 
