@@ -33,7 +33,7 @@ LEAST_SCALE = 0.25
 
 @dataclass(frozen=True)
 class StillStyle:
-    """How clips are made out of a kind of still images.
+    """Style of the clips that are made out of a kind of still images.
 
     Attributes
     ----------
