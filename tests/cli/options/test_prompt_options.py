@@ -148,7 +148,6 @@ PROMPT = Prompt((PointPrompt(3, 4), PointPrompt(5, 6, False)), BoxPrompt(0, 0, 2
         [ENTRY],
         {"prompts": [ENTRY]},
         {"prompts": [{"frame": 1, "object_id": 2, "prompt": PROMPT.to_json()}]},
-        {"attributes": {"prompts": [{"frame": 1, "object_id": 2, "prompt": PROMPT.to_json()}]}},
         [
             {"frame": 1, "object_id": 2, "points": [[3, 4]]},
             {"frame": 1, "object_id": 2, "points": [[5, 6]], "labels": [0], "box": [0, 0, 20, 20]},
