@@ -6,12 +6,20 @@ BIN := $(VENV)/bin
 PYTEST_ENV ?= OMP_NUM_THREADS=1
 PYTEST_FLAGS ?= -n 2 --dist loadfile
 
-.PHONY: test demo lint types contracts unit oldest pyside system env clean
+.PHONY: test demo docs lint types contracts unit oldest pyside system env clean
 
 test: env system lint types contracts unit oldest pyside
 
 demo: env
 	$(BIN)/napari-sam2 demo
+
+# The pages as a site in build/docs; a warning is an error.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+$(VENV)/.docs: $(VENV)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[docs]"
+	@touch $@
 
 env: $(VENV)/.installed
 
