@@ -237,7 +237,7 @@ class Status:
     frame, n_frames : int
         The frame that is shown, and how many there are.
     pending : int
-        Prompts that wait for an answer.
+        Requests that are not answered yet, and answers that are not shown yet.
     plane_is_current : bool
         False: the viewer was moved along another axis (z …) to where this session does not work; see
         :meth:`Controller.follow_plane`.

@@ -102,6 +102,12 @@ class SessionClient:
         """Submit a request; without a session nothing happens (-1): prompts and objects are sent when it is open."""
         return self.worker.submit(request) if self.ready else -1
 
+    @property
+    def pending(self) -> int:
+        """Requests that are not answered yet, and replies that are not handled yet."""
+        # in this order: a reply is queued before its request is over
+        return self.worker.pending + len(self.replies)
+
     def require(self) -> None:
         """Raise RuntimeError if there is no session that can be asked."""
         if self.closed:

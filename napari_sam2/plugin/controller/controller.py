@@ -441,8 +441,7 @@ class Controller:
         self._state.set_status(status_of(self._context, bool(self.prompts.all)))
 
     def _is_quiet(self) -> bool:
-        idle = self._session.worker.pending == 0 and self.propagation.phase == "idle"
-        return idle and not len(self.replies)
+        return not self._session.pending and self.propagation.phase == "idle"
 
     # -- what happens elsewhere --------------------------------------------------------------------------
 

@@ -20,7 +20,7 @@ _NEXT = {
 def status_of(context: ControllerContext, has_prompts: bool) -> Status:
     """Return the status line for the state of a controller."""
     view, session = context.view, context.session
-    pending = session.worker.pending
+    pending = session.pending
     current = plane_shown(view.viewer, view.image, view.geometry)
     phase: Literal["opening", "working", "ready"] = "working" if pending else "ready"
     message = _message(context, current, has_prompts)

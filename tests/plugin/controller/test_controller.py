@@ -48,6 +48,22 @@ def test_one_click_becomes_a_mask_at_the_click(world):
     assert c.objects.active == 1
 
 
+def test_a_status_is_ready_only_when_every_answer_is_shown(world):
+    _, _, c, _ = world
+    c.prompts.add_point(10, 10)
+    c.objects.add()
+    c.prompts.add_point(30, 30)
+    worker = c._context.session.worker
+    while worker.pending:  # all answers are in the queue, none is handled
+        c.replies.wait(0.01)
+    c.process(0)  # handles one
+    assert len(c.replies)
+    assert c.status.phase == "working"
+    c.process()
+    assert c.status.phase == "ready"
+    assert set(np.unique(c.results.labels(0))) == {0, 1, 2}
+
+
 def test_the_session_is_used_by_its_own_thread_only(world):
     _, _, c, fake = world
     c.prompts.add_point(30, 20)
