@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import runpy
+import shlex
 import tomllib
 from importlib import import_module
 from pathlib import Path
@@ -121,3 +122,20 @@ def test_the_page_of_commands_has_every_option():
             if a.dest not in ("help", "as_json", "quiet", "debug")
         }
         assert flags <= set(re.findall(r"<code>(-[\w-]+)", part)), command
+
+
+def test_every_printed_command_is_one_that_the_parser_takes():
+    """Lines of code blocks that begin with ``napari-sam2``, without what stands in for something ("...")."""
+    from napari_sam2.cli.options.parser import make_parser
+
+    lines = set()
+    for page in PAGES:
+        for block in re.findall(
+            r"^```(?:\w*)\n(.*?)^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+        ):
+            lines |= {line.strip() for line in block.splitlines() if line.strip().startswith("napari-sam2 ")}
+    taken = [line for line in lines if "..." not in line]
+    assert len(taken) > 30
+    for line in taken:
+        words = shlex.split(line.partition(" | ")[0].partition(" > ")[0], comments=True)[1:]
+        make_parser().parse_args(words)

@@ -187,7 +187,8 @@ def _descriptions() -> dict[str, str]:
     described: dict[str, str] = {f.name: "" for f in fields(AutomaticOptions)}
     for names, description in re.findall(r"^(\w[\w, ]*) : .*\n((?: +.*(?:\n|$))+)", body, re.M):
         for name in names.split(", "):
-            described[name] = " ".join(description.split()).replace("``", "")
+            words = re.sub(r" \(:meth:`\w+`\)", "", " ".join(description.split()))  # roles are for mkdocs
+            described[name] = words.replace("``", "")
     return described
 
 
