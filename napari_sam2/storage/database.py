@@ -38,6 +38,7 @@ _CHECKED_BYTES = 32 * 2**20  # larger databases are checked as a whole by verify
 _SMALL_TABLES = ("project", "step", "prompt", "object", "removal")
 _PAGE = 2048  # bytes
 _CHECKPOINT_PAGES = 8000
+_QUIET_PAGES = 2000  # of the log, that are moved into the database when it is quiet
 _LIMITS = {
     sqlite3.SQLITE_LIMIT_LENGTH: 256 * 2**20,
     sqlite3.SQLITE_LIMIT_SQL_LENGTH: 100_000,
@@ -201,13 +202,16 @@ class Database:
                 os.close(log)
 
     def tidy(self, pages: int = 500) -> None:
-        """Move the log into the database, and give free pages back."""
+        """Give some free pages back to the disk when there are many, and move a long log into the database."""
         if not self.writable or self._connection.in_transaction:
             return
         with self._writing:
             self.give_back(pages)
-            if not self._journaled:
-                self.rows("PRAGMA wal_checkpoint(PASSIVE)")
+            with suppress(OSError):
+                if not self._journaled and os.stat(f"{self.path}-wal").st_size > _QUIET_PAGES * _PAGE:
+                    self.rows("PRAGMA wal_checkpoint(PASSIVE)")
+                    with self.transaction():  # the first one of a log that begins again waits for the disk
+                        self.write(f"PRAGMA user_version={VERSION}")
 
     def give_back(self, pages: int = 500) -> None:
         """Give some free pages back to the disk when there are many."""
@@ -354,6 +358,7 @@ class Database:
             db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()  # gives the exclusive lock back
         db.execute(f"PRAGMA synchronous={'FULL' if self._journaled else 'NORMAL'}")
         db.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
+        db.execute("PRAGMA journal_size_limit=0")  # a log that begins again is cut first
         db.execute("PRAGMA busy_timeout=5000")
 
 
