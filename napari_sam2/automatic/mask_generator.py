@@ -21,6 +21,7 @@ from napari_sam2.automatic.proposals import Progress, find_candidates
 from napari_sam2.automatic.result import AutomaticMask, AutomaticResult, Order
 from napari_sam2.automatic.small_regions import without_small_regions
 from napari_sam2.automatic.spatial_filter import SpatialFilter
+from napari_sam2.frames.errors import FrameReadError, warn_of_unreadable
 from napari_sam2.model.sam1.sam import Sam
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.session.image import ImageSession
@@ -218,9 +219,20 @@ class MaskFinder:
         return generate_masks(self.model, image, options, spatial_filter, progress)
 
     def results(self, frames: Iterable[int]) -> Iterator[tuple[int, AutomaticResult]]:
-        """Yield (frame, masks) one at a time."""
-        for frame in frames:
-            yield frame, self.find(frame)
+        """Yield (frame, masks) one at a time; of several frames those that can't be read are empty, with a warning."""
+        wanted = list(frames)
+        for frame in wanted:
+            yield frame, self.find(frame) if len(wanted) == 1 else self.find_if_readable(frame)
+
+    def find_if_readable(self, frame: int, known: BoolArray | None = None) -> AutomaticResult:
+        """Do what :meth:`find` does; on a frame that can't be read nothing is found, and a warning says so."""
+        try:
+            return self.find(frame, known)
+        except FrameReadError as error:
+            if error.file_is_gone:
+                raise
+            warn_of_unreadable([frame], str(error))
+            return AutomaticResult(self.frames.size, (), (), f"It can't be read: {error}", self.options)
 
 
 def check_frame(frame: int, count: int) -> None:

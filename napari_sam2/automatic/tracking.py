@@ -92,7 +92,8 @@ def seed_new(
     objects: SeededObjects, finder: MaskFinder, frame: int
 ) -> tuple[tuple[int, ...], AutomaticResult]:
     """Find what no object covers on a frame, and make objects of it; return their ids, and what was found."""
-    result = finder.find(frame, objects.covered(frame))
+    find = finder.find_if_readable if objects.object_ids else finder.find
+    result = find(frame, objects.covered(frame))
     return seed(objects, frame, result), result
 
 

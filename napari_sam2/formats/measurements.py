@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from skimage.measure import regionprops
 from napari_sam2.calibration import Calibration
 from napari_sam2.formats.atomic_output import staged
 from napari_sam2.formats.tracking_results import TrackingResults
+from napari_sam2.frames.errors import FrameReadError
 from napari_sam2.masks import BoolArray, FrameMasks, mask_box
 
 Value = int | float | str
@@ -72,7 +74,10 @@ def measurements(results: TrackingResults) -> Iterator[Row]:
     for found in results.frames():
         intensity = None
         if results.intensity is not None and found.masks.any():
-            intensity = _with_channels(results.intensity(found.frame), results.size)
+            with suppress(
+                FrameReadError
+            ):  # a painted mask on a damaged frame: its intensities are not defined
+                intensity = _with_channels(results.intensity(found.frame), results.size)
         for row in range(len(found.object_ids)):
             yield _row(results, found, row, intensity)
 

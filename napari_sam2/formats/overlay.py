@@ -16,6 +16,7 @@ from scipy.ndimage import label as connected_pieces
 
 from napari_sam2.formats.atomic_output import staged
 from napari_sam2.formats.tracking_results import TrackingResults
+from napari_sam2.frames.errors import FrameReadError
 from napari_sam2.masks import BoolArray, FrameMasks, mask_box
 
 Style = Literal["outline", "fill"]
@@ -71,7 +72,11 @@ def write_overlay(
     with staged(path, overwrite) as part, closing(_encoder(part, width, height, rate)) as encoder:
         encoder.send(None)
         for found in results.frames(*(frames or (0, results.n_frames))):
-            drawn = draw(results.picture(found.frame), found, results, style=style, ids=ids)
+            try:
+                picture = results.picture(found.frame)
+            except FrameReadError:  # a damaged frame, which tracking passed over as well
+                picture = np.zeros((height, width, 3), np.uint8)
+            drawn = draw(picture, found, results, style=style, ids=ids)
             encoder.send(np.ascontiguousarray(_even(drawn)))
     return path
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import warnings
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
 
 class SourceError(ValueError):
     """A path can't be opened as frames; the message says why and what to do."""
@@ -23,6 +28,11 @@ class FrameReadError(ValueError):
         self.frame = frame
         self.path = path
 
+    @property
+    def file_is_gone(self) -> bool:
+        """True where not the frame is damaged but the whole file has gone, as on a drive that was disconnected."""
+        return bool(self.path) and "://" not in self.path and not os.path.exists(self.path)
+
     def __reduce__(self) -> tuple[type[FrameReadError], tuple[str, int, str]]:
         # An exception with own arguments needs this to be sent between processes (dask.distributed).
         return type(self), (str(self), self.frame, self.path)
@@ -34,3 +44,25 @@ class DamagedSourceWarning(UserWarning):
 
 class PartialSourceWarning(UserWarning):
     """Not everything in a file is shown; the message names what is left out and how to get it."""
+
+
+class UnreadableFramesWarning(UserWarning):
+    """Frames that can't be read were passed over; the message names them."""
+
+
+def frames_text(frames: Iterable[int]) -> str:
+    """Return frames as text, neighbours joined: ``frame 5``, ``frames 3, 5 to 9``."""
+    ordered = sorted(set(frames))
+    breaks = [i for i, (a, b) in enumerate(pairwise(ordered), 1) if b != a + 1]
+    runs = [ordered[a:b] for a, b in pairwise([0, *breaks, len(ordered)])]
+    shown = ", ".join(f"{run[0]} to {run[-1]}" if len(run) > 1 else str(run[0]) for run in runs[:20])
+    return f"frame{'s' if len(ordered) > 1 else ''} {shown}{', …' if len(runs) > 20 else ''}"
+
+
+def warn_of_unreadable(frames: Sequence[int], reason: str) -> None:
+    """Warn of frames that were passed over because they can't be read."""
+    warnings.warn(
+        f"{frames_text(frames)} can't be read and {'were' if len(frames) > 1 else 'was'} passed over ({reason})",
+        UnreadableFramesWarning,
+        stacklevel=3,
+    )

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from napari_sam2.frames.contrast import check_dtype
-from napari_sam2.frames.errors import FrameReadError
 from napari_sam2.frames.stack import full_resolution
 
 _SAMPLES = 4
@@ -37,7 +36,9 @@ def fingerprint(array: Any) -> str:
     for index in _sampled(shape):
         try:
             plane = np.ascontiguousarray(np.asarray(array[index]))
-        except FrameReadError:
+        except MemoryError:
+            raise
+        except Exception:  # arrays of other readers raise whatever their codecs raise
             digest.update(b"unreadable")  # the rest of a damaged recording can still be recognised
             continue
         digest.update(plane.astype(dtype.newbyteorder("<"), copy=False).tobytes())

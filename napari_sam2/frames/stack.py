@@ -208,10 +208,14 @@ class FrameStack:
     def _read(self, frame: int, channel: int | None) -> NDArray[Any]:
         try:
             part = np.asarray(self._array[self._layout.index(frame, channel)])
-        except FrameReadError as error:
-            if str(error).startswith(f"Frame {frame}"):
+        except MemoryError:
+            raise
+        except Exception as error:  # arrays of other readers raise whatever their codecs raise
+            if isinstance(error, FrameReadError) and str(error).startswith(f"Frame {frame} "):
                 raise
-            raise FrameReadError(f"Frame {frame} can't be read: {error}", frame, error.path) from error
+            path = getattr(error, "path", "")
+            reason = str(error) or type(error).__name__
+            raise FrameReadError(f"Frame {frame} can't be read: {reason}", frame, path) from error
         return self._layout.upright(part)
 
     def _planes(self, frame: int, channels: Sequence[int]) -> list[NDArray[Any]]:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from napari_sam2.frames.errors import FrameReadError, warn_of_unreadable
 from napari_sam2.masks import FrameMasks, mask_box
 from napari_sam2.model.tensors import MaskCandidates, PromptTensors
 from napari_sam2.prompts import BoxPrompt, Prompt
@@ -72,8 +73,8 @@ def follow_frame_by_frame(
     Yields
     ------
     FrameMasks
-        One for each frame. The object score is 10 where an object has pixels, -10 where it was lost; from there on its
-        mask stays empty.
+        One for each frame, empty (with a warning) where it can't be read. The object score is 10 where an object has
+        pixels, -10 where it was lost; from there on its mask stays empty.
 
     Raises
     ------
@@ -86,7 +87,14 @@ def follow_frame_by_frame(
     visited = frame_range([start], len(frames), start, stop, reverse)
     followed: dict[int, _Followed] = {}
     for frame in visited:
-        session.set_image(frames.frame(frame))
+        try:
+            session.set_image(frames.frame(frame))
+        except FrameReadError as error:
+            if error.file_is_gone or frame == start:
+                raise
+            warn_of_unreadable([frame], str(error))
+            yield FrameMasks.empty(frame, frames.size)
+            continue
         if frame == start:
             found = {i: _first_answer(session, prompts[i]) for i in ids}
         else:

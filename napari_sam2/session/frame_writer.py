@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -33,12 +33,18 @@ class FrameWriter:
         Where records go.
     size : tuple of int
         (height, width) of the frames.
+
+    Attributes
+    ----------
+    unreadable : dict of int to str
+        Why frames that propagation came to could not be read.
     """
 
     runner: ModelRunner
     features: FeatureCache
     store: RecordStore
     size: tuple[int, int]
+    unreadable: dict[int, str] = field(default_factory=dict, init=False)
 
     @property
     def options(self) -> SessionOptions:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_sam2.frames.errors import FrameReadError, warn_of_unreadable
 from napari_sam2.session.frame_output import STALE, ObjectOutput
 from napari_sam2.session.frame_writer import FrameWriter
 from napari_sam2.session.object_table import ObjectTable
@@ -50,6 +51,9 @@ def propagate(
 ) -> Iterator[TrackedFrame]:
     """Visit frames in order; each one is stored before it is yielded.
 
+    Frames that can't be read are passed over: nothing new is stored for them, the next ones are tracked from what was
+    before, and a warning names them at the end.
+
     Parameters
     ----------
     writer : FrameWriter
@@ -62,18 +66,45 @@ def propagate(
         Its step gives the direction.
     """
     reverse = frames.step < 0
-    for frame in frames:
-        kept: dict[int, ObjectOutput] = {}
-        waiting: list[TrackedObject] = []
-        for tracked in table.still_tracked(objects):
-            output = _kept(writer, tracked, frame, reverse)
-            if output is not None:
-                kept[tracked.object_id] = output
-            elif _is_looked_for(writer.options, tracked, frame, reverse):
-                waiting.append(tracked)
-        fresh, masks = _track(writer, waiting, frame, reverse)
-        order = [o.object_id for o in objects if o.object_id in kept or o.object_id in fresh]
-        yield TrackedFrame(frame, {i: kept.get(i) or fresh[i] for i in order}, masks)
+    passed_over: list[int] = []
+    try:
+        for frame in frames:
+            kept: dict[int, ObjectOutput] = {}
+            waiting: list[TrackedObject] = []
+            for tracked in table.still_tracked(objects):
+                output = _kept(writer, tracked, frame, reverse)
+                if output is not None:
+                    kept[tracked.object_id] = output
+                elif _is_looked_for(writer.options, tracked, frame, reverse):
+                    waiting.append(tracked)
+            if waiting and not is_readable(writer, frame):
+                passed_over.append(frame)
+                waiting = []
+            fresh, masks = _track(writer, waiting, frame, reverse)
+            order = [o.object_id for o in objects if o.object_id in kept or o.object_id in fresh]
+            yield TrackedFrame(frame, {i: kept.get(i) or fresh[i] for i in order}, masks)
+    finally:
+        if passed_over:
+            warn_of_unreadable(passed_over, writer.unreadable[passed_over[0]])
+
+
+def is_readable(writer: FrameWriter, frame: int) -> bool:
+    """Read and encode a frame, and return whether that was possible; the reason is noted where it was not.
+
+    Raises
+    ------
+    FrameReadError
+        When the whole file has gone: this is no damaged frame, and later ones would be lost as well.
+    """
+    try:
+        writer.features.get(frame)
+    except FrameReadError as error:
+        if error.file_is_gone:
+            raise
+        writer.unreadable[frame] = str(error)
+        return False
+    writer.unreadable.pop(frame, None)
+    return True
 
 
 def _is_looked_for(options: SessionOptions, tracked: TrackedObject, frame: int, reverse: bool) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from torch import Tensor
 
+from napari_sam2.frames.errors import UnreadableFramesWarning
 from napari_sam2.masks import FrameMasks
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.prompts import Prompt, PromptKey
@@ -17,7 +19,7 @@ from napari_sam2.session.interactive import alternatives_of, answer
 from napari_sam2.session.memory_bank import MemoryPolicy, RecencyPolicy
 from napari_sam2.session.object_table import ObjectTable
 from napari_sam2.session.options import SessionOptions
-from napari_sam2.session.propagation import TrackedFrame, commit_drafts, propagate
+from napari_sam2.session.propagation import TrackedFrame, commit_drafts, is_readable, propagate
 from napari_sam2.session.protocols import FrameSource, RecordStore
 from napari_sam2.session.runner import ModelRunner
 from napari_sam2.session.sqlite_store import TemporaryStore
@@ -91,6 +93,11 @@ class VideoSession:
         self.restart(prompts or {})
 
     # -- prompts -----------------------------------------------------------------------------------------
+
+    @property
+    def unreadable(self) -> dict[int, str]:
+        """Frames that propagation passed over because they can't be read, with the reason."""
+        return dict(self._writer.unreadable)
 
     @property
     def object_ids(self) -> tuple[int, ...]:
@@ -237,6 +244,12 @@ class VideoSession:
         self.commit()
         if wanted is None:
             wanted = [tracked for tracked in self._objects.values() if tracked.bank.conditioning]
+        unused = {object_id: self._writer.unreadable[frame] for frame, object_id in self._pending}
+        wanted = [t for t in wanted if t.bank.conditioning or t.object_id not in unused]
+        if not wanted and unused:
+            raise ValueError(
+                f"no prompt can be used ({next(iter(unused.values()))}): set one on another frame"
+            )
         if not wanted:
             raise ValueError("there is nothing to propagate: set a prompt on some object first")
         for tracked in wanted:
@@ -327,8 +340,17 @@ class VideoSession:
         self.runner.oom_fallbacks = [self.features.offload, objects.offload]
 
     def _answer_pending(self) -> None:
-        """Answer the prompts of an earlier session that it had not committed."""
+        """Answer the prompts of an earlier session that it had not committed, where their frames can be read."""
         for frame, object_id in list(self._pending):
+            known = frame in self._writer.unreadable
+            if not is_readable(self._writer, frame):
+                if not known:
+                    warnings.warn(
+                        f"the prompt of object {object_id} is not used: {self._writer.unreadable[frame]}",
+                        UnreadableFramesWarning,
+                        stacklevel=3,
+                    )
+                continue
             tracked = self._objects[object_id]
             tracked.drafts[frame] = answer(self._writer, tracked, frame, tracked.prompts[frame])
             del self._pending[(frame, object_id)]

@@ -49,6 +49,7 @@ from napari_sam2.storage.write_lock import WriterLock, owner_of
 SUFFIX = ".sam2"
 _SECONDS_BETWEEN_COPIES = 5.0
 _SETTING = "setting."
+UNREADABLE_FRAMES = "unreadable_frames"
 
 
 class Project:

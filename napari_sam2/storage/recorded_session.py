@@ -20,7 +20,7 @@ from napari_sam2.session.protocols import FrameSource
 from napari_sam2.session.video import VideoSession
 from napari_sam2.storage.errors import ProjectError
 from napari_sam2.storage.interrupted_run import PendingRun
-from napari_sam2.storage.project import Project
+from napari_sam2.storage.project import UNREADABLE_FRAMES, Project
 
 _BY_HAND = ("painted", "imported")
 
@@ -89,6 +89,11 @@ class RecordedSession:
     def prompts(self) -> dict[PromptKey, Prompt]:
         """All prompts by (frame, object_id)."""
         return self.session.prompts
+
+    @property
+    def unreadable(self) -> dict[int, str]:
+        """Frames that propagation passed over because they can't be read, with the reason."""
+        return self.session.unreadable
 
     def masks(self, frame: int) -> FrameMasks:
         """Return the newest masks of all objects on a frame, finished ones included."""
@@ -380,6 +385,8 @@ class RecordedSession:
         finally:
             if not sys.is_finalizing():  # else the next one who opens the project does it
                 self.history.commit()
+                if self.unreadable:
+                    self.project.save_setting(UNREADABLE_FRAMES, sorted(self.unreadable))
         self._end_run()
 
     def _end_run(self) -> None:

@@ -11,7 +11,8 @@ from napari_sam2.cli.terminal.console import Console
 from napari_sam2.cli.terminal.progress import duration
 from napari_sam2.cli.workflow.plan import Plan
 from napari_sam2.cli.workflow.source_frames import SourceFrames, open_frames
-from napari_sam2.storage.project import Project
+from napari_sam2.frames.errors import frames_text
+from napari_sam2.storage.project import UNREADABLE_FRAMES, Project
 from napari_sam2.storage.project_folder import is_project
 
 
@@ -86,6 +87,7 @@ def project_info(project: Project) -> dict[str, Any]:
         "exports": sorted(n for n in written if not n.startswith(".")),
         "open_in": project.writer,
         "bytes_on_disk": _folder_bytes(project.path),
+        "unreadable_frames": project.setting(UNREADABLE_FRAMES) or [],
         "damage": project.damage,
     }
 
@@ -135,6 +137,8 @@ def _project_text(data: dict[str, Any]) -> str:
         lines.append(f"  open for writing in {data['open_in']}")
     elif data["unfinished"]:
         lines.append(f"  unfinished: go on with 'napari-sam2 resume {data['project']}'")
+    if data["unreadable_frames"]:
+        lines.append(f"  {frames_text(data['unreadable_frames'])} of the source can't be read")
     lines += [f"  damaged   {text}" for text in data["damage"]]
     return "\n".join(lines)
 

@@ -100,11 +100,12 @@ def report(console: Console, project: Project, summary: Summary, paths: Mapping[
     ids = list(project.objects)
     for lost in (i for i, frames in summary.seen.items() if not frames):
         console.warning(f"object {lost} was not found on any frame: check its prompts, or try a larger model")
+    tracked = len(summary.covered - summary.unreadable)
     text = (
         f"{project.path} is complete"
         if not summary.visits
         else (
-            f"tracked {len(ids)} object{'s' if len(ids) != 1 else ''} over {summary.frames} frames "
+            f"tracked {len(ids)} object{'s' if len(ids) != 1 else ''} over {tracked} frames "
             f"in {duration(summary.seconds)} ({rate_text(summary.rate)}): {project.path}"
         )
     )
@@ -113,6 +114,7 @@ def report(console: Console, project: Project, summary: Summary, paths: Mapping[
         "objects": ids,
         "frames": summary.frames,
         "seconds": round(summary.seconds, 3),
+        "unreadable_frames": sorted(summary.unreadable),
         "frames_seen": {str(i): frames for i, frames in sorted(summary.seen.items())},
         "exports": {name: str(path) for name, path in paths.items()},
     }

@@ -96,12 +96,16 @@ def frame_limits(wanted: tuple[int | None, int | None], n_frames: int) -> tuple[
 
 @dataclass
 class Summary:
-    """Result of a run: its frames, number of visits, duration, and on how many visits each object was seen."""
+    """Result of a run: its frames, number of visits, duration, on how many visits each object was seen.
+
+    ``unreadable``: the frames that were passed over.
+    """
 
     covered: set[int] = field(default_factory=set)
     visits: int = 0
     seconds: float = 0.0
     seen: Counter[int] = field(default_factory=Counter)
+    unreadable: set[int] = field(default_factory=set)
 
     @property
     def frames(self) -> int:
@@ -119,6 +123,7 @@ class Summary:
         self.visits += other.visits
         self.seconds += other.seconds
         self.seen.update(other.seen)
+        self.unreadable |= other.unreadable
 
 
 def run_plan(session: RecordedSession, plan: Plan, console: Console, exports: Sequence[str] = ()) -> Summary:
@@ -181,6 +186,7 @@ def _run_pass(
         if isinstance(steps, Generator):
             steps.close()
         progress.finish()
+        summary.unreadable |= set(session.unreadable)
         summary.visits += progress.n
         summary.seconds += progress.seconds
     if interrupt:

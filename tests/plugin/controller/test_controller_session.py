@@ -7,12 +7,15 @@ import signal
 import subprocess
 import sys
 import textwrap
+import warnings
 from pathlib import Path
 
+import dask.array as da
 import numpy as np
 import pytest
 from napari.components import ViewerModel
 
+from napari_sam2.frames import UnreadableFramesWarning
 from napari_sam2.plugin.open_tracker import open_tracker
 from napari_sam2.plugin.state import Preferences
 from napari_sam2.storage import Project
@@ -286,3 +289,28 @@ def test_killed_process_loses_nothing(start, sample, nano, preferences):
     assert c.propagation.outcome == "finished"
     assert c.propagation.done == 11 - done  # only what was missing
     assert c.results.labels(11).any()
+
+
+def test_a_layer_with_a_plane_that_cannot_be_read_is_tracked_around_it(start, sample):
+    broken = []
+
+    def plane(block_id):
+        if block_id[0] in broken:
+            raise OSError("the disk has a bad sector")
+        return sample.image[block_id[0]][None]
+
+    shape = sample.image[:FRAMES].shape
+    data = da.map_blocks(plane, chunks=((1,) * FRAMES, *((n,) for n in shape[1:])), dtype=sample.image.dtype)
+    c = start(data=data)
+    click_all(c, sample, 1)
+    broken.append(2)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UnreadableFramesWarning)
+        c.propagate()
+        c.wait()
+    text = "frame 2 can't be read and was passed over (Frame 2 can't be read: the disk has a bad sector)"
+    assert [str(w.message) for w in caught if w.category is UnreadableFramesWarning] == [text]
+    assert c.heard == []
+    assert c.propagation.outcome == "finished"
+    object_id = first_objects(sample, 1)[0][0]
+    assert [bool((c.results.labels(t) == object_id).any()) for t in range(FRAMES)] == [1, 1, 0, 1, 1]
