@@ -87,12 +87,7 @@ def follow_frame_by_frame(
     visited = frame_range([start], len(frames), start, stop, reverse)
     followed: dict[int, _Followed] = {}
     for frame in visited:
-        try:
-            session.set_image(frames.frame(frame))
-        except FrameReadError as error:
-            if error.file_is_gone or frame == start:
-                raise
-            warn_of_unreadable([frame], str(error))
+        if not _set_image(session, frames, frame, needed=frame == start):
             yield FrameMasks.empty(frame, frames.size)
             continue
         if frame == start:
@@ -105,6 +100,18 @@ def follow_frame_by_frame(
             for i, (mask, logits, _) in found.items()
             if mask.any()
         }
+
+
+def _set_image(session: ImageSession, frames: FrameSource, frame: int, needed: bool) -> bool:
+    """Give a frame to the session; False, with a warning, where it can't be read and is not ``needed``."""
+    try:
+        session.set_image(frames.frame(frame))
+    except FrameReadError as error:
+        if needed or error.file_is_gone:
+            raise
+        warn_of_unreadable([frame], str(error))
+        return False
+    return True
 
 
 _Answer = tuple[NDArray[np.bool_], Tensor, float]  # mask (H, W), logits (1, h, w), predicted IoU
