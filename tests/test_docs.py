@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import runpy
 import shlex
@@ -139,3 +140,37 @@ def test_every_printed_command_is_one_that_the_parser_takes():
     for line in taken:
         words = shlex.split(line.partition(" | ")[0].partition(" > ")[0], comments=True)[1:]
         make_parser().parse_args(words)
+
+
+def templates():
+    """Return every string of the package, with "…" where a value is put in."""
+    found = []
+    for path in (ROOT / "napari_sam2").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = [v.value if isinstance(v, ast.Constant) else "…" for v in node.values]
+                found.append("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+    return found
+
+
+def test_every_message_of_the_troubleshooting_page_is_in_the_code():
+    page = (DOCS / "troubleshooting.md").read_text(encoding="utf-8").partition("## Environment variables")[0]
+    messages = re.findall(r"^\| `([^`]+)` \|", page, flags=re.MULTILINE)
+    assert len(messages) > 50
+    known = templates()
+    for message in messages:
+        pieces = [re.escape(piece.strip(" .")) for piece in message.split("…")]
+        pattern = re.compile(".*".join(pieces), re.DOTALL)
+        assert any(pattern.search(text) for text in known), message
+
+
+def test_every_variable_of_the_environment_is_told():
+    page = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
+    read = set()
+    for path in (ROOT / "napari_sam2").rglob("*.py"):
+        read |= set(re.findall(r"environ(?:\.get)?[\[(]\"(\w+)\"", path.read_text(encoding="utf-8")))
+    ours = read - {"LOCALAPPDATA", "XDG_CACHE_HOME"}  # the system's own
+    assert ours
+    assert ours <= set(re.findall(r"`(\w+)`", page))
