@@ -42,6 +42,14 @@ def test_pictures_stay_small_in_the_repository():
     assert sum(path.stat().st_size for path in PICTURES.glob("*.png")) < MOST_BYTES
 
 
+def test_the_animation_is_small_and_moves():
+    path = ROOT / "docs" / "pictures" / "flies.gif"
+    assert path.stat().st_size < 1_500_000
+    with Image.open(path) as animation:
+        assert animation.n_frames > 20
+        assert animation.info["duration"] >= 1000  # the prompts can be seen
+
+
 def test_the_drawing_of_the_architecture_is_of_this_code():
     script = runpy.run_path(str(ROOT / "docs" / "make_architecture_picture.py"))
     drawn = (ROOT / "docs" / "pictures" / "architecture.svg").read_text(encoding="utf-8")

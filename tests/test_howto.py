@@ -30,7 +30,7 @@ def flies(frame: int) -> np.ndarray:
 @pytest.fixture
 def recordings(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    for name in ("flies.mp4", "recording.mp4"):
+    for name in ("flies.mp4", "recording.mp4", "movie.mp4"):
         writer = imageio_ffmpeg.write_frames(name, (SIZE, SIZE), fps=15, macro_block_size=1)
         writer.send(None)
         for t in range(FRAMES):
@@ -45,6 +45,7 @@ def recordings(tmp_path, monkeypatch):
 
 
 def run(page: str) -> dict[str, object]:
+    """Run all examples of a page one after the other, and return their names."""
     text = (PAGES / page).read_text(encoding="utf-8")
     space: dict[str, object] = {}
     for example in re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
@@ -106,3 +107,8 @@ def test_polygons_for_yolo(recordings):
         assert len(polygons) == count
         for polygon, center in zip(polygons, ((137 / SIZE, 174 / SIZE), (243 / SIZE, 192 / SIZE))):
             assert np.abs((polygon.min(0) + polygon.max(0)) / 2 - center).max() < 0.06
+
+
+def test_the_script_of_the_readme(recordings, capsys):
+    run("../../README.md")
+    assert [int(line.split()[0]) for line in capsys.readouterr().out.splitlines()] == list(range(FRAMES))
