@@ -55,8 +55,8 @@ def encode_rle(mask: NDArray[Any]) -> Rle:
     height, width = mask.shape
     if mask.size == 0:
         raise ValueError(f"a mask needs at least one pixel, this array has shape {mask.shape}")
-    box = mask_box(mask)
-    runs = [height * width] if box is None else _column_runs(mask, box[0], box[2])
+    columns = np.flatnonzero(mask.any(0))
+    runs = _column_runs(mask, columns[0], columns[-1] + 1) if len(columns) else [height * width]
     encoded = coco.frPyObjects({"size": [height, width], "counts": runs}, height, width)
     return Rle((height, width), encoded["counts"].decode("ascii"))
 

@@ -23,10 +23,9 @@ COLUMNS = """height INTEGER, width INTEGER, dtype TEXT, logits BLOB, pointer BLO
     predicted_iou REAL, prompted INTEGER, conditioning INTEGER, tracked INTEGER, reverse INTEGER, prompt_hash INTEGER,
     checksum INTEGER"""
 NAMES = tuple(column.split()[0] for column in COLUMNS.split(","))
-_DTYPES = {"float16": "<f2", "float32": "<f4"}
+_DTYPES = ("float16", "float32")
 _MAX_SIDE = 4096
-_MAX_BYTES = 4 * _MAX_SIDE**2
-_BLOSC_HEADER = 16
+_ZSTD = numcodecs.Zstd(level=1)
 
 
 class TemporaryStore:
@@ -119,10 +118,9 @@ def record_row(record: ObjectRecord, frame: int, object_id: int) -> tuple[Any, .
             "a record needs logits (h, w) of float16 or float32 and a pointer (C,), "
             f"not {logits.shape} of {logits.dtype} and {pointer.shape}"
         )
-    plain = np.ascontiguousarray(logits, _DTYPES[logits.dtype.name])
     flags = (record.prompted, record.conditioning, record.tracked, record.reverse)
     scores = (as_real(record.object_score), as_real(record.predicted_iou))
-    columns = (*logits.shape, logits.dtype.name, _packed(plain), _packed(pointer.astype("<f4")), *scores)
+    columns = (*logits.shape, logits.dtype.name, _packed(logits), pointer.astype("<f4").tobytes(), *scores)
     columns = (*columns, *map(int, flags), int(record.prompt_hash))
     return (*columns, _checksum(columns, frame, object_id))
 
@@ -136,8 +134,8 @@ def row_record(row: tuple[Any, ...], frame: int, object_id: int) -> ObjectRecord
         raise ValueError("the size of a record makes no sense")
     if checksum != _checksum(row[:-1], frame, object_id):
         raise ValueError("the checksum of a record does not fit its content")
-    logits = _unpacked(packed, np.dtype(_DTYPES[dtype]), height * width).reshape(height, width)
-    pointer = _unpacked(vector, np.dtype("<f4"))
+    logits = _unpacked(packed, np.dtype(dtype), height * width).reshape(height, width)
+    pointer = np.frombuffer(vector, "<f4").astype(np.float32)
     scores = [math.nan if value is None else float(value) for value in (score, iou)]
     prompted, conditioning, tracked, reverse = map(bool, flags)
     return ObjectRecord(
@@ -146,23 +144,27 @@ def row_record(row: tuple[Any, ...], frame: int, object_id: int) -> ObjectRecord
 
 
 def _packed(values: NDArray[Any]) -> bytes:
-    # One block: no thread has to be waited for.
-    return bytes(numcodecs.Blosc("zstd", 2, numcodecs.Blosc.SHUFFLE, max(values.nbytes, 1)).encode(values))
+    # Exponents repeat and mantissas hardly do: compressed byte by byte, each kind has a code of its own.
+    whole = np.ascontiguousarray(values).ravel().view(f"u{values.itemsize}")
+    planes = [_ZSTD.encode((whole >> 8 * n).astype(np.uint8)) for n in range(values.itemsize)]
+    return b"".join(len(plane).to_bytes(4, "little") + plane for plane in planes)
 
 
-def _unpacked(data: bytes, kind: np.dtype[Any], count: int | None = None) -> NDArray[Any]:
-    size = int.from_bytes(data[4:8], "little")
-    # Blosc writes as much as its header says, so that is compared first.
-    if len(data) < _BLOSC_HEADER or size % kind.itemsize or size > _MAX_BYTES:
-        raise ValueError("the size of a record makes no sense")
-    if count is not None and size != count * kind.itemsize:
-        raise ValueError("the logits of a record do not have the size of their columns")
-    values = np.empty(size // kind.itemsize, kind)
-    try:
-        numcodecs.Blosc().decode(data, out=values)
-    except RuntimeError as error:
-        raise ValueError("a record cannot be decompressed") from error
-    return values
+def _unpacked(data: bytes, kind: np.dtype[Any], count: int) -> NDArray[Any]:
+    planes, start = [], 0
+    for _ in range(kind.itemsize):
+        end = start + 4 + int.from_bytes(data[start : start + 4], "little")
+        planes.append(data[start + 4 : end])
+        start = end
+    whole, plane = np.zeros(count, f"u{kind.itemsize}"), np.zeros(count, np.uint8)
+    for packed in reversed(planes):
+        try:
+            _ZSTD.decode(packed, out=plane)  # refuses to write more than ``plane`` holds
+        except (RuntimeError, ValueError) as error:
+            raise ValueError("a record cannot be decompressed") from error
+        whole <<= 8
+        whole |= plane
+    return whole.view(kind)
 
 
 def _checksum(columns: tuple[Any, ...], frame: int, object_id: int) -> int:

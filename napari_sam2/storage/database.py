@@ -1,4 +1,4 @@
-"""The SQLite database of a project: its tables, how it is opened and checked, and its transactions."""
+"""The SQLite database of a project: its tables, its checks on opening, and its transactions."""
 
 from __future__ import annotations
 
@@ -23,8 +23,7 @@ from napari_sam2.storage.errors import (
     ProjectNotFoundError,
     ProjectReadOnlyError,
     ProjectVersionError,
-    database_errors,
-    file_errors,
+    disk_errors,
 )
 from napari_sam2.storage.file_systems import has_shared_memory
 from napari_sam2.storage.schema import VERSION
@@ -35,10 +34,10 @@ SIDE_FILES = ("-wal", "-shm", "-journal")
 _MAGIC = b"SQLite format 3\0"
 _SYNC_AFTER = 0.5  # seconds
 _CHECKED_BYTES = 32 * 2**20  # larger databases are checked as a whole by verify() only
-_SMALL_TABLES = ("project", "step", "prompt", "object", "removal")
-_PAGE = 2048  # bytes
-_CHECKPOINT_PAGES = 8000
-_QUIET_PAGES = 2000  # of the log, that are moved into the database when it is quiet
+_SMALL_TABLES = ("project", "step", "entry", "removal")
+_PAGE = 4096  # bytes
+_CHECKPOINT_PAGES = 4000
+_QUIET_PAGES = 1000  # of the log, that are moved into the database when it is quiet
 _LIMITS = {
     sqlite3.SQLITE_LIMIT_LENGTH: 256 * 2**20,
     sqlite3.SQLITE_LIMIT_SQL_LENGTH: 100_000,
@@ -47,27 +46,25 @@ _LIMITS = {
     sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 100,
 }
 
-# Every row of a result belongs to a step of undo. What counts is the newest row whose step is applied, unless the
+# Every row of a result belongs to a step of undo. The current row is the newest one whose step is applied, unless the
 # object was removed in a later step. Undo and redo only change `applied`.
 _CURRENT = """
 SELECT {columns}, MAX(r.step) AS step FROM {table} r JOIN step s ON s.id = r.step
 WHERE s.applied AND r.step >= IFNULL((SELECT MAX(q.step) FROM removal q JOIN step t ON t.id = q.step
-    WHERE t.applied AND q.object_id = r.object_id), 0) AND {where}
+    WHERE t.applied AND q.object_id = r.object_id), 0)
 GROUP BY r.frame, r.object_id HAVING r.present"""
-
-_MASK = "r.frame, r.object_id, r.origin, r.object_score, r.predicted_iou, r.prompted, r.rle"
+_MASK = "r.frame, r.object_id, r.origin, r.object_score, r.predicted_iou, r.prompted, r.rle, r.checksum"
+_RECORD = "r.frame, r.object_id, " + ", ".join(f"r.{column.split()[0]}" for column in COLUMNS.split(","))
 SCHEMA = f"""
 CREATE TABLE project (key TEXT PRIMARY KEY, value TEXT NOT NULL, checksum INTEGER) STRICT, WITHOUT ROWID;
 CREATE TABLE step (id INTEGER PRIMARY KEY AUTOINCREMENT, label TEXT NOT NULL,
-    applied INTEGER NOT NULL CHECK (applied IN (0, 1)), reach INTEGER NOT NULL CHECK (reach IN (-1, 0, 1)),
+    applied INTEGER NOT NULL DEFAULT 1 CHECK (applied IN (0, 1)),
+    reach INTEGER NOT NULL DEFAULT 1 CHECK (reach IN (-1, 0, 1)),
     replaced INTEGER NOT NULL DEFAULT 0, written INTEGER NOT NULL DEFAULT 0) STRICT;
-CREATE INDEX step_by_reach ON step (reach, id);
-CREATE TABLE prompt (frame INTEGER NOT NULL, object_id INTEGER NOT NULL, step INTEGER NOT NULL,
+CREATE INDEX step_by_reach ON step (reach, applied, id);
+CREATE TABLE entry (frame INTEGER NOT NULL, object_id INTEGER NOT NULL, step INTEGER NOT NULL,
     rank INTEGER NOT NULL, data TEXT, checksum INTEGER, PRIMARY KEY (frame, object_id, step)) STRICT, WITHOUT ROWID;
-CREATE INDEX prompt_by_step ON prompt (step);
-CREATE TABLE object (id INTEGER NOT NULL, step INTEGER NOT NULL, data TEXT, checksum INTEGER,
-    PRIMARY KEY (id, step)) STRICT, WITHOUT ROWID;
-CREATE INDEX object_by_step ON object (step);
+CREATE INDEX entry_by_step ON entry (step);
 CREATE TABLE removal (object_id INTEGER NOT NULL, step INTEGER NOT NULL,
     PRIMARY KEY (object_id, step)) STRICT, WITHOUT ROWID;
 CREATE INDEX removal_by_step ON removal (step);
@@ -81,20 +78,16 @@ CREATE TABLE record (id INTEGER PRIMARY KEY, frame INTEGER NOT NULL, object_id I
 CREATE UNIQUE INDEX record_by_frame ON record (frame, object_id, step);
 CREATE INDEX record_by_object ON record (object_id, frame, step, present, bytes);
 CREATE INDEX record_by_step ON record (step, frame, object_id);
-CREATE VIEW current_mask AS {_CURRENT.format(columns=_MASK, table="mask", where=1)};
-CREATE VIEW current_prompt AS
-SELECT frame, object_id, data, rank FROM (SELECT r.*, MAX(r.step) FROM prompt r JOIN step s ON s.id = r.step
-WHERE s.applied GROUP BY r.frame, r.object_id) WHERE data IS NOT NULL;
+CREATE VIEW current_mask AS {_CURRENT.format(columns=_MASK, table="mask")};
+CREATE VIEW current_record AS {_CURRENT.format(columns=_RECORD, table="record")};
+CREATE VIEW current_entry AS
+SELECT e.frame, e.object_id, e.rank, e.data, e.checksum, MAX(e.step) AS step FROM entry e JOIN step s ON s.id = e.step
+WHERE s.applied GROUP BY e.frame, e.object_id HAVING e.data IS NOT NULL;
+CREATE VIEW current_prompt AS SELECT frame, object_id, data, rank FROM current_entry WHERE frame >= 0;
 CREATE VIEW current_object AS
-SELECT id, json_extract(data, '$.name') AS name, json_extract(data, '$.color') AS color
-FROM (SELECT r.*, MAX(r.step) FROM object r JOIN step s ON s.id = r.step WHERE s.applied GROUP BY r.id)
-WHERE data IS NOT NULL;
+SELECT object_id AS id, json_extract(data, '$.name') AS name, json_extract(data, '$.color') AS color
+FROM current_entry WHERE frame < 0;
 """
-
-
-def current(table: str, columns: str, where: str) -> str:
-    """Return the query for the rows of ``mask`` or ``record`` (alias ``r``) that count now."""
-    return _CURRENT.format(columns=columns, table=table, where=where)
 
 
 class Database:
@@ -111,25 +104,27 @@ class Database:
         The project.
     may_write : bool
         Whether this process holds the right to write, so that a transaction that was cut short can be taken back.
+    is_copy : bool
+        Whether the files were copied while another program wrote to them: they are then checked as a whole.
     """
 
-    def __init__(self, folder: Path, may_write: bool = False) -> None:
+    def __init__(self, folder: Path, may_write: bool = False, is_copy: bool = False) -> None:
         self.path = folder / DATABASE
-        self._may_write = may_write
+        self._may_write, self._is_copy = may_write, is_copy
         self.writable = False
         self.on_rollback: Callable[[], None] = lambda: None
         self._reading = threading.RLock()
         self._writing = threading.RLock()
         self._sync: threading.Timer | None = None
-        self._journaled = False
-        self.problem = ""  # what was found when a damaged database was opened for reading
+        self._has_log = False
+        self.problem = ""  # found when a damaged database was opened for reading
         self._db: sqlite3.Connection | None = self._opened()
 
     # -- reading and writing -----------------------------------------------------------------------------
 
-    def rows(self, query: str, values: Sequence[Any] | dict[str, Any] = ()) -> list[Any]:
+    def rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
         """Return all rows of a query."""
-        with self._reading, database_errors(self.path):
+        with self._reading, disk_errors(self.path):
             return self._connection.execute(query, values).fetchall()
 
     def value(self, query: str, values: Sequence[Any] = ()) -> Any:
@@ -137,14 +132,14 @@ class Database:
         rows = self.rows(query, values)
         return rows[0][0] if rows else None
 
-    def write(self, statement: str, values: Sequence[Any] | dict[str, Any] = ()) -> int:
+    def write(self, statement: str, values: Sequence[Any] = ()) -> int:
         """Run a statement inside a transaction; returns how many rows it changed."""
-        with self._reading, database_errors(self.path):
+        with self._reading, disk_errors(self.path):
             return self._connection.execute(statement, values).rowcount
 
     def write_rows(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
         """Run a statement for every row inside a transaction."""
-        with self._reading, database_errors(self.path):
+        with self._reading, disk_errors(self.path):
             self._connection.executemany(statement, rows)
 
     @contextmanager
@@ -162,7 +157,16 @@ class Database:
             except BaseException:
                 self._roll_back()
                 raise
-            self._sync_soon()
+            if self._has_log and self._sync is None:  # a journal is forced out with every transaction
+                self._sync = threading.Timer(_SYNC_AFTER, self.sync)
+                self._sync.daemon = True
+                self._sync.start()
+
+    def _roll_back(self) -> None:
+        if self._connection.in_transaction:  # after some errors SQLite has done it
+            with suppress(sqlite3.Error):
+                self._connection.execute("ROLLBACK")
+        self.on_rollback()
 
     def require_writable(self) -> None:
         """Raise ProjectReadOnlyError when the project was opened for reading or is closed."""
@@ -171,28 +175,10 @@ class Database:
                 f"{self.path.parent} is open for reading only: open it with mode='a' to change it"
             )
 
-    @property
-    def state(self) -> int:
-        """A number that changes when another connection wrote something."""
-        return int(self.value("PRAGMA data_version"))
-
-    def _roll_back(self) -> None:
-        if self._connection.in_transaction:  # after some errors SQLite has done it
-            with suppress(sqlite3.Error):
-                self._connection.execute("ROLLBACK")
-        self.on_rollback()
-
     # -- the disk ----------------------------------------------------------------------------------------
 
-    def _sync_soon(self) -> None:
-        if self._journaled or self._sync is not None:
-            return  # a rollback journal is forced out with every transaction
-        self._sync = threading.Timer(_SYNC_AFTER, self.sync)
-        self._sync.daemon = True
-        self._sync.start()
-
     def sync(self) -> None:
-        """Force what was committed to the disk."""
+        """Force committed transactions to the disk."""
         self._sync = None
         with suppress(OSError):
             log = os.open(f"{self.path}-wal", os.O_RDWR)
@@ -206,22 +192,18 @@ class Database:
         if not self.writable or self._connection.in_transaction:
             return
         with self._writing:
-            self.give_back(pages)
+            free, total = self.value("PRAGMA freelist_count"), self.value("PRAGMA page_count")
+            if free > max(256, total // 4):
+                self.rows(f"PRAGMA incremental_vacuum({pages})")
             with suppress(OSError):
-                if not self._journaled and os.stat(f"{self.path}-wal").st_size > _QUIET_PAGES * _PAGE:
+                if self._has_log and os.stat(f"{self.path}-wal").st_size > _QUIET_PAGES * _PAGE:
                     self.rows("PRAGMA wal_checkpoint(PASSIVE)")
                     with self.transaction():  # the first one of a log that begins again waits for the disk
                         self.write(f"PRAGMA user_version={VERSION}")
 
-    def give_back(self, pages: int = 500) -> None:
-        """Give some free pages back to the disk when there are many."""
-        free, total = self.value("PRAGMA freelist_count"), self.value("PRAGMA page_count")
-        if free > max(256, total // 4):
-            self.rows(f"PRAGMA incremental_vacuum({pages})")
-
     def copy_to(self, target: Path) -> None:
         """Write a copy of the database as it is now, also while it is written to."""
-        with database_errors(target):
+        with disk_errors(target):
             copy = sqlite3.connect(target)
             try:
                 with self._reading:
@@ -231,28 +213,28 @@ class Database:
                 copy.close()
 
     def problems(self) -> list[str]:
-        """Return what a complete check of the database finds, one sentence each."""
+        """Return the findings of a complete check of the database, one sentence each."""
         try:
-            return [text for (text,) in self.rows("PRAGMA quick_check(20)") if text != "ok"]
+            return [text for (text,) in self.rows("PRAGMA integrity_check(20)") if text != "ok"]
         except ProjectDamagedError as error:
             return [str(error)]
 
     def close(self) -> None:
-        """Write what is left and let go of the file; what is asked for later is read from it again."""
+        """Write what is left and close the file; later reading opens it again."""
         with self._writing, self._reading:
             if self._sync is not None:
                 self._sync.cancel()
             writable, self.writable = self.writable, False
-            if self._db is None:
+            db, self._db = self._db, None
+            if db is None:
                 return
             try:
                 if writable:
                     # A project at rest is one plain file, which can be read on any file system.
                     with suppress(sqlite3.OperationalError):  # somebody reads: the last one to close does it
-                        self._db.execute("PRAGMA journal_mode=DELETE")
+                        db.execute("PRAGMA journal_mode=DELETE")
             finally:
-                self._db.close()
-                self._db = None
+                db.close()
 
     # -- opening -----------------------------------------------------------------------------------------
 
@@ -265,7 +247,7 @@ class Database:
     def _opened(self) -> sqlite3.Connection:
         _check_library()
         check_file(self.path, writable=False)
-        with database_errors(self.path), file_errors(self.path):
+        with disk_errors(self.path):
             db = self._connected_for_reading()
             try:
                 self._check(db)
@@ -275,7 +257,7 @@ class Database:
         return db
 
     def begin_writing(self) -> None:
-        """Open for writing what was found to be whole; this process holds the right to write.
+        """Open for writing after the checks of opening; this process holds the right to write.
 
         Raises
         ------
@@ -286,14 +268,22 @@ class Database:
             raise ProjectDamagedError(self.problem)
         check_file(self.path, writable=True)
         self._connection.close()
-        with database_errors(self.path), file_errors(self.path):
+        with disk_errors(self.path):
             shares = has_shared_memory(self.path.parent)
-            self._db = self._attempt(self.path, "rw", alone=not shares)
-            self._journaled = not shares or not _has_log(self._db)
-            if shares and self._journaled:
-                self._db.close()
-                self._db = self._attempt(self.path, "rw", alone=True)
-            self._prepare_writing(self._db)
+            self._db = db = self._attempt(self.path, "rw", alone=not shares)
+            self._has_log = shares and _takes_log(db)
+            if shares and not self._has_log:
+                db.close()
+                self._db = db = self._attempt(self.path, "rw", alone=True)
+            db.execute("PRAGMA query_only=OFF")
+            if not self._has_log:
+                db.execute("PRAGMA journal_mode=TRUNCATE").fetchone()
+                db.execute("PRAGMA locking_mode=NORMAL")
+                db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()  # gives the exclusive lock back
+            db.execute(f"PRAGMA synchronous={'NORMAL' if self._has_log else 'FULL'}")
+            db.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
+            db.execute("PRAGMA journal_size_limit=0")  # a log that begins again is cut first
+            db.execute("PRAGMA busy_timeout=5000")
         self.writable = True
 
     def _connected_for_reading(self) -> sqlite3.Connection:
@@ -315,18 +305,18 @@ class Database:
         return self._attempt(private / DATABASE, "rw")
 
     def _attempt(self, path: Path, mode: str, alone: bool = False) -> sqlite3.Connection:
+        place = path.absolute().as_posix()
+        uri = f"file://{'' if place.startswith('/') else '/'}{quote(place)}?mode={mode}"
         db = sqlite3.connect(
-            _uri(path, mode), uri=True, isolation_level=None, check_same_thread=False, cached_statements=256
+            uri, uri=True, isolation_level=None, check_same_thread=False, cached_statements=256
         )
         try:
             for limit, value in _LIMITS.items():
                 db.setlimit(limit, value)
             for setting in ("trusted_schema=OFF", "cell_size_check=ON", "query_only=ON", "temp_store=MEMORY"):
                 db.execute(f"PRAGMA {setting}")
-            if alone:
-                db.execute(
-                    "PRAGMA locking_mode=EXCLUSIVE"
-                )  # a log that is left can be read without sharing it
+            if alone:  # a log that is left can be read without sharing it
+                db.execute("PRAGMA locking_mode=EXCLUSIVE")
             db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()
         except BaseException:
             db.close()
@@ -344,48 +334,35 @@ class Database:
             raise ProjectDamagedError(
                 f"{self.path} is damaged: its tables are not those of a project of version {VERSION}"
             )
-        tables = ("",) if self.path.stat().st_size <= _CHECKED_BYTES else _SMALL_TABLES
-        for table in tables:
-            found = db.execute(f"PRAGMA quick_check({table or 1})").fetchone()[0]
+        checks = ["integrity_check(1)"] if self._is_copy else ["quick_check(1)"]
+        if not self._is_copy and self.path.stat().st_size > _CHECKED_BYTES:
+            checks = [f"quick_check({table})" for table in _SMALL_TABLES]
+        remedy = "; it was copied while it was open: copy it again when it is closed" if self._is_copy else ""
+        for check in checks:
+            found = db.execute(f"PRAGMA {check}").fetchone()[0]
             if found != "ok":
-                self.problem = f"{self.path} is damaged: {found.splitlines()[-1]}"
-
-    def _prepare_writing(self, db: sqlite3.Connection) -> None:
-        db.execute("PRAGMA query_only=OFF")
-        if self._journaled:
-            db.execute("PRAGMA journal_mode=TRUNCATE").fetchone()
-            db.execute("PRAGMA locking_mode=NORMAL")
-            db.execute("SELECT COUNT(*) FROM sqlite_master").fetchone()  # gives the exclusive lock back
-        db.execute(f"PRAGMA synchronous={'FULL' if self._journaled else 'NORMAL'}")
-        db.execute(f"PRAGMA wal_autocheckpoint={_CHECKPOINT_PAGES}")
-        db.execute("PRAGMA journal_size_limit=0")  # a log that begins again is cut first
-        db.execute("PRAGMA busy_timeout=5000")
+                self.problem = f"{self.path} is damaged: {found.splitlines()[-1]}{remedy}"
 
 
 def create_database(path: Path) -> None:
     """Make a database with empty tables; nothing else may be at ``path``."""
     _check_library()
-    with file_errors(path), database_errors(path):
+    with disk_errors(path):
         path.touch(exist_ok=False)
         db = sqlite3.connect(path, isolation_level=None)
         try:
             db.executescript(
                 f"PRAGMA page_size={_PAGE}; PRAGMA auto_vacuum=INCREMENTAL; PRAGMA application_id={APPLICATION_ID}; "
                 f"PRAGMA user_version={VERSION}; BEGIN; {SCHEMA} "
-                "INSERT INTO step (label, applied, reach) VALUES ('', 1, -1); COMMIT;"
+                "INSERT INTO step (label, reach) VALUES ('', -1); COMMIT;"
             )
         finally:
             db.close()
 
 
-def _check_library() -> None:
-    if sqlite3.sqlite_version_info < (3, 37):
-        raise ProjectError(f"projects need SQLite 3.37 or newer, this Python has {sqlite3.sqlite_version}")
-
-
-def check_file(path: Path, writable: bool) -> None:
-    """Raise unless ``path`` is a plain file with the header of a project's database."""
-    with file_errors(path):
+def check_file(path: Path, writable: bool) -> bytes:
+    """Return the first 100 bytes of a project's database; raise unless ``path`` is a plain file with such a header."""
+    with disk_errors(path):
         try:
             found = path.lstat()
         except (FileNotFoundError, NotADirectoryError) as error:
@@ -403,9 +380,15 @@ def check_file(path: Path, writable: bool) -> None:
     for suffix in SIDE_FILES if writable else ():
         if os.path.islink(f"{path}{suffix}"):
             raise ProjectDamagedError(f"{path}{suffix} is a link and is not written to: remove it")
+    return header
 
 
-def _has_log(db: sqlite3.Connection) -> bool:
+def _check_library() -> None:
+    if sqlite3.sqlite_version_info < (3, 37):
+        raise ProjectError(f"projects need SQLite 3.37 or newer, this Python has {sqlite3.sqlite_version}")
+
+
+def _takes_log(db: sqlite3.Connection) -> bool:
     try:
         db.execute("PRAGMA query_only=OFF")
         db.execute("PRAGMA synchronous=EXTRA")  # no journal may come back after the change to a log
@@ -415,11 +398,6 @@ def _has_log(db: sqlite3.Connection) -> bool:
         return bool(mode == "wal")
     except sqlite3.OperationalError:
         return False
-
-
-def _uri(path: Path, mode: str) -> str:
-    text = path.absolute().as_posix()
-    return f"file://{'' if text.startswith('/') else '/'}{quote(text)}?mode={mode}"
 
 
 def _schema(db: sqlite3.Connection) -> dict[str, str | None]:

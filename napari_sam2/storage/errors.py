@@ -1,4 +1,4 @@
-"""What can go wrong with a project on disk; every message is one sentence with the remedy."""
+"""Errors of a project on disk; every message is one sentence with the remedy."""
 
 from __future__ import annotations
 
@@ -8,22 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
-_NO_ROOM = {  # a quota and a limit on file sizes look like a write that fails
-    sqlite3.SQLITE_IOERR_WRITE,
-    sqlite3.SQLITE_IOERR_SHMSIZE,
-    sqlite3.SQLITE_IOERR_TRUNCATE,
+_ERRNOS = {
+    "full": (errno.ENOSPC, errno.EDQUOT, errno.EFBIG),
+    "forbidden": (errno.EACCES, errno.EPERM, errno.EROFS),
 }
-_DAMAGED = {
-    sqlite3.SQLITE_CORRUPT,
-    sqlite3.SQLITE_NOTADB,
-    sqlite3.SQLITE_FORMAT,
-    sqlite3.SQLITE_TOOBIG,
-    sqlite3.SQLITE_SCHEMA,
-    sqlite3.SQLITE_ERROR,
-    sqlite3.SQLITE_MISMATCH,
-    sqlite3.SQLITE_CONSTRAINT,
+_CODES = {
+    # A quota and a limit on file sizes look like a write that fails.
+    "full": ("FULL", "IOERR_WRITE", "IOERR_SHMSIZE", "IOERR_TRUNCATE"),
+    "forbidden": ("READONLY", "PERM"),
+    "busy": ("BUSY", "LOCKED"),
+    "damaged": ("CORRUPT", "NOTADB", "FORMAT", "TOOBIG", "SCHEMA", "ERROR", "MISMATCH", "CONSTRAINT"),
+    "unopened": ("CANTOPEN",),
 }
 
 
@@ -64,56 +59,44 @@ class ProjectMismatchError(ProjectError):
 
 
 @contextmanager
-def file_errors(path: Path) -> Iterator[None]:
-    """Turn operating system errors about ``path`` into :class:`ProjectError` with a remedy."""
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn errors of the operating system and of SQLite about ``path`` into a :class:`ProjectError` with a remedy."""
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
-            raise ProjectFullError(
-                f"the disk is full, {path} could not be written: free some space and go on, "
-                "what was saved before is intact"
-            ) from error
-        if error.errno in _FORBIDDEN:
-            raise ProjectReadOnlyError(
-                f"{path} cannot be accessed ({error.strerror}): check the permissions of the folder, "
-                "or open the project read-only"
-            ) from error
-        raise ProjectError(f"{path} could not be accessed: {error.strerror or error}") from error
-
-
-@contextmanager
-def database_errors(path: Path) -> Iterator[None]:
-    """Turn errors of SQLite about the database at ``path`` into :class:`ProjectError` with a remedy."""
-    try:
-        yield
+        kind = next((kind for kind, numbers in _ERRNOS.items() if error.errno in numbers), "")
+        raise _error(path, error.strerror or str(error), kind) from error
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", None)
         if code is None and not isinstance(error, sqlite3.OperationalError):
             raise  # a mistake of the caller
-        raise _told(path, str(error), sqlite3.SQLITE_CORRUPT if code is None else code) from error
+        raise _error(path, str(error), "damaged" if code is None else _kind(code)) from error
     except UnicodeDecodeError as error:  # a message of SQLite that quotes what is damaged
-        raise _told(path, "it holds text that is none", sqlite3.SQLITE_CORRUPT) from error
+        raise _error(path, "it holds text that is none", "damaged") from error
 
 
-def _told(path: Path, text: str, code: int) -> ProjectError:
-    kind = code & 0xFF
+def _kind(code: int) -> str:
+    for kind, names in _CODES.items():
+        if {code, code & 0xFF} & {getattr(sqlite3, f"SQLITE_{name}") for name in names}:
+            return kind
+    return ""
+
+
+def _error(path: Path, text: str, kind: str) -> ProjectError:
     text = " ".join(text.split())[:200]
-    if kind == sqlite3.SQLITE_FULL or code in _NO_ROOM:
+    if kind == "full":
         return ProjectFullError(
             f"the disk is full, or a limit on its use is reached: {path} could not be written: free some space and "
             "go on, what was saved before is intact"
         )
-    if kind in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+    if kind == "forbidden":
         return ProjectReadOnlyError(
-            f"{path} cannot be written to ({text}): check the permissions of the folder, or open the project read-only"
+            f"{path} cannot be accessed ({text}): check the permissions of the folder, or open the project read-only"
         )
-    if kind in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
+    if kind == "busy":
         return ProjectLockedError(f"{path} is used by another program: close it there, or try again")
-    if kind in _DAMAGED:
+    if kind == "damaged":
         return ProjectDamagedError(f"{path} is damaged: {text}")
-    if kind == sqlite3.SQLITE_CANTOPEN:
-        return ProjectError(
-            f"{path} could not be opened: check the permissions of the folder, and that not too many files are open"
-        )
+    if kind == "unopened":
+        text += "; check the permissions of the folder, and that not too many files are open"
     return ProjectError(f"{path} could not be accessed: {text}")

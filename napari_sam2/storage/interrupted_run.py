@@ -1,9 +1,9 @@
-"""A propagation that has not reached its end: how it was asked for, and where it goes on."""
+"""A propagation that has not reached its end."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from napari_sam2.objects import checked_object_id
@@ -12,7 +12,7 @@ from napari_sam2.storage.schema import whole_number
 
 @dataclass(frozen=True)
 class PendingRun:
-    """What was asked for, and the frame that comes next.
+    """Arguments of a propagation that has not reached its end, and how far it came.
 
     Parameters
     ----------
@@ -39,17 +39,12 @@ class PendingRun:
             return self.start
         return self.done - 1 if self.reverse else self.done + 1
 
-    def to_json(self, step: int) -> dict[str, Any]:
-        """Return a JSON-ready dict; ``step`` is the step of undo that does it."""
-        return {"step": step, **asdict(self)}
-
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> tuple[PendingRun, int]:
-        """Read what :meth:`to_json` wrote; ValueError, KeyError or TypeError when it is something else."""
-        frames = {
-            k: None if data[k] is None else whole_number(data[k], "a frame")
-            for k in ("start", "stop", "done")
-        }
-        objects = data["objects"]
-        ids = None if objects is None else tuple(checked_object_id(i) for i in objects)
-        return cls(**frames, reverse=bool(data["reverse"]), objects=ids), whole_number(data["step"], "a step")
+    def from_json(cls, data: Mapping[str, Any]) -> PendingRun:
+        """Read the fields of a run; ValueError, KeyError or TypeError when they are something else."""
+        frames = (
+            None if data[k] is None else whole_number(data[k], "a frame") for k in ("start", "stop", "done")
+        )
+        start, stop, done = frames
+        objects = None if data["objects"] is None else tuple(checked_object_id(i) for i in data["objects"])
+        return cls(start, stop, bool(data["reverse"]), objects, done)

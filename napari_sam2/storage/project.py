@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
-from dataclasses import replace
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
@@ -21,7 +20,7 @@ from napari_sam2.masks import FrameMasks, Masklet, compose_labels, compose_run_l
 from napari_sam2.objects import ObjectInfo, checked_object_id
 from napari_sam2.prompts import Prompt, PromptKey
 from napari_sam2.storage.database import DATABASE, Database
-from napari_sam2.storage.errors import ProjectDamagedError, ProjectError, ProjectNotFoundError, file_errors
+from napari_sam2.storage.errors import ProjectDamagedError, ProjectError, ProjectNotFoundError, disk_errors
 from napari_sam2.storage.history import DEFAULT_BUDGET, History
 from napari_sam2.storage.interrupted_run import PendingRun
 from napari_sam2.storage.label_stack import LabelStack
@@ -44,7 +43,7 @@ from napari_sam2.storage.schema import (
     unpacked,
 )
 from napari_sam2.storage.user_state import UserState
-from napari_sam2.storage.write_lock import WriterLock, owner_of
+from napari_sam2.storage.write_lock import WriterLock, is_copy_of_open, owner_of
 
 SUFFIX = ".sam2"
 _SECONDS_BETWEEN_COPIES = 5.0
@@ -58,6 +57,17 @@ class Project:
     One process may write at a time, any number may read. All methods raise
     :class:`~napari_sam2.storage.errors.ProjectError` (or a subclass) when the disk does not play along, and
     ValueError for wrong arguments.
+
+    Attributes
+    ----------
+    path : Path
+        The folder.
+    history : History
+        Undo and redo.
+    store : ProjectRecords
+        Masks and memories, as a session reads and writes them.
+    labels : LabelStack
+        Labels of all frames, uint16 (frames, H, W), composed when they are read.
     """
 
     def __init__(
@@ -66,7 +76,7 @@ class Project:
         self.path = folder
         self._database = database
         self._lock = lock
-        self._header = _header(database)
+        self._header = self._saved_header()
         self._damage: dict[int | None, list[str]] = {}
         if database.problem:
             self._report(database.problem)
@@ -74,12 +84,12 @@ class Project:
         self.history = History(database, self._state, history_budget)
         self.store = ProjectRecords(database, self.history, self._state, self.shape, self._report)
         self.labels = LabelStack(self.shape, self._labels)
-        self._seen = database.state
-        self._run: tuple[PendingRun, int] | None = None
+        self._seen = self._data_version
+        self._run: PendingRun | None = None
         self._copied = self._state.revision if has_copies(folder) else -1
         self._copied_at = monotonic()
         self.history.when_quiet = self._copy_now_and_then
-        database.on_rollback = self._reload
+        database.on_rollback = self._state.reload
 
     @classmethod
     def create(
@@ -118,23 +128,19 @@ class Project:
         ProjectExistsError, ProjectLockedError, ProjectReadOnlyError, ProjectFullError
         """
         folder = Path(path).absolute()
+        frames, height, width = (int(n) for n in shape)
         header = ProjectHeader(
-            (int(shape[0]), int(shape[1]), int(shape[2])),
+            (frames, height, width),
             source or SourceDescription(),
-            model or ModelDescription(""),
+            model or ModelDescription(),
             dict(options or {}),
             datetime.now(UTC).isoformat(timespec="seconds"),
             napari_sam2.__version__,
         )
         header = ProjectHeader.from_json(header.to_json())  # the checks of reading are those of writing
         check_place(folder, overwrite)
-        copies = ReadableCopies(header, {}, {o.object_id: o for o in objects})
-        place = _made(folder, copies)
-        try:
+        with _made(folder, ReadableCopies(header, {}, {o.object_id: o for o in objects})) as place:
             move_in(place, folder, overwrite)
-        except BaseException:
-            shutil.rmtree(place, ignore_errors=True)
-            raise
         return cls.open(folder, "a", history_budget=history_budget)
 
     @classmethod
@@ -152,8 +158,8 @@ class Project:
         path : path-like
             The folder.
         mode : {"r", "a"}
-            "r": read; always allowed, changes nothing. "a": read and write; what an interrupted process left
-            half done is taken back first.
+            "r": read; always allowed, changes nothing. "a": read and write; the unfinished transaction of a killed
+            process is taken back first.
         history_budget : int
             Bytes of superseded results that undo may keep.
 
@@ -165,13 +171,13 @@ class Project:
             raise ValueError(f"mode must be 'r' or 'a', not {mode!r}")
         folder = Path(path).absolute()
         require_project(folder)
-        lock = None
-        if mode == "a":
-            lock = WriterLock(folder)
+        is_copy = is_copy_of_open(folder)
+        lock = WriterLock(folder) if mode == "a" else None
+        if lock is not None:
             lock.acquire()
         database = None
         try:
-            database = Database(folder, mode == "a")
+            database = Database(folder, mode == "a", is_copy)
             project = cls(folder, database, lock, history_budget)
             if lock is not None:
                 database.begin_writing()
@@ -203,27 +209,21 @@ class Project:
         """
         folder = Path(path).absolute()
         require_project(folder)
-        try:
-            with cls.open(folder) as project:
-                whole = not project.verify()
-        except (ProjectDamagedError, ProjectNotFoundError):
-            whole = False
-        if whole:
-            raise ProjectError(f"{folder} is not damaged: open it")
+        with suppress(ProjectDamagedError, ProjectNotFoundError), cls.open(folder) as project:
+            if not project.verify():
+                raise ProjectError(f"{folder} is not damaged: open it")
         copies = ReadableCopies.read(folder)
         lock = WriterLock(folder)
         lock.acquire()
-        place = _made(folder, copies)
         try:
-            set_aside(folder)
-            with file_errors(folder):
+            with _made(folder, copies) as place, disk_errors(folder):
+                set_aside(folder)
                 (place / DATABASE).rename(folder / DATABASE)
         finally:
-            shutil.rmtree(place, ignore_errors=True)
             lock.release()
         return cls.open(folder, "a")
 
-    # What is known ------------------------------------------------------------------------------------
+    # Facts --------------------------------------------------------------------------------------------
 
     @property
     def mode(self) -> Literal["r", "a"]:
@@ -252,7 +252,7 @@ class Project:
 
     @property
     def model(self) -> ModelDescription:
-        """Which network made the masks."""
+        """The network that made the masks."""
         return self._header.model
 
     @property
@@ -262,7 +262,7 @@ class Project:
 
     @property
     def created(self) -> str:
-        """When the project was made, ISO date and time."""
+        """Date and time when the project was made, as ISO writes them."""
         return self._header.created
 
     @property
@@ -290,30 +290,28 @@ class Project:
         """A propagation that did not reach its end, and where it goes on; None when there is none."""
         self._refresh()
         try:
-            data = _saved(self._database, "run")
-            run, step = (None, 0) if data is None else PendingRun.from_json(data)
+            data = self._saved("run")
+            if data is None or data["step"] != self.history.top:
+                return None  # it was undone, or something else was done since
+            return PendingRun.from_json(data)
         except (ValueError, KeyError, TypeError) as error:
             self._report(f"the interrupted propagation is damaged: {error}")
             return None
-        return (
-            run if step == self.history.top else None
-        )  # else it was undone, or something else was done since
 
     def save_pending(self, run: PendingRun) -> None:
-        """Note that the step that is going on is this propagation, so that it can be resumed."""
+        """Save that the step that is going on is this propagation, so that it can be resumed."""
         if not self.history.is_open:
             raise ProjectError("a propagation can be resumed only when it is an action: begin one first")
-        self._run = (run, self.history.top)
-        self._save("run", run.to_json(self.history.top))
+        self._run = run
+        self._save("run", {"step": self.history.top, **asdict(run)})
 
     def save_progress(self, frame: int) -> None:
-        """Note that the propagation that is going on has done a frame."""
-        run = self.pending if self._run is None else self._run[0]
-        if run is not None:
+        """Save that the propagation that is going on has done a frame."""
+        if run := self._run or self.pending:
             self.save_pending(replace(run, done=frame))
 
     def clear_pending(self) -> None:
-        """Note that no propagation is pending."""
+        """Save that no propagation is pending."""
         self._run = None
         with self._database.transaction():
             self._database.write("DELETE FROM project WHERE key = 'run'")
@@ -321,7 +319,7 @@ class Project:
     def setting(self, name: str) -> Any:
         """Return a setting that was saved in the project, JSON-ready; None when there is none."""
         try:
-            return _saved(self._database, _SETTING + name)
+            return self._saved(_SETTING + name)
         except ValueError as error:
             self._report(f"the setting {name} is damaged: {error}")
             return None
@@ -337,16 +335,16 @@ class Project:
 
     @property
     def exports_folder(self) -> Path:
-        """Where exports go unless told otherwise; made when it is asked for."""
+        """Folder for exports unless another is named; made when it is asked for."""
         folder = exports_folder(self.path)
         if self._database.writable:
-            with file_errors(folder):
+            with disk_errors(folder):
                 folder.mkdir(exist_ok=True)
         return folder
 
     @property
     def damage(self) -> list[str]:
-        """What could not be read so far, one sentence each."""
+        """Everything that could not be read so far, one sentence each."""
         for problem in self._state.problems:
             self._report(problem)
         frames = sorted(self._damage, key=lambda f: -1 if f is None else f)
@@ -356,8 +354,7 @@ class Project:
     def damaged_frames(self) -> list[int]:
         """Frames with something that could not be read; reads the masks of all frames once."""
         self._damage = {f: texts for f, texts in self._damage.items() if f is None}
-        for frame in self.store.frames_with_rows():
-            self._check(frame)
+        self._read_everything()
         return sorted(f for f in self._damage if f is not None)
 
     # Results ------------------------------------------------------------------------------------------
@@ -371,7 +368,7 @@ class Project:
         return {row.object_id: (row.object_score, row.predicted_iou) for row in self.store.mask_rows(frame)}
 
     def origins(self, frame: int) -> dict[int, str]:
-        """Return where every mask of a frame comes from: "tracked", "draft", "painted" or "imported"."""
+        """Return the origin of every mask of a frame: "tracked", "draft", "painted" or "imported"."""
         return {row.object_id: row.origin for row in self.store.mask_rows(frame)}
 
     def frames(self, object_id: int | None = None) -> list[int]:
@@ -380,13 +377,8 @@ class Project:
 
     def masklet(self, object_id: int) -> Masklet:
         """Return one object's masks over all frames, as run lengths."""
-        masks = {
-            frame: row.mask
-            for frame in self.frames(object_id)
-            for row in self.store.mask_rows(frame)
-            if row.object_id == object_id
-        }
-        return Masklet(object_id, self.size, masks)
+        rows = ((frame, row) for frame in self.frames(object_id) for row in self.store.mask_rows(frame))
+        return Masklet(object_id, self.size, {f: row.mask for f, row in rows if row.object_id == object_id})
 
     def iterate(self) -> Iterator[FrameMasks]:
         """Yield the masks of every frame that has some, in order; damaged frames are passed over."""
@@ -399,8 +391,7 @@ class Project:
         """Read everything once and return what is damaged, one sentence each."""
         for problem in self._database.problems():
             self._report(problem)
-        for frame in self.store.frames_with_rows():
-            self._check(frame)
+        self._read_everything()
         return self.damage
 
     # Changes ------------------------------------------------------------------------------------------
@@ -414,37 +405,28 @@ class Project:
         self.history.put_prompt((self.store.checked_frame(frame), checked_object_id(object_id)), prompt)
 
     def put_object(self, object_id: int, name: str | None = None, color: Any = None) -> ObjectInfo:
-        """Add an object, or change its name and colour; None leaves what is there.
-
-        Parameters
-        ----------
-        object_id : int
-            The label value, 1 to 65535.
-        name : str, optional
-            Any text.
-        color : str or tuple of int, optional
-            "#rrggbb" or 8-bit RGB.
-        """
+        """Add an object, or change its name and colour ("#rrggbb" or 8-bit RGB); None leaves what is there."""
         object_id = checked_object_id(object_id)
         info = self._state.object(object_id) or ObjectInfo(object_id)
-        if name is not None:
-            info = replace(info, name=str(name))
-        if color is not None:
-            info = replace(info, color=checked_color(color))
+        info = replace(
+            info,
+            name=info.name if name is None else str(name),
+            color=info.color if color is None else checked_color(color),
+        )
         self.history.put_object(info)
         return info
 
     def save_options(self, options: Mapping[str, Any]) -> None:
         """Replace the options of the session."""
-        self._save_header(replace(self._header, options=dict(options)))
+        self._save_header(options=dict(options))
 
     def save_source(self, source: SourceDescription) -> None:
         """Replace the description of the source, for example after the file was moved."""
-        self._save_header(replace(self._header, source=source))
+        self._save_header(source=source)
 
     def save_model(self, model: ModelDescription) -> None:
         """Replace the description of the network."""
-        self._save_header(replace(self._header, model=model))
+        self._save_header(model=model)
 
     def copy_to(self, path: str | os.PathLike[str]) -> None:
         """Write a copy of the project (without its exports) as it is now, also while it is written to.
@@ -456,14 +438,10 @@ class Project:
         """
         folder = Path(path).absolute()
         check_place(folder, False)
-        place = new_folder(folder)
-        try:
+        with new_folder(folder) as place:
             self._database.copy_to(place / DATABASE)
             self._copies().write(place)
             move_in(place, folder, False)
-        except BaseException:
-            shutil.rmtree(place, ignore_errors=True)
-            raise
 
     def flush(self) -> None:
         """Force what was written to the disk, and write the readable copies."""
@@ -472,12 +450,10 @@ class Project:
 
     def close(self) -> None:
         """End the step that is going on, write the readable copies and let others write."""
-        if not self._database.writable:
-            self._database.close()
-            return
         try:
-            self.history.commit(tidies=False)
-            self._write_copies()
+            if self._database.writable:
+                self.history.commit(tidies=False)
+                self._write_copies()
         finally:
             try:
                 self._database.close()
@@ -489,10 +465,7 @@ class Project:
         return self
 
     def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
 
@@ -504,48 +477,62 @@ class Project:
     def _labels(self, frame: int) -> NDArray[np.uint16]:
         """Return the labels of a frame, composed from its masks; the smaller object is on top."""
         try:
-            return compose_run_lengths(
-                self.size, {row.object_id: row.mask for row in self.store.mask_rows(frame)}
-            )
+            masks = {row.object_id: row.mask for row in self.store.mask_rows(frame)}
+            return compose_run_lengths(self.size, masks)
         except ProjectNotFoundError:  # it was taken away while something still shows it
             return np.zeros(self.size, np.uint16)
         except ValueError:  # one of them is damaged
             labels: NDArray[np.uint16] = compose_labels(self.masks(frame))
             return labels
 
-    def _check(self, frame: int) -> None:
-        for object_id in self.masks(frame).object_ids:
-            self.store.get(object_id, frame)
+    def _read_everything(self) -> None:
+        for frame in self.store.frames_with_rows():
+            for object_id in self.masks(frame).object_ids:
+                self.store.get(object_id, frame)
 
     def _report(self, problem: str, frame: int | None = None) -> None:
         known = self._damage.setdefault(frame, [])
         if problem not in known:
             known.append(problem)
 
-    def _refresh(self) -> None:
-        """Read prompts, objects and steps again when another process has changed them."""
-        if not self._database.writable and (state := self._database.state) != self._seen:
-            self._seen = state
-            self._reload()
+    @property
+    def _data_version(self) -> int:
+        """A number that changes when another connection wrote something."""
+        return int(self._database.value("PRAGMA data_version"))
 
-    def _reload(self) -> None:
-        self._state.reload()
-        self.history.reload()
+    def _refresh(self) -> None:
+        """Read prompts and objects again when another process has changed something."""
+        if not self._database.writable and (seen := self._data_version) != self._seen:
+            self._seen = seen
+            self._state.reload()
+
+    def _saved(self, key: str) -> Any:
+        for text, checksum in self._database.rows(
+            "SELECT value, checksum FROM project WHERE key = ?", (key,)
+        ):
+            return unpacked(text, checksum)
+        return None
 
     def _save(self, key: str, data: Any) -> None:
         with self._database.transaction():
             self._database.write("INSERT OR REPLACE INTO project VALUES (?, ?, ?)", (key, *packed(data)))
 
-    def _save_header(self, header: ProjectHeader) -> None:
-        header = ProjectHeader.from_json(header.to_json())
+    def _saved_header(self) -> ProjectHeader:
+        try:
+            return ProjectHeader.from_json(self._saved("header"))
+        except (ValueError, RecursionError) as error:
+            raise ProjectDamagedError(f"{self._database.path} is damaged: {error}") from error
+
+    def _save_header(self, **changes: Any) -> None:
+        header = ProjectHeader.from_json(replace(self._header, **changes).to_json())
         self._save("header", header.to_json())
         self._header = header
         self._copied = -1
 
     def _copies(self) -> ReadableCopies:
-        names = self._database.rows("SELECT key FROM project WHERE key LIKE ?", (_SETTING + "%",))
-        settings = {key.removeprefix(_SETTING): self.setting(key.removeprefix(_SETTING)) for (key,) in names}
-        return ReadableCopies(self._header, self.prompts, self.objects, settings)
+        keys = self._database.rows("SELECT key FROM project WHERE key LIKE ?", (_SETTING + "%",))
+        names = [key.removeprefix(_SETTING) for (key,) in keys]
+        return ReadableCopies(self._header, self.prompts, self.objects, {n: self.setting(n) for n in names})
 
     def _copy_now_and_then(self) -> None:
         if self.history.defers or monotonic() - self._copied_at > _SECONDS_BETWEEN_COPIES:
@@ -557,40 +544,22 @@ class Project:
             self._copied, self._copied_at = self._state.revision, monotonic()
 
 
-def _made(folder: Path, copies: ReadableCopies) -> Path:
-    """Make a project with this content beside ``folder``, and return where it is."""
-    place = new_folder(folder)
-    try:
+@contextmanager
+def _made(folder: Path, copies: ReadableCopies) -> Iterator[Path]:
+    """Make a project with this content beside ``folder``; what is not moved from there is removed at the end."""
+    with new_folder(folder) as place:
         database = Database(place, True)
         try:
             database.begin_writing()
             with database.transaction():
-                rows = {"header": copies.header.to_json()} | {
-                    _SETTING + k: v for k, v in copies.settings.items()
-                }
-                for key, data in rows.items():
+                settings = {_SETTING + name: value for name, value in copies.settings.items()}
+                for key, data in {"header": copies.header.to_json(), **settings}.items():
                     database.write("INSERT INTO project VALUES (?, ?, ?)", (key, *packed(data)))
                 state = UserState(database, copies.header.shape[0])
                 for info in copies.objects.values():
                     state.put_object(1, info)
                 state.put_prompts(1, copies.prompts)
-            copies.write(place)
         finally:
             database.close()
-    except BaseException:
-        shutil.rmtree(place, ignore_errors=True)
-        raise
-    return place
-
-
-def _header(database: Database) -> ProjectHeader:
-    try:
-        return ProjectHeader.from_json(_saved(database, "header") or {})
-    except (ValueError, AttributeError, RecursionError) as error:
-        raise ProjectDamagedError(f"{database.path} is damaged: {error}") from error
-
-
-def _saved(database: Database, key: str) -> Any:
-    for text, checksum in database.rows("SELECT value, checksum FROM project WHERE key = ?", (key,)):
-        return unpacked(text, checksum)
-    return None
+        copies.write(place)
+        yield place

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from napari_sam2.storage.database import DATABASE, SIDE_FILES, check_file, create_database
-from napari_sam2.storage.errors import ProjectError, ProjectExistsError, ProjectNotFoundError, file_errors
+from napari_sam2.storage.errors import ProjectError, ProjectExistsError, ProjectNotFoundError, disk_errors
 from napari_sam2.storage.readable_copies import NAMES, has_copies
 from napari_sam2.storage.write_lock import OWNER, WriterLock, is_running
 
@@ -19,7 +20,7 @@ _OWN = {DATABASE, *(DATABASE + suffix for suffix in SIDE_FILES), *NAMES, EXPORTS
 
 
 def is_project(path: str | os.PathLike[str]) -> bool:
-    """Whether there is a project (or what a destroyed database left of one) at a path."""
+    """Whether there is a project (or the readable copies of one whose database is destroyed) at a path."""
     folder = Path(path)
     try:
         check_file(folder / DATABASE, writable=False)
@@ -28,24 +29,29 @@ def is_project(path: str | os.PathLike[str]) -> bool:
     return True
 
 
-def new_folder(folder: Path) -> Path:
-    """Make a folder beside ``folder`` in which a project is made; its name tells which process does it."""
-    with file_errors(folder):
+@contextmanager
+def new_folder(folder: Path) -> Iterator[Path]:
+    """Make a folder with an empty database beside ``folder``; what is not moved from there is removed at the end."""
+    with disk_errors(folder):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        for left in folder.parent.glob(f".{_escaped(folder.name)}.*.new"):
+        name = "".join(f"[{c}]" if c in "*?[" else c for c in folder.name)
+        for left in folder.parent.glob(f".{name}.*.new"):
             maker = left.name.split(".")[-2].partition("-")[0]
             if maker.isdecimal() and not is_running(int(maker)):
                 shutil.rmtree(left, ignore_errors=True)  # of a process that died while it made a project
-        place = folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.new")
+        place = _beside(folder)
         place.mkdir()
+    try:
         create_database(place / DATABASE)
-    return place
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
 
 
 def move_in(place: Path, folder: Path, overwrite: bool) -> None:
     """Give a finished project its name; ProjectExistsError when something came there meanwhile."""
     check_place(folder, overwrite)
-    with file_errors(folder):
+    with disk_errors(folder):
         if folder.exists() and any(folder.iterdir()):
             discard(folder)
         if folder.exists():
@@ -55,7 +61,7 @@ def move_in(place: Path, folder: Path, overwrite: bool) -> None:
 
 def check_place(folder: Path, overwrite: bool) -> None:
     """Make sure that a project can be made at ``folder``; ProjectExistsError when something is there."""
-    with file_errors(folder):
+    with disk_errors(folder):
         if folder.is_symlink():
             raise ProjectExistsError(f"{folder} is a link: choose another name")
         if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
@@ -64,9 +70,8 @@ def check_place(folder: Path, overwrite: bool) -> None:
             raise ProjectExistsError(f"{folder} exists and is no project: choose another name")
         if not overwrite:
             raise ProjectExistsError(f"{folder} is a project already: open it, or choose another name")
-        foreign = sorted(
-            p.name for p in folder.iterdir() if p.name not in _OWN and not p.name.startswith(_DAMAGED)
-        )
+        names = sorted(p.name for p in folder.iterdir())
+        foreign = [name for name in names if name not in _OWN and not name.startswith(_DAMAGED)]
         if foreign:
             raise ProjectExistsError(
                 f"{folder} holds {foreign[0]!r}, which is no part of a project: move it, or choose another name"
@@ -78,7 +83,7 @@ def check_place(folder: Path, overwrite: bool) -> None:
 
 def set_aside(folder: Path) -> None:
     """Rename a database that can't be used, with what belongs to it; nothing of it is deleted."""
-    with file_errors(folder):
+    with disk_errors(folder):
         number = 1 + sum(1 for p in folder.iterdir() if p.name.startswith(_DAMAGED) and p.name[-1].isdigit())
         for suffix in ("", *SIDE_FILES):
             path = folder / f"{DATABASE}{suffix}"
@@ -87,15 +92,9 @@ def set_aside(folder: Path) -> None:
 
 
 def discard(path: Path) -> bool:
-    """Delete a project folder, unless another process writes to it meanwhile; False when it stays.
-
-    Parameters
-    ----------
-    path : Path
-        Of a project that is closed.
-    """
+    """Delete the folder of a closed project, unless another process writes to it meanwhile; False when it stays."""
     lock = WriterLock(path)
-    gone = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.new")
+    gone = _beside(path)
     try:
         lock.acquire()
     except (ProjectError, OSError):
@@ -132,5 +131,6 @@ def require_project(folder: Path) -> None:
     raise ProjectNotFoundError(f"there is no project at {folder}: give the folder NAME.sam2")
 
 
-def _escaped(name: str) -> str:
-    return "".join(f"[{c}]" if c in "*?[" else c for c in name)
+def _beside(folder: Path) -> Path:
+    """Return a new name beside a folder; it tells which process uses it."""
+    return folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.new")

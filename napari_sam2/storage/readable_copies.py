@@ -13,7 +13,7 @@ from typing import Any
 
 from napari_sam2.objects import ObjectInfo
 from napari_sam2.prompts import Prompt, PromptKey
-from napari_sam2.storage.errors import ProjectDamagedError, file_errors
+from napari_sam2.storage.errors import ProjectDamagedError, disk_errors
 from napari_sam2.storage.schema import (
     FORMAT,
     ProjectHeader,
@@ -30,7 +30,7 @@ _MAX_BYTES = 256 * 2**20
 
 @dataclass(frozen=True)
 class ReadableCopies:
-    """What the copies hold.
+    """Everything about a project that was made by hand.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ class ReadableCopies:
     prompts, objects : mapping
         Prompts by (frame, object id), and objects by id.
     settings : mapping
-        What else was kept in the project, JSON-ready.
+        Other settings that were saved in the project, JSON-ready.
     """
 
     header: ProjectHeader
@@ -64,13 +64,11 @@ class ReadableCopies:
         try:
             prompts, objects, settings = (_document(folder / name) for name in NAMES)
             header = ProjectHeader.from_json(settings)
+            found = prompts_from_json(prompts.get("prompts"), header.shape[0])
             return cls(
-                header,
-                prompts_from_json(prompts.get("prompts"), header.shape[0]),
-                objects_from_json(objects.get("objects")),
-                dict(settings.get("settings") or {}),
+                header, found, objects_from_json(objects.get("objects")), dict(settings.get("settings") or {})
             )
-        except (ValueError, TypeError, RecursionError) as error:
+        except (OSError, ValueError, TypeError, RecursionError) as error:
             raise ProjectDamagedError(
                 f"{folder} cannot be started again, because its readable copies are damaged: {error}"
             ) from error
@@ -79,7 +77,7 @@ class ReadableCopies:
 def write_document(path: Path, text: str) -> None:
     """Replace a file as a whole unless it holds this text; a link at its place is replaced, not followed."""
     data = text.encode()
-    with file_errors(path):
+    with disk_errors(path):
         if not path.is_symlink() and path.is_file() and path.read_bytes() == data:
             return
         partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}")

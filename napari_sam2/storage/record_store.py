@@ -17,7 +17,7 @@ from napari_sam2.masks import FrameMasks, Rle, encode_rle
 from napari_sam2.objects import ObjectInfo, checked_object_id
 from napari_sam2.session.protocols import FrameResults, ObjectRecord
 from napari_sam2.session.sqlite_store import NAMES, as_real, record_row, row_record
-from napari_sam2.storage.database import Database, current
+from napari_sam2.storage.database import Database
 from napari_sam2.storage.errors import ProjectDamagedError, ProjectMismatchError
 from napari_sam2.storage.history import History
 from napari_sam2.storage.user_state import UserState
@@ -25,11 +25,11 @@ from napari_sam2.storage.user_state import UserState
 ORIGINS = ("tracked", "draft", "painted", "imported")
 BoolMask = NDArray[np.bool_]
 
-_MASKS = "r.object_id, r.rle, r.origin, r.object_score, r.predicted_iou, r.prompted, r.checksum"
 _BUDGET_CHECKED_EVERY = 64  # frames
-_DECODED_BYTES = 64 * 2**20  # of masks that were encoded or decoded lately
+_DECODED_BYTES = 64 * 2**20  # of masks that were decoded lately
 _MOST_TRIED = 100_000  # frames
 _COMPACTED_SECONDS = 0.05  # of compaction at a time
+_COLUMNS = ", ".join(NAMES)
 
 
 class MaskRow(NamedTuple):
@@ -89,8 +89,13 @@ class ProjectRecords:
 
     def put_frame(self, frame: int, results: FrameResults) -> None:
         """Write the records of several objects on one frame, all or none of them."""
-        masks = {i: (mask, "tracked", record) for i, (record, mask) in results.items()}
-        records = {checked_object_id(i): record_row(record, frame, i) for i, (record, _) in results.items()}
+        frame = self.checked_frame(frame)
+        masks, records = {}, {}
+        for i, (record, mask) in results.items():
+            i = checked_object_id(i)
+            scores = (record.object_score, record.predicted_iou, record.prompted)
+            masks[i] = self._mask_columns(frame, i, mask, "tracked", *scores)
+            records[i] = record_row(record, frame, i)
         self._write(frame, masks, records)
 
     def put_masks(self, masks: FrameMasks, origin: str) -> None:
@@ -105,25 +110,19 @@ class ProjectRecords:
         """
         if origin not in ORIGINS:
             raise ValueError(f"the origin of a mask is one of {', '.join(ORIGINS)}, not {origin!r}")
+        frame = self.checked_frame(masks.frame)
         facts = zip(masks.object_ids, masks.masks, masks.object_scores, masks.predicted_ious, masks.prompted)
-        given = {i: (mask, origin, _MaskFacts(*scores)) for i, mask, *scores in facts}
-        self._write(masks.frame, given, {})
+        given = {i: self._mask_columns(frame, i, mask, origin, *scores) for i, mask, *scores in facts}
+        self._write(frame, given, {})
 
     def remove(self, object_id: int, frame: int) -> None:
         """Drop one record and its mask; nothing happens when there is none."""
         frame = self.checked_frame(frame)
         with self._database.transaction():
-            if object_id not in [row[0] for row in self._mask_rows(frame)]:
-                return
-            step = self._history.writing_step()
-            for table in ("mask", "record"):
-                self._make_way(table, frame, object_id, step)
-                if not self._history.in_reach(step):
-                    continue
-                self._database.write(
-                    f"INSERT OR REPLACE INTO {table} (frame, object_id, step, present, bytes) VALUES (?, ?, ?, 0, 0)",
-                    (frame, object_id, step),
-                )
+            if object_id in [row[0] for row in self._mask_rows(frame)]:
+                step = self._history.writing_step()
+                for table in ("mask", "record"):
+                    self._replace(table, frame, step, {object_id: (0, 0)}, "present, bytes")
 
     def remove_object(self, object_id: int) -> None:
         """Drop every record of an object, whatever their number, in one step."""
@@ -135,70 +134,73 @@ class ProjectRecords:
             self._database.sync()
 
     def _write(
-        self, frame: int, masks: Mapping[int, tuple[Any, str, Any]], records: Mapping[int, tuple[Any, ...]]
+        self, frame: int, masks: Mapping[int, tuple[Any, ...]], records: Mapping[int, tuple[Any, ...]]
     ) -> None:
-        frame = self.checked_frame(frame)
-        checked = {checked_object_id(i): (self._checked_mask(m), *rest) for i, (m, *rest) in masks.items()}
-        encoded = {i: encode_rle(mask) for i, (mask, *_) in checked.items()}
         with self._database.transaction():
-            if not encoded:
+            if not masks:
                 return
             step = self._history.writing_step()
             self._check_layout(records)
-            replaced = written = 0
-            for i, (_, origin, facts) in checked.items():
+            for i in masks:
                 if self._state.object(i) is None:
                     self._history.put_object(ObjectInfo(i))
-                replaced += self._make_way("mask", frame, i, step)
-                written += self._write_mask(frame, i, step, encoded[i], origin, facts)
-                if i in records:
-                    replaced += self._make_way("record", frame, i, step)
-                    written += self._write_record(frame, i, step, records[i])
+            rows = {i: (1, len(mask[4]), *mask) for i, mask in masks.items()}
+            columns = "present, bytes, origin, object_score, predicted_iou, prompted, rle, checksum"
+            replaced = self._replace("mask", frame, step, rows, columns)
+            memories = {i: (1, len(row[3]) + len(row[4]), *row) for i, row in records.items()}
+            replaced += self._replace("record", frame, step, memories, f"present, bytes, {_COLUMNS}")
+            written = sum(row[1] for row in (*rows.values(), *memories.values()))
             self._history.account(step, replaced, written)
-        for i, rle in encoded.items():
-            self._remember(rle, checked[i][0].copy())  # it may be a part of something larger
         self._written += 1
         if self._written % _BUDGET_CHECKED_EVERY == 0:
             self._history.keep_budget()
 
-    def _make_way(self, table: str, frame: int, object_id: int, step: int) -> int:
-        """Return the bytes of the version that one of ``step`` replaces; without undo it is removed."""
-        key = "frame = ? AND object_id = ? AND step"
-        if not self._history.in_reach(step):
-            self._database.write(f"DELETE FROM {table} WHERE {key} <= ?", (frame, object_id, step))
+    def _replace(
+        self, table: str, frame: int, step: int, rows: Mapping[int, tuple[Any, ...]], columns: str
+    ) -> int:
+        """Write rows by object id; returns the bytes of the older versions that undo needs, others are removed."""
+        if not rows:
             return 0
-        rows = self._database.rows(
-            f"SELECT step, bytes FROM {table} WHERE {key} <= ? ORDER BY step DESC LIMIT 1",
-            (frame, object_id, step),
+        replaced = 0
+        if self._history.in_reach(step):
+            query = f"SELECT object_id, bytes, MAX(step) FROM {table} WHERE frame = ? AND step <= ? GROUP BY object_id"
+            older = self._database.rows(query, (frame, step))
+            replaced = sum(size for i, size, newest in older if i in rows and newest < step)
+        else:
+            where = "frame = ? AND object_id = ? AND step <= ?"
+            self._database.write_rows(f"DELETE FROM {table} WHERE {where}", [(frame, i, step) for i in rows])
+            rows = {i: row for i, row in rows.items() if row[0]}
+        marks = ", ".join("?" * (3 + columns.count(",") + 1))
+        self._database.write_rows(
+            f"INSERT OR REPLACE INTO {table} (frame, object_id, step, {columns}) VALUES ({marks})",
+            [(frame, i, step, *row) for i, row in rows.items()],
         )
-        return rows[0][1] or 0 if rows and rows[0][0] < step else 0
+        return replaced
 
-    def _write_mask(self, frame: int, object_id: int, step: int, rle: Rle, origin: str, facts: Any) -> int:
-        scores = (as_real(facts.object_score), as_real(facts.predicted_iou))
-        columns = (origin, *scores, int(facts.prompted), rle.counts)
-        size = len(rle.counts)
-        self._database.write(
-            "INSERT OR REPLACE INTO mask VALUES (?, ?, ?, 1, ?, ?, ?, ?, ?, ?, ?)",
-            (frame, object_id, step, size, *columns, _checksum(frame, object_id, *columns)),
-        )
-        return size
-
-    def _write_record(self, frame: int, object_id: int, step: int, row: tuple[Any, ...]) -> int:
-        size = len(row[3]) + len(row[4])
-        self._database.write(
-            f"INSERT OR REPLACE INTO record (frame, object_id, step, present, bytes, {', '.join(NAMES)}) "
-            f"VALUES (?, ?, ?, 1, ?, {', '.join('?' * len(NAMES))})",
-            (frame, object_id, step, size, *row),
-        )
-        return size
+    def _mask_columns(
+        self,
+        frame: int,
+        object_id: int,
+        mask: NDArray[Any],
+        origin: str,
+        score: float,
+        iou: float,
+        prompted: bool,
+    ) -> tuple[Any, ...]:
+        array = np.asarray(mask)
+        if array.shape != self.size:
+            raise ValueError(
+                f"a mask of this project has shape {self.size} (height, width), not {array.shape}"
+            )
+        columns = (origin, as_real(score), as_real(iou), int(prompted), encode_rle(array).counts)
+        return (*columns, _checksum(frame, checked_object_id(object_id), *columns))
 
     def _check_layout(self, records: Mapping[int, tuple[Any, ...]]) -> None:
         for row in records.values():
-            layout = row[:3]
             if self._layout is None:
                 known = self._database.rows("SELECT height, width, dtype FROM record WHERE present LIMIT 1")
-                self._layout = tuple(known[0]) if known else layout
-            if layout != self._layout:
+                self._layout = known[0] if known else row[:3]
+            if row[:3] != self._layout:
                 height, width, dtype = self._layout
                 raise ProjectMismatchError(
                     f"this project keeps logits of {height} × {width} {dtype}, the session makes {row[0]} × {row[1]} "
@@ -210,11 +212,10 @@ class ProjectRecords:
     def get(self, object_id: int, frame: int) -> ObjectRecord | None:
         """Return a record; None when there is none or when it is damaged."""
         frame = self.checked_frame(frame)
-        columns = ", ".join(f"r.{name}" for name in NAMES)
-        query = current("record", columns, "r.frame = ? AND r.object_id = ?")
+        query = f"SELECT {_COLUMNS} FROM current_record WHERE frame = ? AND object_id = ?"
         try:
             for row in self._database.rows(query, (frame, object_id)):
-                return row_record(row[:-1], frame, object_id)
+                return row_record(row, frame, object_id)
         except (ValueError, TypeError, OverflowError, ProjectDamagedError) as error:
             self._report(f"the memory of object {object_id} is damaged: {error}", frame)
         return None
@@ -225,14 +226,14 @@ class ProjectRecords:
 
     def frames_of(self, table: str, object_id: int | None = None) -> list[int]:
         """Return the frames on which an object (None: any object) has a row in a table, in order."""
-        where, values = ("1", ()) if object_id is None else ("r.object_id = ?", (object_id,))
-        query = f"SELECT DISTINCT frame FROM ({current(table, 'r.frame', where)}) ORDER BY frame"
+        where = "" if object_id is None else "WHERE object_id = ?"
+        values = () if object_id is None else (object_id,)
         try:
-            rows = self._database.rows(query, values)
+            rows = self._database.rows(f"SELECT DISTINCT frame FROM current_{table} {where}", values)
         except ProjectDamagedError as error:
             self._report(str(error), None)
             rows = [(f,) for f in self.frames_with_rows() if self._is_on(table, f, object_id)]
-        return [frame for (frame,) in rows if 0 <= frame < self._frames]
+        return sorted(frame for (frame,) in rows if 0 <= frame < self._frames)
 
     def frames_with_rows(self) -> Iterable[int]:
         """Return the frames that have a row of any version, all of them when the database is too damaged to tell."""
@@ -244,7 +245,7 @@ class ProjectRecords:
 
     def mask_rows(self, frame: int) -> Iterator[MaskRow]:
         """Yield the current masks of a frame, by object id in order; those that are damaged are reported."""
-        for object_id, counts, origin, score, iou, prompted, checksum, _ in self._mask_rows(frame):
+        for object_id, counts, origin, score, iou, prompted, checksum in self._mask_rows(frame):
             try:
                 if origin not in ORIGINS or not isinstance(counts, str) or len(counts) > self._longest_mask:
                     raise ValueError("a mask needs run lengths and an origin")
@@ -262,34 +263,29 @@ class ProjectRecords:
         wanted = None if object_ids is None else set(object_ids)
         found: list[tuple[MaskRow, BoolMask]] = []
         for row in self.mask_rows(frame):
-            if wanted is not None and row.object_id not in wanted:
-                continue
-            try:
-                found.append((row, self._decode(row.mask)))
-            except ValueError as error:
-                self._report(f"object {row.object_id}: {error}", frame)
+            if wanted is None or row.object_id in wanted:
+                try:
+                    found.append((row, self._decode(row.mask)))
+                except ValueError as error:
+                    self._report(f"object {row.object_id}: {error}", frame)
         if not found:
             return FrameMasks.empty(frame, self.size)
-        rows = [row for row, _ in found]
+        ids, _, _, scores, ious, prompted = zip(*(row for row, _ in found))
+        stack = np.stack([mask for _, mask in found])
+        real = np.float32
         return FrameMasks(
-            frame,
-            tuple(row.object_id for row in rows),
-            np.stack([mask for _, mask in found]),
-            np.array([row.object_score for row in rows], np.float32),
-            np.array([row.predicted_iou for row in rows], np.float32),
-            np.array([row.prompted for row in rows], bool),
+            frame, ids, stack, np.array(scores, real), np.array(ious, real), np.array(prompted, bool)
         )
 
     def _decode(self, rle: Rle) -> BoolMask:
         """Return a mask (H, W) that must not be changed; ValueError when its run lengths are damaged."""
         with self._lock:
             known = self._decoded.get(rle)
-        return self._remember(rle, rle.decode()) if known is None else known
-
-    def _remember(self, rle: Rle, mask: BoolMask) -> BoolMask:
-        with self._lock, suppress(ValueError):  # larger than all that is kept
-            self._decoded[rle] = mask
-        return mask
+        if known is None:
+            known = rle.decode()
+            with self._lock, suppress(ValueError):  # larger than all that is kept
+                self._decoded[rle] = known
+        return known
 
     def checked_frame(self, frame: int) -> int:
         """Return a frame number as int; ValueError when there is no such frame."""
@@ -299,26 +295,19 @@ class ProjectRecords:
         return number
 
     def _mask_rows(self, frame: int) -> list[Any]:
-        query = f"{current('mask', _MASKS, 'r.frame = ?')} ORDER BY r.object_id"
+        columns = "object_id, rle, origin, object_score, predicted_iou, prompted, checksum"
+        query = f"SELECT {columns} FROM current_mask WHERE frame = ?"
         try:
-            return self._database.rows(query, (self.checked_frame(frame),))
-        except ProjectDamagedError as error:
+            return sorted(self._database.rows(query, (self.checked_frame(frame),)))
+        except (ProjectDamagedError, TypeError) as error:
             self._report(str(error), frame)
             return []
 
     def _is_on(self, table: str, frame: int, object_id: int | None) -> bool:
-        query = current(table, "r.object_id", "r.frame = ?")
+        query = f"SELECT object_id FROM current_{table} WHERE frame = ?"
         with suppress(ProjectDamagedError):
-            return any(object_id in (None, row[0]) for row in self._database.rows(query, (frame,)))
+            return any(object_id in (None, i) for (i,) in self._database.rows(query, (frame,)))
         return False
-
-    def _checked_mask(self, mask: NDArray[Any]) -> BoolMask:
-        array = np.asarray(mask)
-        if array.shape != self.size:
-            raise ValueError(
-                f"a mask of this project has shape {self.size} (height, width), not {array.shape}"
-            )
-        return array if array.dtype == bool else array != 0
 
     # -- when nobody waits -----------------------------------------------------------------------------------
 
@@ -332,17 +321,6 @@ class ProjectRecords:
             self._history.when_quiet()
             self._history.compact(_COMPACTED_SECONDS)
             self._database.tidy()
-
-
-class _MaskFacts:
-    """Scores and flag of one mask."""
-
-    def __init__(self, object_score: float, predicted_iou: float, prompted: bool) -> None:
-        self.object_score, self.predicted_iou, self.prompted = (
-            float(object_score),
-            float(predicted_iou),
-            prompted,
-        )
 
 
 def _checksum(*columns: Any) -> int:

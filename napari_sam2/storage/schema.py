@@ -1,4 +1,4 @@
-"""The documents of a project: what its frames, its model and its objects are; layout and version."""
+"""Documents of a project: descriptions of its frames, its model and its objects; layout and version."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import json
 import re
 import zlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Any, TypeVar
 
 from napari_sam2.objects import ObjectInfo, checked_object_id
 from napari_sam2.prompts import Prompt, PromptKey
@@ -17,11 +17,17 @@ VERSION = 1
 MAX_FRAMES = 2**31
 MAX_PIXELS = 2**31  # no frame is larger; a damaged document must not make us allocate
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
+_KINDS: dict[Any, tuple[type, ...]] = {
+    "str": (str,),
+    "str | None": (str, type(None)),
+    "Mapping[str, Any]": (Mapping,),
+}
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class SourceDescription:
-    """Where the frames come from and how they are read, so that the same frames can be found again.
+    """Origin of the frames and how they are read, so that the same frames can be found again.
 
     Parameters
     ----------
@@ -44,61 +50,18 @@ class SourceDescription:
     reading: Mapping[str, Any] = field(default_factory=dict)
     calibration: Mapping[str, Any] = field(default_factory=dict)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON-ready dict."""
-        return {
-            "path": self.path,
-            "fingerprint": self.fingerprint,
-            "kind": self.kind,
-            "reading": dict(self.reading),
-            "calibration": dict(self.calibration),
-        }
-
-    @classmethod
-    def from_json(cls, data: Any) -> SourceDescription:
-        """Read what :meth:`to_json` wrote; ValueError when it is something else."""
-        data = _mapping(data, "source")
-        return cls(
-            _text_or_none(data.get("path"), "the path of the source"),
-            _text_or_none(data.get("fingerprint"), "the fingerprint of the source"),
-            _text_or_none(data.get("kind"), "the kind of the source") or "",
-            _mapping(data.get("reading", {}), "reading"),
-            _mapping(data.get("calibration", {}), "calibration"),
-        )
-
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """Which network: its name or path, and the hash of its weights.
+    """Name or path of the network, as given to ``load_model``, and the hash of its weights, which is its identity."""
 
-    Parameters
-    ----------
-    name : str
-        What ``load_model`` was given: "nano", "tiny", a path …
-    weights_hash : str, optional
-        Hash of the weights; two models of one name and different hashes are different models.
-    """
-
-    name: str
+    name: str = ""
     weights_hash: str | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return a JSON-ready dict."""
-        return {"name": self.name, "weights_hash": self.weights_hash}
-
-    @classmethod
-    def from_json(cls, data: Any) -> ModelDescription:
-        """Read what :meth:`to_json` wrote; ValueError when it is something else."""
-        data = _mapping(data, "model")
-        name = _text_or_none(data.get("name"), "the name of the model")
-        if name is None:
-            raise ValueError("a model needs a name")
-        return cls(name, _text_or_none(data.get("weights_hash"), "the hash of the model's weights"))
 
 
 @dataclass(frozen=True)
 class ProjectHeader:
-    """What a project says about itself before anything was tracked.
+    """Facts about a project from before anything was tracked.
 
     Parameters
     ----------
@@ -115,43 +78,30 @@ class ProjectHeader:
     """
 
     shape: tuple[int, int, int]
-    source: SourceDescription
-    model: ModelDescription
-    options: Mapping[str, Any]
+    source: SourceDescription = SourceDescription()
+    model: ModelDescription = ModelDescription()
+    options: Mapping[str, Any] = field(default_factory=dict)
     created: str = ""
     software: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Return a JSON-ready dict."""
-        frames, height, width = self.shape
-        return {
-            "format": FORMAT,
-            "version": VERSION,
-            "created": self.created,
-            "software": self.software,
-            "frames": frames,
-            "height": height,
-            "width": width,
-            "source": self.source.to_json(),
-            "model": self.model.to_json(),
-            "options": dict(self.options),
-        }
+        plain = asdict(self)
+        sizes = zip(("frames", "height", "width"), plain.pop("shape"))
+        return {"format": FORMAT, "version": VERSION, **dict(sizes), **plain}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any]) -> ProjectHeader:
-        """Read what :meth:`to_json` wrote; ValueError when it is something else."""
-        shape = (
-            whole_number(data.get("frames"), "frames", 1),
-            whole_number(data.get("height"), "height", 1),
-            whole_number(data.get("width"), "width", 1),
-        )
-        if shape[0] > MAX_FRAMES or shape[1] * shape[2] > MAX_PIXELS:
-            raise ValueError(f"{shape[0]} frames of {shape[1]} × {shape[2]} pixels are too large")
+    def from_json(cls, data: Any) -> ProjectHeader:
+        """Read a dict of :meth:`to_json`; ValueError when it is something else."""
+        data = _checked(data, Mapping, "a project")
+        frames, height, width = (whole_number(data.get(k), k, 1) for k in ("frames", "height", "width"))
+        if frames > MAX_FRAMES or height * width > MAX_PIXELS:
+            raise ValueError(f"{frames} frames of {height} × {width} pixels are too large")
         return cls(
-            shape,
-            SourceDescription.from_json(data.get("source")),
-            ModelDescription.from_json(data.get("model")),
-            _mapping(data.get("options", {}), "options"),
+            (frames, height, width),
+            _described(SourceDescription, data.get("source"), "source"),
+            _described(ModelDescription, data.get("model"), "model"),
+            _checked(data.get("options", {}), Mapping, "options"),
             str(data.get("created", "")),
             str(data.get("software", "")),
         )
@@ -170,10 +120,10 @@ def prompts_to_json(prompts: Mapping[PromptKey, Prompt]) -> list[dict[str, Any]]
 
 
 def prompts_from_json(data: Any, frames: int) -> dict[PromptKey, Prompt]:
-    """Read what :func:`prompts_to_json` wrote; ValueError naming what is wrong."""
+    """Read a list of :func:`prompts_to_json`; ValueError naming what is wrong."""
     out = {}
-    for item in _list(data, "prompts"):
-        item = _mapping(item, "a prompt's entry")
+    for item in _checked(data, list, "prompts"):
+        item = _checked(item, Mapping, "a prompt's entry")
         frame = whole_number(item.get("frame"), "a prompt's frame")
         if frame >= frames:
             raise ValueError(f"a prompt is on frame {frame}, but there are only {frames} frames")
@@ -191,15 +141,15 @@ def objects_to_json(objects: Iterable[ObjectInfo]) -> list[dict[str, Any]]:
 
 
 def objects_from_json(data: Any) -> dict[int, ObjectInfo]:
-    """Read what :func:`objects_to_json` wrote; ValueError naming what is wrong."""
+    """Read a list of :func:`objects_to_json`; ValueError naming what is wrong."""
     out = {}
-    for item in _list(data, "objects"):
-        item = _mapping(item, "an object's entry")
+    for item in _checked(data, list, "objects"):
+        item = _checked(item, Mapping, "an object's entry")
         object_id = checked_object_id(item.get("id"))
         color = item.get("color")
         out[object_id] = ObjectInfo(
             object_id,
-            _text_or_none(item.get("name"), "an object's name") or "",
+            _checked(item.get("name") or "", str, "an object's name"),
             None if color is None else checked_color(color),
             item.get("locked") is True,
         )
@@ -229,10 +179,7 @@ def packed(data: Any) -> tuple[str, int]:
 
 
 def unpacked(text: Any, checksum: int | None) -> Any:
-    """Return what :func:`packed` packed; ValueError when it is damaged.
-
-    Whoever changes a row by hand sets its checksum to NULL.
-    """
+    """Return the data of :func:`packed`; ValueError when it is damaged. A checksum of None fits everything."""
     if not isinstance(text, str):
         raise ValueError("it is no text")
     if checksum is not None and checksum != zlib.crc32(text.encode("utf-8", "surrogatepass")):
@@ -240,19 +187,17 @@ def unpacked(text: Any, checksum: int | None) -> Any:
     return json.loads(text)
 
 
-def _mapping(data: Any, what: str) -> Mapping[str, Any]:
-    if not isinstance(data, Mapping):
-        raise ValueError(f"{what} must be a JSON object, not {type(data).__name__}")
+def _checked(data: Any, kind: Any, what: str) -> Any:
+    if not isinstance(data, kind):
+        name = {Mapping: "a JSON object", list: "a list"}.get(kind, "text")
+        raise ValueError(f"{what} must be {name}, not {data!r:.50}")
     return data
 
 
-def _list(data: Any, what: str) -> list[Any]:
-    if not isinstance(data, list):
-        raise ValueError(f"{what} must be a list, not {type(data).__name__}")
-    return data
-
-
-def _text_or_none(value: Any, what: str) -> str | None:
-    if value is not None and not isinstance(value, str):
-        raise ValueError(f"{what} must be text, not {value!r}")
-    return value
+def _described(cls: type[T], data: Any, what: str) -> T:
+    """Return a description whose fields have the kinds that it declares; unknown keys are passed over."""
+    kinds = {name: _KINDS[kind] for name, kind in cls.__annotations__.items()}
+    data = _checked(data, Mapping, what)
+    return cls(
+        **{k: _checked(data[k], kinds[k], f"the {k} of the {what}") for k in data.keys() & kinds.keys()}
+    )

@@ -1,4 +1,4 @@
-"""What the user said: prompts and objects, in memory and in the database, every version with its step of undo."""
+"""Prompts and objects, in memory and in the database, every version with its step of undo."""
 
 from __future__ import annotations
 
@@ -10,12 +10,7 @@ from napari_sam2.prompts import Prompt, PromptKey
 from napari_sam2.storage.database import Database
 from napari_sam2.storage.schema import objects_from_json, objects_to_json, packed, unpacked, whole_number
 
-_PROMPTS = """
-SELECT frame, object_id, rank, data, checksum, MAX(r.step) FROM prompt r JOIN step s ON s.id = r.step
-WHERE s.applied AND {where} GROUP BY frame, object_id"""
-_OBJECTS = """
-SELECT r.id, data, checksum, MAX(r.step) FROM object r JOIN step s ON s.id = r.step
-WHERE s.applied AND {where} GROUP BY r.id"""
+_OBJECT = -1  # the frame of entries that are objects
 
 
 class UserState:
@@ -32,14 +27,11 @@ class UserState:
     def __init__(self, database: Database, frames: int) -> None:
         self._database = database
         self._frames = frames
-        self.problems: list[str] = []
-        self._prompts: dict[
-            PromptKey, tuple[int, Prompt]
-        ] = {}  # with rank: the order in which they were made
-        self._objects: dict[int, ObjectInfo] = {}
-        self._in_order = True
-        self._next_rank = 0
+        self.problems: dict[str, None] = {}  # in the order in which they were found
         self.revision = 0
+        self._prompts: dict[PromptKey, tuple[int, Prompt]] = {}  # with rank: their order
+        self._objects: dict[int, ObjectInfo] = {}
+        self._in_order = False
         self.reload()
 
     @property
@@ -53,7 +45,7 @@ class UserState:
     @property
     def objects(self) -> dict[int, ObjectInfo]:
         """All objects that were named, prompted or written, by id in order."""
-        return {i: self._objects[i] for i in sorted(self._objects)}
+        return dict(sorted(self._objects.items()))
 
     def object(self, object_id: int) -> ObjectInfo | None:
         """Return an object; None when it is not known."""
@@ -61,62 +53,50 @@ class UserState:
 
     def reload(self) -> None:
         """Read everything again."""
+        self.revision += 1
         self._prompts.clear()
         self._objects.clear()
-        self.revision += 1
-        for row in self._database.rows(_PROMPTS.format(where=1)):
-            self._take_prompt(row)
-        for row in self._database.rows(_OBJECTS.format(where=1)):
-            self._take_object(row)
         self._in_order = False
-        self._next_rank = 1 + (self._database.value("SELECT MAX(rank) FROM prompt") or 0)
+        self._read("1", ())
+        self._next_rank = 1 + (self._database.value("SELECT MAX(rank) FROM entry") or 0)
 
     def reread(self, step: int) -> None:
         """Read again what a step changed, after it was undone or redone."""
         self.revision += 1
-        keys = self._database.rows("SELECT frame, object_id FROM prompt WHERE step = ?", (step,))
-        for key in keys:
-            self._prompts.pop(key, None)
-            for row in self._database.rows(_PROMPTS.format(where="frame = ? AND object_id = ?"), key):
-                self._take_prompt(row)
-        self._in_order = self._in_order and not keys
-        for (object_id,) in self._database.rows("SELECT id FROM object WHERE step = ?", (step,)):
-            self._objects.pop(object_id, None)
-            for row in self._database.rows(_OBJECTS.format(where="r.id = ?"), (object_id,)):
-                self._take_object(row)
+        for key in self._database.rows("SELECT frame, object_id FROM entry WHERE step = ?", (step,)):
+            self._forget(key)
+            self._read("frame = ? AND object_id = ?", key)
+            self._in_order = False
 
     def put_prompt(self, step: int, key: PromptKey, prompt: Prompt | None) -> None:
         """Set or (None) delete one prompt."""
-        known = self._prompts.get(key)
-        if (known and known[1]) == prompt:
+        rank, known = self._prompts.get(key, (self._next_rank, None))
+        if known == prompt:
             return
-        self.revision += 1
-        if prompt is None:
-            self._write_prompt(step, key, 0, None)
-            self._prompts.pop(key, None)
-            return
-        rank = self._next_rank if known is None else known[0]
         self._next_rank = max(self._next_rank, rank + 1)
-        self._write_prompt(step, key, rank, prompt)
-        self._prompts[key] = (rank, prompt)
+        self._write(step, key, rank, None if prompt is None else prompt.to_json())
+        if prompt is None:
+            del self._prompts[key]
+        else:
+            self._prompts[key] = (rank, prompt)
 
     def put_prompts(self, step: int, prompts: Mapping[PromptKey, Prompt]) -> None:
         """Replace all prompts, and their order."""
-        for key in [k for k in self._prompts if k not in prompts]:
+        for key in self._prompts.keys() - prompts.keys():
             self.put_prompt(step, key, None)
         for key, prompt in prompts.items():
             self.put_prompt(step, key, prompt)
         if list(prompts) == list(self.prompts):
             return
-        for key, prompt in prompts.items():
-            self._write_prompt(step, key, self._next_rank, prompt)
-            self._prompts[key] = (self._next_rank, prompt)
-            self._next_rank += 1
+        for rank, (key, prompt) in enumerate(prompts.items(), self._next_rank):
+            self._write(step, key, rank, prompt.to_json())
+            self._prompts[key] = (rank, prompt)
+        self._next_rank += len(prompts)
         self._in_order = False
 
     def put_object(self, step: int, info: ObjectInfo) -> None:
         """Add an object or change it."""
-        self._write_object(step, info.object_id, info)
+        self._write(step, (_OBJECT, info.object_id), 0, objects_to_json([info])[0])
         self._objects[info.object_id] = info
 
     def remove_object(self, step: int, object_id: int) -> None:
@@ -124,40 +104,33 @@ class UserState:
         for key in [k for k in self._prompts if k[1] == object_id]:
             self.put_prompt(step, key, None)
         if self._objects.pop(object_id, None) is not None:
-            self._write_object(step, object_id, None)
+            self._write(step, (_OBJECT, object_id), 0, None)
 
-    def _write_prompt(self, step: int, key: PromptKey, rank: int, prompt: Prompt | None) -> None:
-        row = (None, None) if prompt is None else packed(prompt.to_json())
+    def _write(self, step: int, key: PromptKey, rank: int, data: Any) -> None:
+        self.revision += 1
+        row = (None, None) if data is None else packed(data)
         self._database.write(
-            "INSERT OR REPLACE INTO prompt VALUES (?, ?, ?, ?, ?, ?)", (*key, step, rank, *row)
+            "INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?, ?)", (*key, step, rank, *row)
         )
 
-    def _write_object(self, step: int, object_id: int, info: ObjectInfo | None) -> None:
-        self.revision += 1
-        row = (None, None) if info is None else packed(objects_to_json([info])[0])
-        self._database.write("INSERT OR REPLACE INTO object VALUES (?, ?, ?, ?)", (object_id, step, *row))
+    def _forget(self, key: PromptKey) -> None:
+        if key[0] == _OBJECT:
+            self._objects.pop(key[1], None)
+        else:
+            self._prompts.pop(key, None)
 
-    def _take_prompt(self, row: tuple[Any, ...]) -> None:
-        frame, object_id, rank, text, checksum, _ = row
-        if text is None:
-            return
-        try:
-            if whole_number(frame, "a prompt's frame") >= self._frames:
-                raise ValueError(f"there is no frame {frame}")
-            key = (frame, checked_object_id(object_id))
-            self._prompts[key] = (rank, Prompt.from_json(unpacked(text, checksum)))
-        except (ValueError, RecursionError) as error:
-            self._report(f"the prompt of object {object_id} on frame {frame} is damaged: {error}")
-
-    def _take_object(self, row: tuple[Any, ...]) -> None:
-        object_id, text, checksum, _ = row
-        if text is None:
-            return
-        try:
-            self._objects.update(objects_from_json([dict(unpacked(text, checksum), id=object_id)]))
-        except (ValueError, TypeError, RecursionError) as error:
-            self._report(f"name and colour of object {object_id} are damaged: {error}")
-
-    def _report(self, problem: str) -> None:
-        if problem not in self.problems:
-            self.problems.append(problem)
+    def _read(self, where: str, values: tuple[Any, ...]) -> None:
+        query = f"SELECT frame, object_id, rank, data, checksum FROM current_entry WHERE {where}"
+        for frame, object_id, rank, text, checksum in self._database.rows(query, values):
+            what = f"the prompt of object {object_id} on frame {frame}"
+            try:
+                if frame == _OBJECT:
+                    what = f"the name or colour of object {object_id}"
+                    self._objects |= objects_from_json([dict(unpacked(text, checksum), id=object_id)])
+                elif whole_number(frame, "a prompt's frame") >= self._frames:
+                    raise ValueError(f"there is no frame {frame}")
+                else:
+                    prompt = Prompt.from_json(unpacked(text, checksum))
+                    self._prompts[frame, checked_object_id(object_id)] = (rank, prompt)
+            except (ValueError, TypeError, RecursionError) as error:
+                self.problems[f"{what} is damaged: {error}"] = None

@@ -178,8 +178,7 @@ _COLUMNS = {
         "prompt_hash",
         "checksum",
     ),
-    "prompt": ("frame", "object_id", "step", "rank", "data", "checksum"),
-    "object": ("id", "step", "data", "checksum"),
+    "entry": ("frame", "object_id", "step", "rank", "data", "checksum"),
     "project": ("key", "value", "checksum"),
     "step": ("label", "applied", "reach", "replaced", "written"),
 }
@@ -190,7 +189,7 @@ STATEMENTS = [
     "PRAGMA user_version = 7",
     "PRAGMA user_version = 0",
     "PRAGMA application_id = 1",
-    "CREATE TRIGGER evil AFTER INSERT ON mask BEGIN DELETE FROM prompt; END",
+    "CREATE TRIGGER evil AFTER INSERT ON mask BEGIN DELETE FROM entry; END",
     "CREATE VIEW evil AS SELECT load_extension('x')",
     "CREATE INDEX other ON {table} ({column})",
     "ALTER TABLE {table} ADD COLUMN extra TEXT",
@@ -202,7 +201,7 @@ STATEMENTS = [
     "UPDATE project SET value = replace(value, '\"frames\":5', '\"frames\":2000000000'), checksum = NULL",
     "UPDATE project SET value = replace(value, '\"height\":12', '\"height\":40000'), checksum = NULL",
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000) "
-    "INSERT OR IGNORE INTO prompt SELECT i % 5, i, 2, i, '{}', NULL FROM n",
+    "INSERT OR IGNORE INTO entry SELECT i % 5, i, 2, i, '{}', NULL FROM n",
     "PRAGMA writable_schema = ON; UPDATE sqlite_master SET sql = 'CREATE TABLE mask (x)' WHERE name = 'mask'",
     "PRAGMA writable_schema = ON; UPDATE sqlite_master SET rootpage = 2 WHERE name = '{table}'",
 ]  # fmt: skip

@@ -264,20 +264,24 @@ def _copy(start: Path, path: Path) -> None:
 
 
 def _dying(path: Path, step: int, report: Callable[[str], None], defers: bool) -> None:
-    left, write = [step], Database.write
+    left = [step]
 
     def count() -> None:
         if left[0] == 0:
             os._exit(9)
         left[0] -= 1
 
-    def dying(self: Database, *args: object) -> int:
-        count()
-        rows = write(self, *args)  # type: ignore[arg-type]
-        count()
-        return rows
+    def dying(write: Callable) -> Callable:
+        def both(*args: object) -> object:
+            count()
+            rows = write(*args)
+            count()
+            return rows
 
-    Database.write = dying  # type: ignore[method-assign]
+        return both
+
+    Database.write = dying(Database.write)  # type: ignore[method-assign]
+    Database.write_rows = dying(Database.write_rows)  # type: ignore[method-assign]
     all_verbs(path, report, defers)
 
 

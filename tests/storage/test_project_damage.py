@@ -12,9 +12,11 @@ from contextlib import closing
 from pathlib import Path
 from types import ModuleType
 
+import numcodecs
 import numpy as np
 import pytest
 
+from napari_sam2.session import sqlite_store
 from napari_sam2.storage import Project, ProjectDamagedError, ProjectError, ProjectVersionError, is_project
 from napari_sam2.storage import database as databases
 
@@ -115,8 +117,8 @@ def test_a_mask_that_was_edited_by_hand_is_taken_over(made) -> None:
     [
         "UPDATE mask SET rle = ?, checksum = NULL WHERE frame = 2",  # more runs than pixels
         "UPDATE record SET logits = CAST(? AS BLOB), checksum = NULL WHERE frame = 2",
-        "UPDATE prompt SET data = ?, checksum = NULL",
-        "UPDATE object SET data = ?, checksum = NULL",
+        "UPDATE entry SET data = ?, checksum = NULL WHERE frame >= 0",
+        "UPDATE entry SET data = ?, checksum = NULL WHERE frame < 0",
     ],
 )
 def test_absurd_content_is_told_before_anything_is_allocated(made, statement) -> None:
@@ -126,20 +128,21 @@ def test_absurd_content_is_told_before_anything_is_allocated(made, statement) ->
     assert project.damage
 
 
-def test_a_record_that_says_it_is_huge_is_not_unpacked(made) -> None:
-    """Blosc allocates what the header of its data says."""
+def test_a_record_that_would_fill_the_memory_is_not_unpacked(made) -> None:
+    """A few kilobytes may claim to be gigabytes, with a checksum that fits."""
     project = Project.open(made)
-    (data,) = project._database.rows("SELECT logits FROM record LIMIT 1")[0]
-    huge = data[:4] + (2**31 - 1).to_bytes(4, "little") + data[8:]
-    edit(made, "UPDATE record SET logits = ? WHERE frame = 2", huge)
-    assert Project.open(made).store.get(1, 2) is None
+    row = project._database.rows(f"SELECT {', '.join(sqlite_store.NAMES)} FROM record WHERE id = 1")[0]
+    bomb = numcodecs.Zstd(1).encode(np.zeros(2**27, np.uint8))
+    columns = (*row[:3], 2 * (len(bomb).to_bytes(4, "little") + bomb), *row[4:-1])
+    with pytest.raises(ValueError, match="cannot be decompressed"):
+        sqlite_store.row_record((*columns, sqlite_store._checksum(columns, 0, 1)), 0, 1)
 
 
 @pytest.mark.parametrize(
     ("statement", "words"),
     [
         (
-            "CREATE TRIGGER evil AFTER INSERT ON mask BEGIN DELETE FROM prompt; END",
+            "CREATE TRIGGER evil AFTER INSERT ON mask BEGIN DELETE FROM entry; END",
             "its tables are not those",
         ),
         ("CREATE VIEW evil AS SELECT load_extension('x')", "its tables are not those"),

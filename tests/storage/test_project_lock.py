@@ -11,6 +11,7 @@ import socket
 import subprocess
 import sys
 import time
+from functools import partialmethod
 from pathlib import Path
 
 import filelock
@@ -190,7 +191,7 @@ def test_a_full_disk_is_said_and_loses_nothing(small_disk, make_mask) -> None:
 
 def test_any_write_may_fail_and_nothing_is_lost(tmp_path, make_record, make_mask, monkeypatch) -> None:
     """Let the n-th write of an action fail, for every n: the state is that before the action."""
-    real = Database.write
+    real = {name: getattr(Database, name) for name in ("write", "write_rows")}
     for n in range(1, 100):
         path = tmp_path / f"{n}.sam2"
         project = Project.create(path, SHAPE)
@@ -198,14 +199,17 @@ def test_any_write_may_fail_and_nothing_is_lost(tmp_path, make_record, make_mask
             project.store.put(1, 3, make_record(1), make_mask(1))
         left = [n]
 
-        def failing(self: Database, statement: str, values: object = (), left: list[int] = left) -> int:
+        def failing(name: str, *arguments: object, left: list[int] = left) -> int:
             left[0] -= 1
             if left[0] == 0:
                 raise ProjectFullError("the disk is full")
-            return real(self, statement, values)  # type: ignore[arg-type]
+            return real[name](*arguments)
 
         with monkeypatch.context() as patch:
-            patch.setattr(Database, "write", failing)
+            for name in real:
+                patch.setattr(
+                    Database, name, partialmethod(lambda self, name, *a: failing(name, self, *a), name)
+                )
             try:
                 with project.history.action("second"):
                     project.store.put(1, 3, make_record(2), make_mask(2))
