@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -276,6 +277,13 @@ class ProjectRecords:
         return FrameMasks(
             frame, ids, stack, np.array(scores, real), np.array(ious, real), np.array(prompted, bool)
         )
+
+    def masks_hash(self) -> str:
+        """Return a hash of all masks and scores as they are now."""
+        found = hashlib.sha256()
+        for row in self._database.rows("SELECT * FROM current_mask"):
+            found.update(repr(row).encode())
+        return found.hexdigest()
 
     def _decode(self, rle: Rle) -> BoolMask:
         """Return a mask (H, W) that must not be changed; ValueError when its run lengths are damaged."""

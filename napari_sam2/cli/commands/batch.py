@@ -9,12 +9,16 @@ import threading
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from napari_sam2.cli.commands.track_jobs import JobOutcome, TrackJob, read_jobs, run_job
+from dask.system import cpu_count  # respects the limits of taskset and containers
+
+from napari_sam2.cli.commands.jobs_file import read_jobs
+from napari_sam2.cli.commands.track_jobs import JobOutcome, TrackJob, run_job
 from napari_sam2.cli.errors import CommandError, CommandInterrupted
 from napari_sam2.cli.terminal.console import Console
 
@@ -31,7 +35,8 @@ def run(args: Namespace, console: Console) -> None:
             "batches need dask.distributed: install it with pip install 'napari-sam2[batch]'"
         ) from None
     # what it logs while it is being closed would hide our sentence; what goes wrong comes as exceptions
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in ("distributed", "distributed.client"):  # the second one has a level of its own
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         with _client(distributed, args, len(jobs)) as client:
             outcomes = _outcomes(distributed, client, jobs, console)
@@ -95,15 +100,22 @@ def _children_deaf_to_ctrl_c() -> Iterator[None]:
 
 def _environments(n_workers: int, gpus: int) -> list[dict[str, str]]:
     """Return the environment of each worker's process: its GPU, and its share of the cores."""
-    threads = str(max(1, (os.cpu_count() or 1) // n_workers))
-    shares = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
+    share = max(1, cpu_count() // n_workers)
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    shares = {name: _fewer(os.environ.get(name), share) for name in names}
     if gpus < 2:
         return [dict(shares) for _ in range(n_workers)]
     return [{**shares, "CUDA_VISIBLE_DEVICES": str(i % gpus)} for i in range(n_workers)]
 
 
+def _fewer(limit: str | None, share: int) -> str:
+    """Return the threads of a worker: its share, or the user's own limit (the first of a list) if that is lower."""
+    first = (limit or "").split(",")[0].strip()
+    return str(min(int(first), share) if first.isdigit() and int(first) else share)
+
+
 def _fitting_workers() -> int:
-    return _gpus() or max(1, (os.cpu_count() or 1) // _CORES_PER_WORKER)
+    return _gpus() or max(1, cpu_count() // _CORES_PER_WORKER)
 
 
 def _gpus() -> int:
@@ -119,11 +131,19 @@ def _outcomes(
     futures = [client.submit(run_job, job, pure=False, priority=-i) for i, job in enumerate(jobs)]
     place = {future.key: i for i, future in enumerate(futures)}
     outcomes: dict[int, JobOutcome] = {}
+    total, workers = len(jobs), len(client.scheduler_info()["workers"])
+    at_once = f"{workers} worker{'s' * (workers != 1)}"
+    console.progress({"task": "batch", "done": 0, "total": total}, f"0 of {total}: {at_once}")
     try:
         for future in distributed.as_completed(futures):
             i = place[future.key]
             outcomes[i] = _outcome(future, jobs[i])
             _report_job(outcomes[i], len(outcomes), len(jobs), console)
+    except (CancelledError, distributed.core.CommClosedError) as error:
+        raise CommandError(
+            f"the scheduler was lost after {len(outcomes)} of {len(jobs)} recordings; every mask is saved, "
+            "the same command goes on when there is a scheduler again"
+        ) from error
     except BaseException:
         client.cancel(futures)
         raise
@@ -146,7 +166,7 @@ def _report_job(outcome: JobOutcome, done: int, total: int, console: Console) ->
     console.progress(data, text)
     for warning in outcome.warnings:
         console.warning(f"{outcome.project}: {warning}")
-    if outcome.work == "failed":
+    if outcome.work in ("failed", "elsewhere"):
         console.warning(f"{outcome.project}: {outcome.message}")
 
 
@@ -157,4 +177,9 @@ def _report(outcomes: list[JobOutcome], console: Console) -> None:
     if counts["failed"]:
         raise CommandError(
             f"{counts['failed']} of {len(outcomes)} recordings failed; the same command tries only what is not complete"
+        )
+    if counts["elsewhere"]:
+        raise CommandError(
+            f"{counts['elsewhere']} of {len(outcomes)} recordings are open in another process; "
+            "repeat the command when it has ended"
         )

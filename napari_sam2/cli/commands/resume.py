@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from napari_sam2.cli.commands.track import report, track
 from napari_sam2.cli.errors import CommandError
@@ -16,6 +17,7 @@ from napari_sam2.cli.workflow.write_exports import (
     check_targets,
     export_command,
     export_paths,
+    note_exports,
     results_of,
     taken,
     write_exports,
@@ -43,8 +45,18 @@ def run(args: Namespace, console: Console) -> None:
             model = load_for(project, args.device, console)
             summary = track(project, model, recording, plan, console, args.export)
         again = export_command(args.project, args.export)
-        write_exports(results_of(project, recording), missing, console, args.overwrite, again=again)
+        write_exports(
+            results_of(project, recording), missing, console, args.overwrite, _overlay(project), again
+        )
+        note_exports(project, missing.values())
         report(console, project, summary, paths)
+
+
+def _overlay(project: Project) -> dict[str, Any]:
+    """Return the options of the overlay: the frames that `track` was asked for."""
+    plan = Plan.load(project) or Plan()
+    last = project.frame_count - 1 if plan.last is None else plan.last
+    return {"frames": (plan.first or 0, last + 1)}
 
 
 def unfinished_plan(project: Project) -> Plan | None:

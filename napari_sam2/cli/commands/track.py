@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 from argparse import Namespace
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -10,13 +13,21 @@ from types import MappingProxyType
 
 from napari_sam2.cli.errors import CommandError, UsageError
 from napari_sam2.cli.options.dataclass_options import options_from
+from napari_sam2.cli.options.parser import make_parser
 from napari_sam2.cli.options.prompt_options import Prompts, collect_prompts, read_objects
 from napari_sam2.cli.terminal.console import Console
 from napari_sam2.cli.terminal.progress import duration, rate_text
 from napari_sam2.cli.workflow.load_model import describe, load_network
 from napari_sam2.cli.workflow.plan import Direction, Plan, Summary, frame_limits, run_plan
 from napari_sam2.cli.workflow.source_frames import SourceFrames, open_frames
-from napari_sam2.cli.workflow.write_exports import export_command, listing, results_of, targets, write_exports
+from napari_sam2.cli.workflow.write_exports import (
+    export_command,
+    listing,
+    note_exports,
+    results_of,
+    targets,
+    write_exports,
+)
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.objects import ObjectInfo
 from napari_sam2.session.options import SessionOptions
@@ -24,6 +35,10 @@ from napari_sam2.storage.project import Project
 from napari_sam2.storage.project_folder import is_project
 from napari_sam2.storage.schema import ModelDescription
 from napari_sam2.storage.sessions import open_session
+
+INPUTS = "inputs"  # setting of a project: `inputs_hash` of the command that made it
+_NO_INPUTS = ("out", "export", "export_to", "overwrite", "device", "as_json", "quiet", "debug", "command")
+_SAMPLE = 65536  # bytes
 
 PASSES: Mapping[str, tuple[Direction, ...]] = {
     "forward": ("forward",),
@@ -37,6 +52,7 @@ def run(args: Namespace, console: Console) -> None:
     folder = args.out or default_project(args.source)
     check_free(folder, args.overwrite)
     paths = targets(folder, args.export, args.export_to, args.overwrite, args.source)
+    inputs = inputs_hash(args)
     recording = open_frames(args, args.source)
     frames = recording.frames
     first, last = frame_limits(args.range, len(frames))
@@ -48,10 +64,12 @@ def run(args: Namespace, console: Console) -> None:
     model = load_network(args.model, args.device, console)
     description = describe(model, args.model)
     with make_project(folder, recording, description, options, prompts, named, args.overwrite) as project:
+        project.save_setting(INPUTS, inputs)
         summary = track(project, model, recording, plan, console, args.export)
         again = export_command(folder, args.export)
         overlay = {"frames": (first, last + 1)}
         write_exports(results_of(project, recording), paths, console, args.overwrite, overlay, again)
+        note_exports(project, paths.values())
         report(console, project, summary, paths)
 
 
@@ -96,9 +114,9 @@ def make_project(
 
 
 def report(console: Console, project: Project, summary: Summary, paths: Mapping[str, Path]) -> None:
-    """Report the result of a run."""
+    """Report the result of a run; objects count as found when any run found them."""
     ids = list(project.objects)
-    for lost in (i for i, frames in summary.seen.items() if not frames):
+    for lost in (i for i, frames in summary.seen.items() if not frames and not found_anywhere(project, i)):
         console.warning(f"object {lost} was not found on any frame: check its prompts, or try a larger model")
     tracked = len(summary.covered - summary.unreadable)
     text = (
@@ -121,8 +139,51 @@ def report(console: Console, project: Project, summary: Summary, paths: Mapping[
     console.result(data, text + listing(paths))
 
 
+def found_anywhere(project: Project, object_id: int) -> bool:
+    """Return whether an object has a mask that is not empty."""
+    return any(project.masks(frame, [object_id]).masks.any() for frame in project.frames(object_id))
+
+
+def inputs_hash(args: Namespace) -> str:
+    """Return a hash of everything that decides what ``track`` computes: options, and the content of files."""
+    defaults = vars(make_parser().parse_args(["track", args.source]))
+    # defaults are left out, so that an option of a later version does not change the hash
+    said = {k: v for k, v in vars(args).items() if k not in _NO_INPUTS and v != defaults.get(k)}
+    for name in ("prompts", "mask"):
+        said[name] = "" if getattr(args, name) is None else _content(getattr(args, name))
+    model = Path(args.model).expanduser()
+    said["model"] = _ends(model) if model.is_file() else args.model
+    return hashlib.sha256(json.dumps(said, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _content(path: Path) -> str:
+    """Return a hash of a file, or of the files of a folder."""
+    files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
+    found = hashlib.sha256()
+    for file in files:
+        found.update(os.fsencode(file.name))
+        with file.open("rb") as opened:
+            found.update(hashlib.file_digest(opened, "sha256").digest())
+    return found.hexdigest()
+
+
+def _ends(path: Path) -> str:
+    """Return a hash of the size, the beginning and the end of a file: weights are too large to be read for each job."""
+    with path.open("rb") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - _SAMPLE))
+        end = file.read(_SAMPLE)
+        file.seek(0)
+        return hashlib.sha256(b"%d" % size + file.read(_SAMPLE) + end).hexdigest()
+
+
 def default_project(source: str) -> Path:
     """Return NAME.sam2 in the current folder for a source NAME."""
+    return Path(f"{source_stem(source)}.sam2")
+
+
+def source_stem(source: str) -> str:
+    """Return the name of a source without its ending; of a pattern what is not a wildcard, or its folder's name."""
     stem = Path(source.rstrip("/\\")).name
     for ending in (".ome.tif", ".ome.tiff", ".ome.zarr"):
         if stem.lower().endswith(ending):
@@ -133,7 +194,7 @@ def default_project(source: str) -> Path:
     # A pattern like img_*.png has no name of its own: its folder has.
     if any(c in stem for c in "*?["):
         stem = "".join(c for c in stem if c.isalnum() or c in "-_").strip("-_") or Path(source).parent.name
-    return Path(f"{stem or 'project'}.sam2")
+    return stem or "project"
 
 
 def check_free(folder: Path, overwrite: bool) -> None:

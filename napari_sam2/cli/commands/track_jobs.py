@@ -6,8 +6,8 @@ import glob
 import io
 import json
 from argparse import Namespace
-from collections.abc import Iterator, Mapping
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,26 +15,27 @@ from typing import Any, Literal
 import dask
 
 from napari_sam2.cli.commands.resume import unfinished_plan
-from napari_sam2.cli.commands.track import default_project
+from napari_sam2.cli.commands.track import INPUTS, default_project, inputs_hash
 from napari_sam2.cli.errors import CommandError, UsageError
 from napari_sam2.cli.main import run_command
 from napari_sam2.cli.options.parser import make_parser
-from napari_sam2.cli.options.prompt_options import read_json_file
 from napari_sam2.cli.terminal.console import Console
-from napari_sam2.cli.workflow.write_exports import export_paths
+from napari_sam2.cli.workflow.write_exports import (
+    EXPORTED,
+    content_hash,
+    export_paths,
+    file_state,
+    note_exports,
+)
+from napari_sam2.storage.errors import ProjectLockedError
 from napari_sam2.storage.project import Project
 from napari_sam2.storage.project_folder import is_project
 
-__all__ = ["JobOutcome", "TrackJob", "read_jobs", "run_job"]
+__all__ = ["JobOutcome", "TrackJob", "run_job"]
 
-Work = Literal["tracked", "resumed", "exported", "complete", "failed"]
+Work = Literal["tracked", "resumed", "exported", "complete", "elsewhere", "failed"]
 _PATHS = ("prompts", "mask", "export_to")
-_REPEATED = (
-    "point",
-    "box",
-    "at",
-    "set",
-)  # everything else that takes several values separates them by commas
+_REPEATED = ("point", "box", "at", "set")  # all other options separate several values by commas
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,10 @@ class JobOutcome:
     project : Path
         The project's folder.
     work : str
-        "tracked", "resumed", "exported" (the masks were there already), "complete" or "failed".
+        "tracked", "resumed", "exported" (the masks were there already), "complete", "elsewhere" (another process has
+        the project open for writing) or "failed".
     message : str
-        Why it failed.
+        Why it failed, or which process has it open.
     warnings : tuple of str
         Warnings of the command.
     result : mapping
@@ -134,6 +136,8 @@ def run_job(job: TrackJob) -> JobOutcome:
     args = job.args
     try:
         work, words = _left_of(job, args)
+    except ProjectLockedError as error:
+        return JobOutcome(args.out, "elsewhere", " ".join(str(error).split()))
     except (CommandError, ValueError, OSError, RuntimeError) as error:
         return JobOutcome(args.out, "failed", " ".join(str(error).split()))
     if not words:
@@ -147,49 +151,10 @@ def run_job(job: TrackJob) -> JobOutcome:
     last = events[-1] if events else {"message": f"it ended with code {code}"}
     if code:
         return JobOutcome(args.out, "failed", last["message"], warnings)
+    if work == "exported":  # `export` only reads the project
+        with suppress(ProjectLockedError), Project.open(args.out, "a") as project:
+            note_exports(project, export_paths(project.path, args.export, args.export_to).values())
     return JobOutcome(args.out, work, "", warnings, {k: v for k, v in last.items() if k != "event"})
-
-
-def read_jobs(path: Path) -> tuple[TrackJob, ...]:
-    """Read a jobs file: a list of jobs, or an object with the list under "jobs" and "defaults" for all of them.
-
-    A job is an object with "source" and the options of `TrackJob.of`; relative paths begin at the file's folder.
-
-    Raises
-    ------
-    CommandError
-        When the file can't be read, or a job is wrong; the message has the job's number. Nothing is done then.
-    """
-    jobs: list[TrackJob] = []
-    taken: dict[Path, int] = {}
-    for number, options in enumerate(_entries(path), 1):
-        try:
-            job = TrackJob.of(folder=path.parent, **options)
-        except (UsageError, CommandError, TypeError) as error:
-            raise CommandError(f"{path}, job {number}: {error}") from error
-        if job.project in taken:
-            raise CommandError(
-                f'{path}: jobs {taken[job.project]} and {number} both write {job.project}; give one another "out"'
-            )
-        taken[job.project] = number
-        jobs.append(job)
-    if not jobs:
-        raise CommandError(f"{path} has no job in it")
-    return tuple(jobs)
-
-
-def _entries(path: Path) -> Iterator[dict[str, Any]]:
-    data = read_json_file(path)
-    defaults = data.get("defaults", {}) if isinstance(data, dict) else {}
-    listed = data.get("jobs") if isinstance(data, dict) else data
-    if not isinstance(listed, list) or not isinstance(defaults, dict):
-        raise CommandError(f'{path} has no list of jobs: write {{"jobs": [{{"source": "movie.mp4", ...}}]}}')
-    for number, entry in enumerate(listed, 1):
-        if not isinstance(entry, dict) or not isinstance(entry.get("source"), str) or "folder" in entry:
-            raise CommandError(
-                f'{path}, job {number}: a job is an object with a "source" and options of track'
-            )
-        yield {**defaults, **entry}
 
 
 def _located(source: str, base: Path) -> str:
@@ -230,12 +195,49 @@ def _left_of(job: TrackJob, args: Namespace) -> tuple[Work, list[str]]:
         unfinished = unfinished_plan(project) is not None
         if not unfinished and not project.frames():
             raise CommandError(f"{args.out} is there already, but without a mask: remove it, or overwrite it")
-        paths = export_paths(project.path, args.export, args.export_to)
-    missing = [name for name, path in paths.items() if not path.exists()]
+        done = project.setting(EXPORTED) or {}
+        changed = project.setting(INPUTS) not in (None, inputs_hash(args))
+        content = content_hash(project)
+        untouched = done.get("content") == content
+        missing, replaced = _exports_left(args, content, done.get("paths", {}))
+    if changed and not untouched:
+        raise CommandError(
+            f"the job was changed after {args.out} was begun, whose masks were corrected or cut short since: "
+            'give the job another "out", or "overwrite": true to track anew'
+        )
+    if changed:
+        _require_lock(args.out)
+        return "tracked", ["track", *job.words, "--overwrite"]
     words = [str(args.out)]
     if missing:
         words += [f"--export={','.join(missing)}"]
         words += [f"--export-to={args.export_to}"] if args.export_to else []
+        words += ["--overwrite"] if replaced else []
     if unfinished:
+        _require_lock(args.out)
         return "resumed", ["resume", *words, f"--device={args.device}"]
+    first, end = args.range
+    words += [] if first is None and end is None else [f"--range={first or 0}:{'' if end is None else end}"]
     return ("exported", ["export", *words]) if missing else ("complete", [])
+
+
+def _exports_left(args: Namespace, content: str, done: Mapping[str, Any]) -> tuple[list[str], bool]:
+    """Return the exports that are missing or older than the masks, and whether one of them is replaced."""
+    missing, replaced = [], False
+    for name, path in export_paths(args.out, args.export, args.export_to).items():
+        written_of, state = done.get(str(path), (content, None))
+        if not path.exists():
+            missing.append(name)
+        elif written_of != content:
+            if state != file_state(path):
+                raise CommandError(
+                    f"{path} is older than the masks and was changed by another program: remove it, or overwrite it"
+                )
+            missing.append(name)
+            replaced = True
+    return missing, replaced
+
+
+def _require_lock(folder: Path) -> None:
+    """Raise ProjectLockedError when another process has a project open for writing."""
+    Project.open(folder, "a").close()

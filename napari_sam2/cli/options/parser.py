@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, RawDescriptionHelpFormatter
+from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -66,6 +67,7 @@ class _Parser(ArgumentParser):
         super().error(message)
 
 
+@cache
 def make_parser() -> ArgumentParser:
     """Return the parser of all commands; each sets ``command`` to "module:function" in this package."""
     parser = _Parser(
@@ -195,7 +197,9 @@ def _add_resume(commands: Any) -> None:
 def _add_batch(commands: Any) -> None:
     title = "track many recordings, on the cores, GPUs or machines that dask.distributed gives"
     parser = _command(commands, "batch", "batch:run", title, _BATCH_EXAMPLES)
-    parser.add_argument("jobs", type=Path, metavar="JOBS.json", help="what to track, see docs/batch.md")
+    parser.add_argument(
+        "jobs", type=Path, metavar="JOBS", help="what to track (JSON, TOML or CSV), see docs/batch.md"
+    )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
         "--workers",

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from pathlib import Path
+from threading import Lock
+
+from cachetools import LRUCache, cached
 
 from napari_sam2.cli.errors import CommandError
 from napari_sam2.cli.terminal.console import Console
@@ -16,8 +20,16 @@ from napari_sam2.storage.schema import ModelDescription
 from napari_sam2.storage.sessions import describe_model
 
 
+def _identity(name: str, device: str, console: Console) -> Hashable:
+    path = Path(name).expanduser()
+    found = path.stat() if path.is_file() else None
+    return _lasting_name(name), device, found and (found.st_size, found.st_mtime_ns)
+
+
+# the jobs of a batch use one network, one after another in a process
+@cached(LRUCache(maxsize=1), key=_identity, lock=Lock())
 def load_network(name: str, device: str, console: Console) -> Sam2:
-    """Load a network; a download shows its progress."""
+    """Load a network, or return the one that was loaded last; a download shows its progress."""
     return load_model(_lasting_name(name), device=device, progress=DownloadProgress(console, name))
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +22,11 @@ from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.storage.project import Project
 from napari_sam2.storage.project_folder import exports_folder
 from napari_sam2.storage.results import project_results
+from napari_sam2.storage.schema import prompts_to_json
 
 OverlayOptions = Mapping[str, Any]
+# setting of a project: its content when exports were written last; of each path its content and the state of the file
+EXPORTED = "exported"
 
 
 class _Journal:
@@ -45,11 +49,11 @@ class _Journal:
 
     def wrote(self, path: Path) -> bool:
         """Return whether an interrupted run wrote a file or folder as it is now."""
-        return self._written.get(path.name) == _state(path)
+        return self._written.get(path.name) == file_state(path)
 
     def add(self, path: Path) -> None:
         """Note a finished export."""
-        self._written[path.name] = _state(path)
+        self._written[path.name] = file_state(path)
         self._path.write_text(json.dumps(self._written), encoding="utf-8")
 
     def close(self) -> None:
@@ -57,11 +61,25 @@ class _Journal:
         self._path.unlink(missing_ok=True)
 
 
-def _state(path: Path) -> list[int]:
+def file_state(path: Path) -> list[int]:
     """Return size in bytes, number of files and time of the last change (ns) of a file or folder."""
     files = [path, *(path.rglob("*") if path.is_dir() else ())]
     stats = [file.lstat() for file in files if file.is_symlink() or file.exists()]
     return [sum(s.st_size for s in stats), len(stats), max((s.st_mtime_ns for s in stats), default=0)]
+
+
+def content_hash(project: Project) -> str:
+    """Return a hash of what exports show: masks, scores, prompts, names and colours."""
+    said = repr((prompts_to_json(project.prompts), project.objects, project.store.masks_hash()))
+    return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def note_exports(project: Project, paths: Iterable[Path]) -> None:
+    """Save in a project that exports hold its masks as they are now."""
+    content = content_hash(project)
+    known = (project.setting(EXPORTED) or {}).get("paths", {})
+    written = {str(path): [content, file_state(path)] for path in paths}
+    project.save_setting(EXPORTED, {"content": content, "paths": {**known, **written}})
 
 
 def results_of(project: Project, recording: SourceFrames | None) -> TrackingResults:
