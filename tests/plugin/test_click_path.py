@@ -23,14 +23,6 @@ MOST_FUNCTIONS, MOST_FILES = 20, 16
 pytestmark = pytest.mark.gui
 
 
-# They catch an error of a layer or of a listener and report it; the page names them below its list.
-GUARDS = (
-    "plugin/layers/connections.py:_guarded.<locals>.call",
-    "plugin/controller/prompt_layers.py:PromptLayers.__init__.<locals>.<lambda>",
-    "plugin/controller/context.py:ControllerContext.attempt",
-)
-
-
 def listed() -> list[str]:
     """The numbered functions of the page, as "file:function"."""
     page = PAGE.read_text(encoding="utf-8")
@@ -62,8 +54,9 @@ class Recorder:
         if code not in self._names:
             path = Path(code.co_filename)
             inside = path.is_relative_to(PACKAGE)
-            name = f"{path.relative_to(PACKAGE).as_posix()}:{code.co_qualname}" if inside else None
-            self._names[code] = None if name in GUARDS else name
+            self._names[code] = (
+                f"{path.relative_to(PACKAGE).as_posix()}:{code.co_qualname}" if inside else None
+            )
         return self._names[code]
 
 

@@ -234,10 +234,11 @@ class ControllerContext:
         """Emit an error for the user."""
         self.events.error.emit(ErrorReport(title, message, details))
 
-    def attempt(self, title: str, action: Callable[[], object]) -> None:
-        """Call a function, and report what it raises: for events of layers, and for what must go on to its end."""
+    @contextmanager
+    def attempt(self, title: str) -> Iterator[None]:
+        """Report errors inside a ``with`` block: for events of layers, and for what must go on to its end."""
         try:
-            action()
+            yield
         except Exception as error:
             with suppress(Exception):  # whoever listens may be the one that fails
                 self.report(title, str(error) or type(error).__name__, "".join(format_exception(error)))

@@ -380,22 +380,29 @@ class Controller:
         """
         if self.closed:
             return
-        attempt = partial(self._context.attempt, "Closing")
         self._session.ready = False
-        attempt(self._connections.close)
-        attempt(self.results.cancel_exports)
-        attempt(partial(self._session.worker.close, timeout))
-        while len(self.replies):  # a reply that fails ends `process`
-            attempt(self.process)
-        attempt(self._session.close)
-        attempt(self.prompts.close)
-        attempt(self.results.close)
         message = "The session is closed; everything is saved."
         closed = replace(self.status, phase="closed", message=message)
-        attempt(partial(self._state.set_status, closed))
-        attempt(self.events.closed.emit)
+        for action in (
+            self._connections.close,
+            self.results.cancel_exports,
+            partial(self._session.worker.close, timeout),
+            self._process_all,
+            self._session.close,
+            self.prompts.close,
+            self.results.close,
+            partial(self._state.set_status, closed),
+            self.events.closed.emit,
+        ):
+            with self._context.attempt("Closing"):
+                action()
 
     # -- inside ------------------------------------------------------------------------------------------
+
+    def _process_all(self) -> None:
+        while len(self.replies):
+            with self._context.attempt("Closing"):  # a reply that fails ends `process`
+                self.process()
 
     def _open(self, keep_contrast: bool = True) -> None:
         """Open a session on the image as it looks now."""
@@ -464,12 +471,10 @@ class Controller:
         layer = event.value
         if any(layer is image for image in self.images):
             self.close(timeout=2.0)
-        else:
-            self._context.attempt("Deleting a layer", partial(self._forget_layer, layer))
-
-    def _forget_layer(self, layer: Any) -> None:
-        if not self.results.layer_removed(layer):
-            self.prompts.layer_removed(layer)
+            return
+        with self._context.attempt("Deleting a layer"):
+            if not self.results.layer_removed(layer):
+                self.prompts.layer_removed(layer)
 
     def _on_pixels_replaced(self, event: Any = None) -> None:
         """Open again: other pixels are another project."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from traceback import format_exception
 from typing import Any, Literal
 
@@ -20,7 +20,9 @@ from napari_sam2.prompts import MaskPrompt, PointPrompt, PromptKey
 
 LayerKind = Literal["points", "shapes", "labels"]
 _NAMES = {"points": "SAM 2 points", "shapes": "SAM 2 shapes", "labels": "SAM 2 paint"}
+_READING = "Reading prompts"
 Link = PointsLink | ShapesLink | PaintLink
+_LINKS: dict[LayerKind, Any] = {"points": PointsLink, "shapes": ShapesLink, "labels": PaintLink}
 
 
 class PromptLayers:
@@ -41,7 +43,7 @@ class PromptLayers:
     def __init__(self, context: ControllerContext, on_change: Callable[[], None]) -> None:
         self._context = context
         self._view = context.view
-        self._on_change = lambda: context.attempt("Reading prompts", on_change)
+        self._on_change = on_change
         self._links: dict[int, Link] = {}  # by id of the layer
         self._firsts: dict[LayerKind, int] = {}
         self._left_marks: list[Mark] = []
@@ -69,26 +71,8 @@ class PromptLayers:
             return found
         if kind not in _NAMES:
             raise ValueError(f"a layer of prompts is 'points', 'shapes' or 'labels', not {kind!r}")
-        view, name = self._view, f"{_NAMES[kind]} – {self._view.image.name}"
-        link: Link
-        if kind == "points":
-            link = PointsLink.make(
-                view.viewer, view.image, view.geometry, self._on_change, name, self._give_up
-            )
-        elif kind == "shapes":
-            link = ShapesLink.make(
-                view.viewer, view.image, view.geometry, self._on_change, name, self._give_up
-            )
-        else:
-            link = PaintLink.make(
-                view.viewer,
-                view.image,
-                view.geometry,
-                self._on_change,
-                lambda: view.frame,
-                name,
-                self._give_up,
-            )
+        name = f"{_NAMES[kind]} – {self._view.image.name}"
+        link: Link = _LINKS[kind].make(self._view.viewer, name=name, **self._settings(kind))
         self._add(kind, link)
         self._restore_marks(kind, link)
         return link.layer
@@ -106,12 +90,12 @@ class PromptLayers:
         if id(layer) in self._links:
             return False
         kind = _kind_of(layer)
-        link = self._linked(kind, layer)
+        link: Link = _LINKS[kind](layer, **self._settings(kind))
         self._failed.pop(id(layer), None)
         unread = 0 if isinstance(link, PaintLink) else int((link.ids == 0).sum())
         if unread:
             self._context.report(
-                "Reading prompts",
+                _READING,
                 f"{layer.name!r}: {unread} of {len(layer.data)} marks are not read, because their {OBJECT_COLUMN} is "
                 f"no whole number from 1 to {MAX_OBJECT_ID}: correct it in the layer's features",
             )
@@ -186,7 +170,7 @@ class PromptLayers:
                 except (TypeError, ValueError):  # it was changed since, or is about another plane
                     continue
                 except Exception as error:
-                    self._context.report("Reading prompts", f"{layer.name!r} can't be read: {error}")
+                    self._context.report(_READING, f"{layer.name!r} can't be read: {error}")
         for link in self._links.values():
             self._note(link)
 
@@ -216,36 +200,38 @@ class PromptLayers:
                 self.attach(layer)
             except Exception as error:
                 if not projects_of(layer):  # the others come back with the project that they are about
-                    self._context.report("Reading prompts", str(error))
+                    self._context.report(_READING, str(error))
 
     def close(self) -> None:
         """Stop listening; layers stay."""
         for link in self._links.values():
-            self._context.attempt("Closing", link.close)
+            with self._context.attempt("Closing"):
+                link.close()
         for store in (self._links, self._firsts, self._left_marks, self._left_painted, self._last_marks):
             store.clear()
         self._failed.clear()
 
-    def _linked(self, kind: LayerKind, layer: Any) -> Link:
+    def _settings(self, kind: LayerKind) -> dict[str, Any]:
+        """Return the parameters of a link of this kind, other than its layer."""
         view = self._view
-        if kind == "points":
-            return PointsLink(layer, view.image, view.geometry, self._on_change, self._give_up)
-        if kind == "shapes":
-            return ShapesLink(layer, view.image, view.geometry, self._on_change, self._give_up)
-        return PaintLink(
-            layer,
-            view.image,
-            view.geometry,
-            self._on_change,
-            lambda: view.frame,
-            on_error=self._give_up,
-            on_notice=lambda message: self._context.report("Reading prompts", message),
-            taken=lambda: self._colors,
-        )
+        settings: dict[str, Any] = {
+            "image": view.image,
+            "geometry": view.geometry,
+            "on_change": self._on_change,
+            "guard": self._guard,
+        }
+        if kind == "labels":
+            settings["shown"] = lambda: view.frame
+            settings["on_notice"] = lambda message: self._context.report(_READING, message)
+            settings["taken"] = lambda: self._colors
+        return settings
+
+    def _guard(self, link: Link | None) -> AbstractContextManager[None]:
+        """Return the context for what a link does, which gives it up when it fails; None: for what follows from it."""
+        return self._context.attempt(_READING) if link is None else self._giving_up(link)
 
     @contextmanager
-    def _guard(self, link: Link) -> Iterator[None]:
-        """Give a link up that fails inside a ``with`` block."""
+    def _giving_up(self, link: Link) -> Iterator[None]:
         try:
             yield
         except Exception as error:
@@ -263,7 +249,7 @@ class PromptLayers:
             link.close()
         reason = str(error) or type(error).__name__
         self._context.report(
-            "Reading prompts",
+            _READING,
             f"{layer.name!r} is not read any more: {reason}. The prompts that it gave stay; new ones go to another "
             "layer, until this one is attached again (controller.prompts.attach)",
             "".join(format_exception(error)),
@@ -292,11 +278,8 @@ class PromptLayers:
 
 
 def _kind_of(layer: Any) -> LayerKind:
-    names = {c.__name__ for c in type(unwrapped(layer)).__mro__}
-    if "Points" in names:
-        return "points"
-    if "Shapes" in names:
-        return "shapes"
-    if "Labels" in names:
-        return "labels"
+    names = {c.__name__.lower() for c in type(unwrapped(layer)).__mro__}
+    for kind in _LINKS:
+        if kind in names:
+            return kind
     raise TypeError(f"{layer.name!r} is no Points, Shapes or Labels layer: prompts are made on these")

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
+
+# Returns the context in which a link handles an event; for None, the one in which it reports a change.
+Guard = Callable[[Any], AbstractContextManager[None]]
 
 
 class Connections:
-    """Connections that are closed together; events that a napari release does not have are skipped.
+    """Connections that are closed together; events that a napari release does not have are skipped."""
 
-    Parameters
-    ----------
-    on_error : callable, optional
-        Gets what a callback raises; by default it goes to whoever emitted the event.
-    """
-
-    def __init__(self, on_error: Callable[[Exception], None] | None = None) -> None:
-        self._on_error = on_error
+    def __init__(self) -> None:
         self._made: list[tuple[Any, Callable[..., None]]] = []
 
     def add(self, events: Any, name: str, callback: Callable[..., None]) -> None:
         """Connect to ``events.name``."""
         emitter = getattr(events, name, None)
         if emitter is not None:
-            callback = callback if self._on_error is None else _guarded(callback, self._on_error)
             emitter.connect(callback)
             self._made.append((emitter, callback))
 
@@ -42,13 +38,3 @@ class Connections:
                 emitter.disconnect(callback)
             except (ValueError, RuntimeError):  # the layer was dismantled before
                 continue
-
-
-def _guarded(callback: Callable[..., None], on_error: Callable[[Exception], None]) -> Callable[[Any], None]:
-    def call(event: Any) -> None:
-        try:
-            callback(event)
-        except Exception as error:
-            on_error(error)
-
-    return call

@@ -23,19 +23,12 @@ class PaintEvents:
         Layer that is painted on.
     on_done : callable
         Called when the labels may have changed; sometimes they have not.
-    on_error : callable, optional
-        Gets what ``on_done`` raises.
     """
 
-    def __init__(
-        self,
-        layer: Any,
-        on_done: Callable[[], None],
-        on_error: Callable[[Exception], None] | None = None,
-    ) -> None:
+    def __init__(self, layer: Any, on_done: Callable[[], None]) -> None:
         self._on_done = on_done
         self._painted = False
-        self._connections = Connections(on_error)
+        self._connections = Connections()
         self._connections.replace(
             layer.events, paint=self._on_paint, labels_update=self._on_update, set_data=self._on_refresh
         )

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
-from typing import Any, ClassVar
+from contextlib import contextmanager, nullcontext
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2.objects import MAX_OBJECT_ID, Color
-from napari_sam2.plugin.layers.connections import Connections
+from napari_sam2.plugin.layers.connections import Connections, Guard
 from napari_sam2.plugin.layers.geometry import FloatArray, Geometry
-from napari_sam2.plugin.layers.placement import LayerTransform, transform_between
+from napari_sam2.plugin.layers.placement import LayerTransform, placement_of, transform_between
 from napari_sam2.plugin.layers.prompt_marks import Mark, Outline
 from napari_sam2.prompts import MaskPrompt, PointPrompt, PromptKey
 
@@ -26,6 +25,7 @@ MARK_COLUMNS: dict[str, Any] = {
 }
 _NEGATIVE = {"false", "0", "0.0", "-", "-1", "-1.0", "no", "negative"}
 _UNKNOWN_COLOR = (128, 128, 128)
+Self = TypeVar("Self", bound="MarkLink")
 
 
 class MarkLink(ABC):
@@ -43,8 +43,9 @@ class MarkLink(ABC):
         Division of the image into frames.
     on_change : callable
         Called after the user changed marks.
-    on_error : callable, optional
-        Called as ``on_error(link, error)`` when the link fails in an event of the layer.
+    guard : callable, optional
+        ``guard(link)`` returns the context in which the link handles events of the layer, ``guard(None)`` the one
+        in which it calls ``on_change``: both may handle errors.
 
     Raises
     ------
@@ -62,7 +63,7 @@ class MarkLink(ABC):
         image: Any,
         geometry: Geometry,
         on_change: Callable[[], None],
-        on_error: Callable[[Any, Exception], None] | None = None,
+        guard: Guard = nullcontext,
     ) -> None:
         if layer.ndim != geometry.ndim:
             raise ValueError(
@@ -74,16 +75,36 @@ class MarkLink(ABC):
         self._image = image
         self._geometry = geometry
         self._on_change = on_change
+        self._guard = guard
         self._colors: Mapping[int, Color] = {}
         self._defaults = (1, True)
         self._writing = False
         self._count = len(layer.data)
-        self._connections = Connections(None if on_error is None else partial(on_error, self))
+        self._connections = Connections()
         # Pasting emits no data event, only a refresh.
         self._connections.replace(
             layer.events, data=self._on_event, features=self._on_event, set_data=self._on_event
         )
         self.close = self._connections.close
+
+    @classmethod
+    def make(
+        cls: type[Self],
+        viewer: Any,
+        image: Any,
+        geometry: Geometry,
+        on_change: Callable[[], None],
+        name: str,
+        guard: Guard = nullcontext,
+    ) -> Self:
+        """Add an empty layer where the image is."""
+        settings = {"ndim": geometry.ndim, "name": name, **MARK_COLUMNS, **placement_of(image)}
+        return cls(cls._add_layer(viewer, geometry, settings), image, geometry, on_change, guard)
+
+    @staticmethod
+    @abstractmethod
+    def _add_layer(viewer: Any, geometry: Geometry, settings: dict[str, Any]) -> Any:
+        """Add an empty layer with these settings and its own to a viewer."""
 
     @abstractmethod
     def read(self) -> list[Mark]:
@@ -196,19 +217,21 @@ class MarkLink(ABC):
         if self._writing:
             return
         action = str(getattr(event, "action", "changed")).rsplit(".", 1)[-1].lower()
-        if action == "adding":
-            # Selecting marks makes their features the defaults; a new mark belongs to the active object.
-            self.set_defaults(*self._defaults)
-        more = len(self.layer.data) - self._count
-        complete = {
-            "data": not action.endswith("ing"),
-            "features": more == 0,
-            "set_data": more < 0 or (more > 0 and not self.drawn_in_steps),
-        }
-        if complete[event.type]:
-            self._count = len(self.layer.data)
-            self.restyle(self._colors)
-            self._on_change()
+        with self._guard(self):
+            if action == "adding":
+                # Selecting marks makes their features the defaults; a new mark belongs to the active object.
+                self.set_defaults(*self._defaults)
+            more = len(self.layer.data) - self._count
+            complete = {
+                "data": not action.endswith("ing"),
+                "features": more == 0,
+                "set_data": more < 0 or (more > 0 and not self.drawn_in_steps),
+            }
+            if complete[event.type]:
+                self._count = len(self.layer.data)
+                self.restyle(self._colors)
+                with self._guard(None):
+                    self._on_change()
 
 
 def object_ids(values: NDArray[Any] | None, count: int, default: int) -> NDArray[np.int64]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import partial
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_sam2.formats.imported_masks import new_ids, renumbering
 from napari_sam2.objects import MAX_OBJECT_ID, Color
-from napari_sam2.plugin.layers.connections import Connections
+from napari_sam2.plugin.layers.connections import Connections, Guard
 from napari_sam2.plugin.layers.frame_array import FrameArray
 from napari_sam2.plugin.layers.geometry import Geometry
 from napari_sam2.plugin.layers.labels_layer import PaintEvents, label_colors
@@ -42,8 +42,8 @@ class PaintLink:
         Returns the frame that is shown.
     sparse : FrameArray, optional
         Data of the layer if the plugin made it.
-    on_error : callable, optional
-        Called as ``on_error(link, error)`` when the link fails in an event of the layer.
+    guard : callable, optional
+        As for :class:`MarkLink`.
     on_notice : callable, optional
         Called with a sentence when labels are not object ids as they are: those above ``MAX_OBJECT_ID`` get the
         lowest unused ids, negative ones are background. The layer keeps its labels.
@@ -64,7 +64,7 @@ class PaintLink:
         on_change: Callable[[], None],
         shown: Callable[[], int],
         sparse: FrameArray | None = None,
-        on_error: Callable[[Any, Exception], None] | None = None,
+        guard: Guard = nullcontext,
         on_notice: Callable[[str], None] = lambda message: None,
         taken: Callable[[], Collection[int]] = tuple,
     ) -> None:
@@ -73,6 +73,7 @@ class PaintLink:
         self.painted: dict[PromptKey, MaskPrompt] = {}
         self._geometry = geometry
         self._on_change = on_change
+        self._guard = guard
         self._shown = shown
         self._on_notice = on_notice
         self._taken = taken
@@ -85,10 +86,9 @@ class PaintLink:
             self._number_labels()
             for frame in range(geometry.n_frames):
                 self._read_frame(frame)
-        failed = None if on_error is None else partial(on_error, self)
-        self._connections = Connections(failed)
+        self._connections = Connections()
         self._connections.add(layer.events, "data", self._on_replaced)
-        self._paint_events = PaintEvents(layer, self._on_painted, failed)
+        self._paint_events = PaintEvents(layer, self._on_painted)
 
     @classmethod
     def make(
@@ -99,7 +99,7 @@ class PaintLink:
         on_change: Callable[[], None],
         shown: Callable[[], int],
         name: str,
-        on_error: Callable[[Any, Exception], None] | None = None,
+        **settings: Any,
     ) -> PaintLink:
         """Add an empty Labels layer where the image is; only painted frames take memory."""
         painted: dict[int, Labels] = {}
@@ -114,7 +114,7 @@ class PaintLink:
             geometry.result_shape, geometry.frame_axis, lambda frame: painted.get(frame, blank), write
         )
         layer = viewer.add_labels(array, name=name, opacity=0.6, **results_placement(image, geometry))
-        link = cls(layer, image, geometry, on_change, shown, array, on_error)
+        link = cls(layer, image, geometry, on_change, shown, array, **settings)
         link._dirty = dirty
         return link
 
@@ -253,23 +253,27 @@ class PaintLink:
             return
         frames = set(self._dirty)
         self._dirty.clear()
-        if not self._is_own:
-            self._array.forget()
-            frames.add(self._shown())
-        changed = [self._read_frame(frame) for frame in sorted(frames)]
-        if any(changed):
-            self._on_change()
+        with self._guard(self):
+            if not self._is_own:
+                self._array.forget()
+                frames.add(self._shown())
+            changed = [self._read_frame(frame) for frame in sorted(frames)]
+            if any(changed):
+                with self._guard(None):
+                    self._on_change()
 
     def _on_replaced(self, event: Any = None) -> None:
         if self._writing or self._is_own:
             return
-        self._array = self._adapted()
-        self.painted.clear()
-        self._checksums.clear()
-        if self._is_small:
-            self._number_labels()
-        self._read_frame(self._shown())
-        self._on_change()
+        with self._guard(self):
+            self._array = self._adapted()
+            self.painted.clear()
+            self._checksums.clear()
+            if self._is_small:
+                self._number_labels()
+            self._read_frame(self._shown())
+            with self._guard(None):
+                self._on_change()
 
 
 def _check_placement(layer: Any, image: Any, geometry: Geometry) -> None:

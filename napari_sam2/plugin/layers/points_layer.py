@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2.plugin.layers.geometry import FloatArray, Geometry
-from napari_sam2.plugin.layers.mark_layer import MARK_COLUMNS, MarkLink
-from napari_sam2.plugin.layers.placement import placement_of
+from napari_sam2.plugin.layers.mark_layer import MarkLink
 from napari_sam2.plugin.layers.prompt_marks import Mark
 from napari_sam2.prompts import PointPrompt
 
@@ -25,28 +24,15 @@ class PointsLink(MarkLink):
     mark_type = PointPrompt
     drawn_in_steps = False
 
-    @classmethod
-    def make(
-        cls,
-        viewer: Any,
-        image: Any,
-        geometry: Geometry,
-        on_change: Callable[[], None],
-        name: str,
-        on_error: Callable[[Any, Exception], None] | None = None,
-    ) -> PointsLink:
-        """Add an empty Points layer where the image is."""
-        layer = viewer.add_points(
-            ndim=geometry.ndim,
-            name=name,
+    @staticmethod
+    def _add_layer(viewer: Any, geometry: Geometry, settings: dict[str, Any]) -> Any:
+        return viewer.add_points(
             size=max(3.0, round(min(geometry.shape[-2:]) / 50)),
             symbol=_SYMBOLS[1],
             border_color=_BORDERS[1],
             border_width=0.15,
-            **MARK_COLUMNS,
-            **placement_of(image),
+            **settings,
         )
-        return cls(layer, image, geometry, on_change, on_error)
 
     def read(self) -> list[Mark]:
         """Return the points that lie on a frame and have an object, in the order of the layer."""

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2.plugin.layers.geometry import FloatArray, Geometry
-from napari_sam2.plugin.layers.mark_layer import MARK_COLUMNS, MarkLink
-from napari_sam2.plugin.layers.placement import placement_of
+from napari_sam2.plugin.layers.mark_layer import MarkLink
 from napari_sam2.plugin.layers.prompt_marks import Mark, Outline, ShapeKind
 
 _KINDS: dict[str, ShapeKind] = {"rectangle": "box", "line": "line"}
@@ -24,25 +23,9 @@ class ShapesLink(MarkLink):
     mark_type = Outline
     drawn_in_steps = True
 
-    @classmethod
-    def make(
-        cls,
-        viewer: Any,
-        image: Any,
-        geometry: Geometry,
-        on_change: Callable[[], None],
-        name: str,
-        on_error: Callable[[Any, Exception], None] | None = None,
-    ) -> ShapesLink:
-        """Add an empty Shapes layer where the image is."""
-        layer = viewer.add_shapes(
-            ndim=geometry.ndim,
-            name=name,
-            edge_width=_edge_width(geometry),
-            **MARK_COLUMNS,
-            **placement_of(image),
-        )
-        return cls(layer, image, geometry, on_change, on_error)
+    @staticmethod
+    def _add_layer(viewer: Any, geometry: Geometry, settings: dict[str, Any]) -> Any:
+        return viewer.add_shapes(edge_width=_edge_width(geometry), **settings)
 
     def read(self) -> list[Mark]:
         """Return the shapes that lie on one frame and have an object, in the order of the layer."""
