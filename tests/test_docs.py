@@ -85,7 +85,9 @@ def test_addresses_are_the_same_everywhere():
     assert SITE["site_url"] == URLS["Documentation"]
 
 
-@pytest.mark.parametrize("package", ["", ".automatic", ".formats", ".frames", ".session", ".storage"])
+@pytest.mark.parametrize(
+    "package", ["", ".automatic", ".formats", ".frames", ".review", ".session", ".storage"]
+)
 def test_every_public_name_is_in_the_reference(package):
     described = set(re.findall(r"^::: (\S+)$", API, flags=re.MULTILINE))
     names = {item.rpartition(".")[2] for item in described}

@@ -271,35 +271,6 @@ class ErrorReport:
 
 
 @dataclass(frozen=True)
-class FrameFact:
-    """Facts about one object on one frame.
-
-    Parameters
-    ----------
-    object_id, frame : int
-        Of what.
-    prompted : bool
-        It has a prompt there.
-    object_score : float
-        Above 0: the model sees the object.
-    predicted_iou : float
-        The model's own estimate of the quality of the mask.
-    area : int
-        Pixels.
-    center : tuple of float or None
-        (x, y) of the centroid; None when the mask is empty.
-    """
-
-    object_id: int
-    frame: int
-    prompted: bool
-    object_score: float
-    predicted_iou: float
-    area: int
-    center: tuple[float, float] | None
-
-
-@dataclass(frozen=True)
 class ModelChoice:
     """Name or path of a network, device and precision, as for ``load_model``."""
 

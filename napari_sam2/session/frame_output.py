@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,9 +13,6 @@ from napari_sam2.model.tensors import MaskResult
 from napari_sam2.prompts import MaskPrompt, Prompt
 from napari_sam2.session.protocols import ObjectRecord, plain_facts
 from napari_sam2.session.tensors import rounded
-
-# A record with this prompt_hash answers no prompt any more and is never recalled.
-STALE = -1
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,10 +91,3 @@ class Alternatives:
 def given_mask(prompt: Prompt) -> MaskPrompt | None:
     """Return the mask of a prompt that is nothing but a mask; None for any other prompt."""
     return None if prompt.points or prompt.box is not None else prompt.mask
-
-
-def prompt_hash(*parts: object) -> int:
-    """Return 63 bits that depend on the contents of prompts, frame numbers and other hashes."""
-    plain = [part.to_json() if isinstance(part, Prompt) else part for part in parts]
-    digest = hashlib.blake2b(json.dumps(plain, sort_keys=True).encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") >> 1

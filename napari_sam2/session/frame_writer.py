@@ -14,7 +14,7 @@ from napari_sam2.masks import FrameMasks
 from napari_sam2.session.feature_cache import FeatureCache
 from napari_sam2.session.frame_output import ObjectOutput
 from napari_sam2.session.options import SessionOptions
-from napari_sam2.session.protocols import RecordStore
+from napari_sam2.session.protocols import Decisions, RecordStore
 from napari_sam2.session.runner import ModelRunner
 from napari_sam2.session.tensors import fill_holes, frame_logits, frame_masks, non_overlapping
 
@@ -33,6 +33,9 @@ class FrameWriter:
         Where records go.
     size : tuple of int
         (height, width) of the frames.
+    decided : callable
+        What the user decided about an object on a frame: an absent one is neither looked for nor recalled, an accepted
+        result stays as it is.
 
     Attributes
     ----------
@@ -44,6 +47,7 @@ class FrameWriter:
     features: FeatureCache
     store: RecordStore
     size: tuple[int, int]
+    decided: Decisions = lambda object_id, frame: None
     unreadable: dict[int, str] = field(default_factory=dict, init=False)
 
     @property

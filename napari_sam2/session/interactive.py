@@ -7,9 +7,10 @@ from torch import Tensor
 
 from napari_sam2.model.tensors import PromptTensors
 from napari_sam2.prompts import Prompt
-from napari_sam2.session.frame_output import Alternatives, ObjectOutput, given_mask, prompt_hash
+from napari_sam2.session.frame_output import Alternatives, ObjectOutput, given_mask
 from napari_sam2.session.frame_writer import FrameWriter
 from napari_sam2.session.prompt_decoding import DecodedPrompt, FrameContext, decode_points, decode_prompt
+from napari_sam2.session.protocols import prompt_hash
 from napari_sam2.session.tensors import fill_holes, frame_logits, rounded
 from napari_sam2.session.tracked_object import Draft, TrackedObject
 

@@ -9,10 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2.frames.errors import FrameReadError, warn_of_unreadable
-from napari_sam2.session.frame_output import STALE, ObjectOutput
+from napari_sam2.session.frame_output import ObjectOutput
 from napari_sam2.session.frame_writer import FrameWriter
 from napari_sam2.session.object_table import ObjectTable
 from napari_sam2.session.options import SessionOptions
+from napari_sam2.session.protocols import STALE
 from napari_sam2.session.tracked_object import TrackedObject
 
 
@@ -72,10 +73,11 @@ def propagate(
             kept: dict[int, ObjectOutput] = {}
             waiting: list[TrackedObject] = []
             for tracked in table.still_tracked(objects):
-                output = _kept(writer, tracked, frame, reverse)
+                decided = writer.decided(tracked.object_id, frame)
+                output = None if decided == "absent" else _kept(writer, tracked, frame, reverse)
                 if output is not None:
                     kept[tracked.object_id] = output
-                elif _is_looked_for(writer.options, tracked, frame, reverse):
+                elif decided is None and _is_looked_for(writer.options, tracked, frame, reverse):
                     waiting.append(tracked)
             if waiting and not is_readable(writer, frame):
                 passed_over.append(frame)
@@ -126,7 +128,8 @@ def _kept(writer: FrameWriter, tracked: TrackedObject, frame: int, reverse: bool
         if options.forget_around_prompts:
             _forget_around(writer, tracked, frame)
         return output
-    looked_for = _is_looked_for(options, tracked, frame, reverse)
+    accepted = writer.decided(tracked.object_id, frame) == "accepted"
+    looked_for = not accepted and _is_looked_for(options, tracked, frame, reverse)
     if looked_for and not options.reuse_tracked:
         return None
     output = tracked.stored(frame)

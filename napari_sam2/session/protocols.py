@@ -1,13 +1,22 @@
-"""Interfaces of a session: the source of its frames, the store of its results, and the records in it."""
+"""Interfaces of a session: the source of its frames, the store of its results, records and what they answer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import json
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
+
+from napari_sam2.prompts import Prompt
+
+# A record with this prompt_hash answers no prompt any more and is never recalled.
+STALE = -1
+Decisions = Callable[[int, int], Literal["accepted", "absent"] | None]  # of (object_id, frame)
 
 
 @runtime_checkable
@@ -72,6 +81,36 @@ def plain_facts(record: Any) -> dict[str, Any]:
     return {
         f.name: getattr(record, f.name) for f in fields(ObjectRecord) if f.name not in ("logits", "pointer")
     }
+
+
+def prompt_hash(*parts: object) -> int:
+    """Return 63 bits that depend on the contents of prompts, frame numbers and other hashes."""
+    plain = [part.to_json() if isinstance(part, Prompt) else part for part in parts]
+    digest = hashlib.blake2b(json.dumps(plain, sort_keys=True).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") >> 1
+
+
+def hash_between(before: int | None, after: int | None, committed: Mapping[int, int]) -> int:
+    """Return the hash of the nearest prompts on both sides, as a tracked record has it.
+
+    Parameters
+    ----------
+    before, after : int or None
+        Frames of these prompts.
+    committed : mapping of int to int
+        Hashes of prompts by frame.
+    """
+    hashes = [None if frame is None else committed.get(frame) for frame in (before, after)]
+    return prompt_hash(before, hashes[0], after, hashes[1])
+
+
+def tracked_hash(frame: int, committed: Mapping[int, int]) -> int:
+    """Return the ``prompt_hash`` that a record tracked on a frame needs to answer these prompts (hashes by frame)."""
+    frames = sorted(committed)
+    before, after = bisect_left(frames, frame), bisect_right(frames, frame)
+    return hash_between(
+        frames[before - 1] if before else None, frames[after] if after < len(frames) else None, committed
+    )
 
 
 FrameResults = Mapping[int, tuple[ObjectRecord, NDArray[np.bool_]]]

@@ -9,10 +9,11 @@ from torch import Tensor
 
 from napari_sam2.model.tensors import MemoryReadout
 from napari_sam2.prompts import Prompt
-from napari_sam2.session.frame_output import STALE, ObjectOutput, given_mask, prompt_hash
+from napari_sam2.session.frame_output import ObjectOutput, given_mask
 from napari_sam2.session.frame_writer import FrameWriter
 from napari_sam2.session.memory_bank import MemoryBank, Recall
 from napari_sam2.session.prompt_decoding import DecodedPrompt
+from napari_sam2.session.protocols import STALE, hash_between, prompt_hash
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,13 +86,7 @@ class TrackedObject:
         """Return the hash of the prompts that a new result on this frame answers; see :class:`ObjectRecord`."""
         if self.bank.is_conditioning(frame):
             return self._committed.get(frame, 0)
-        before, after = self.bank.neighbours(frame)
-        return prompt_hash(
-            before,
-            None if before is None else self._committed.get(before),
-            after,
-            None if after is None else self._committed.get(after),
-        )
+        return hash_between(*self.bank.neighbours(frame), self._committed)
 
     # -- what conditions ---------------------------------------------------------------------------------
 
@@ -169,6 +164,9 @@ class TrackedObject:
                 self.bank.add(frame, moved, self.bank.is_conditioning(frame))
 
     def _usable(self, frame: int) -> bool:
+        decided = self._writer.decided(self.object_id, frame)
+        if decided == "absent":
+            return False
         memory = self.bank.get(frame)
         if memory is not None:
             answered = memory.prompt_hash
@@ -178,7 +176,9 @@ class TrackedObject:
                 return False
             answered = record.prompt_hash
         return answered != STALE and (
-            self._writer.options.remember_stale or answered == self.current_hash(frame)
+            self._writer.options.remember_stale
+            or decided == "accepted"
+            or answered == self.current_hash(frame)
         )
 
     def _pointer(self, frame: int) -> Tensor:

@@ -13,14 +13,14 @@ from napari_sam2.model.sam2 import Sam2
 from napari_sam2.prompts import Prompt, PromptKey
 from napari_sam2.session.array_frames import checked_frame
 from napari_sam2.session.feature_cache import FeatureCache
-from napari_sam2.session.frame_output import Alternatives, ObjectOutput, prompt_hash
+from napari_sam2.session.frame_output import Alternatives, ObjectOutput
 from napari_sam2.session.frame_writer import FrameWriter
 from napari_sam2.session.interactive import alternatives_of, answer
 from napari_sam2.session.memory_bank import MemoryPolicy, RecencyPolicy
 from napari_sam2.session.object_table import ObjectTable
 from napari_sam2.session.options import SessionOptions
 from napari_sam2.session.propagation import TrackedFrame, commit_drafts, is_readable, propagate
-from napari_sam2.session.protocols import FrameSource, RecordStore
+from napari_sam2.session.protocols import Decisions, FrameSource, RecordStore, prompt_hash
 from napari_sam2.session.runner import ModelRunner
 from napari_sam2.session.sqlite_store import TemporaryStore
 from napari_sam2.session.validation import checked_frame_index, frame_range
@@ -57,6 +57,9 @@ class VideoSession:
         Prompts to begin with.
     policy : MemoryPolicy, optional
         Which memories are recalled; by default those that SAM 2 recalls.
+    decided : callable, optional
+        ``decided(object_id, frame)``: what the user decided there. An "absent" object is neither looked for nor
+        recalled, an "accepted" result is not tracked again; None: nothing.
 
     Notes
     -----
@@ -72,6 +75,7 @@ class VideoSession:
         store: RecordStore | None = None,
         prompts: Mapping[PromptKey, Prompt] | None = None,
         policy: MemoryPolicy | None = None,
+        decided: Decisions = lambda object_id, frame: None,
     ) -> None:
         if len(frames) == 0:
             raise ValueError("a video needs at least one frame, this one has none")
@@ -88,7 +92,7 @@ class VideoSession:
         self.store: RecordStore = store if self._own_store is None else self._own_store  # type: ignore[assignment]
         self._keeps_policy = policy is not None
         self.policy = policy or _recency(model, self.options)
-        self._writer = FrameWriter(self.runner, self.features, self.store, self.size)
+        self._writer = FrameWriter(self.runner, self.features, self.store, self.size, decided)
         self._pending: dict[PromptKey, None] = {}
         self.restart(prompts or {})
 

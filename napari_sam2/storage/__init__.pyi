@@ -17,6 +17,7 @@ from .project_folder import is_project as is_project
 from .record_store import ProjectRecords as ProjectRecords
 from .recorded_session import RecordedSession as RecordedSession
 from .results import project_results as project_results
+from .review import Review as Review
 from .schema import ModelDescription as ModelDescription
 from .schema import SourceDescription as SourceDescription
 from .sessions import describe_model as describe_model

@@ -212,7 +212,7 @@ class Project:
         with suppress(ProjectDamagedError, ProjectNotFoundError), cls.open(folder) as project:
             if not project.verify():
                 raise ProjectError(f"{folder} is not damaged: open it")
-        copies = ReadableCopies.read(folder)
+        copies = ReadableCopies.read(folder).without_accepted()
         lock = WriterLock(folder)
         lock.acquire()
         try:
@@ -284,6 +284,10 @@ class Project:
         known = self._state.objects
         ids = known.keys() | {i for _, i in self._state.prompts}
         return {i: known.get(i) or ObjectInfo(i) for i in sorted(ids)}
+
+    def decided(self, object_id: int, frame: int) -> Literal["accepted", "absent"] | None:
+        """Return what the user decided about an object on a frame; see :class:`ObjectInfo`."""
+        return info.decided(frame) if (info := self._state.object(object_id)) is not None else None
 
     @property
     def pending(self) -> PendingRun | None:

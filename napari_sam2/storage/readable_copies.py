@@ -7,7 +7,7 @@ import os
 import secrets
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,10 @@ class ReadableCopies:
             raise ProjectDamagedError(
                 f"{folder} cannot be started again, because its readable copies are damaged: {error}"
             ) from error
+
+    def without_accepted(self) -> ReadableCopies:
+        """Return copies in which no mask is accepted, because there are none."""
+        return replace(self, objects={i: replace(o, accepted=()) for i, o in self.objects.items()})
 
 
 def write_document(path: Path, text: str) -> None:

@@ -7,6 +7,7 @@ import math
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from napari_sam2.masks import FrameMasks, Rle, encode_rle
-from napari_sam2.objects import ObjectInfo, checked_object_id
+from napari_sam2.objects import ObjectInfo, checked_object_id, covers
 from napari_sam2.session.protocols import FrameResults, ObjectRecord
 from napari_sam2.session.sqlite_store import NAMES, as_real, record_row, row_record
 from napari_sam2.storage.database import Database
@@ -24,6 +25,7 @@ from napari_sam2.storage.history import History
 from napari_sam2.storage.user_state import UserState
 
 ORIGINS = ("tracked", "draft", "painted", "imported")
+BY_HAND = ("painted", "imported")
 BoolMask = NDArray[np.bool_]
 
 _BUDGET_CHECKED_EVERY = 64  # frames
@@ -124,6 +126,38 @@ class ProjectRecords:
                 step = self._history.writing_step()
                 for table in ("mask", "record"):
                     self._replace(table, frame, step, {object_id: (0, 0)}, "present, bytes")
+
+    def exchange(
+        self, frame: int, first: int, second: int, moved_hash: Callable[[int, int, int], int]
+    ) -> None:
+        """Exchange the masks and records of two objects on a frame.
+
+        Parameters
+        ----------
+        frame, first, second : int
+            Where, and which objects.
+        moved_hash : callable
+            ``moved_hash(object_id, frame, prompt_hash)``: the hash of a record of this object once it is that of the
+            other one.
+        """
+        ids = (first, second)
+        rows = {row.object_id: row for row in self.mask_rows(frame, hidden=True)}
+        records = {i: self.get(i, frame) for i in ids}
+        with self._database.transaction():
+            for object_id in ids:
+                self.remove(object_id, frame)
+            for source, target in (ids, ids[::-1]):
+                row, record = rows.get(source), records[source]
+                if row is None:
+                    continue
+                mask = self._decode(row.mask)
+                if record is not None:
+                    moved = replace(record, prompt_hash=moved_hash(source, frame, record.prompt_hash))
+                    self.put(target, frame, moved, mask)
+                if record is None or row.origin != "tracked":
+                    score, iou = (np.array([v], np.float32) for v in (row.object_score, row.predicted_iou))
+                    masks = FrameMasks(frame, (target,), mask[None], score, iou, np.array([row.prompted]))
+                    self.put_masks(masks, row.origin)
 
     def remove_object(self, object_id: int) -> None:
         """Drop every record of an object, whatever their number, in one step."""
@@ -244,9 +278,29 @@ class ProjectRecords:
             return range(min(self._frames, _MOST_TRIED))
         return [frame for (frame,) in rows if isinstance(frame, int) and 0 <= frame < self._frames]
 
-    def mask_rows(self, frame: int) -> Iterator[MaskRow]:
-        """Yield the current masks of a frame, by object id in order; those that are damaged are reported."""
+    def answered(self, object_id: int) -> dict[int, int]:
+        """Return the ``prompt_hash`` of every record of an object whose mask is not made by hand, by frame."""
+        rows = self._database.rows(
+            "SELECT frame, prompt_hash, origin FROM current_record JOIN current_mask USING (frame, object_id) "
+            "WHERE object_id = ?",
+            (object_id,),
+        )
+        return {frame: answered for frame, answered, origin in rows if origin not in BY_HAND}
+
+    def mask_rows(self, frame: int, hidden: bool = False) -> Iterator[MaskRow]:
+        """Yield the current masks of a frame, by object id in order; those that are damaged are reported.
+
+        Parameters
+        ----------
+        frame : int
+            Frame index.
+        hidden : bool
+            Also those of objects that are absent there, as the user decided.
+        """
         for object_id, counts, origin, score, iou, prompted, checksum in self._mask_rows(frame):
+            info = None if hidden else self._state.object(object_id)
+            if info is not None and covers(info.absent, frame):
+                continue
             try:
                 if origin not in ORIGINS or not isinstance(counts, str) or len(counts) > self._longest_mask:
                     raise ValueError("a mask needs run lengths and an origin")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from napari_sam2.masks import FrameMasks
 from napari_sam2.model.sam2 import Sam2
-from napari_sam2.objects import MAX_OBJECT_ID, ObjectInfo, checked_object_id
+from napari_sam2.objects import ObjectInfo, checked_object_id, free_object_id, undecided
 from napari_sam2.prompts import MaskPrompt, Prompt, PromptKey
 from napari_sam2.session.frame_output import Alternatives
 from napari_sam2.session.options import SessionOptions
@@ -21,8 +22,8 @@ from napari_sam2.session.video import VideoSession
 from napari_sam2.storage.errors import ProjectError
 from napari_sam2.storage.interrupted_run import PendingRun
 from napari_sam2.storage.project import UNREADABLE_FRAMES, Project
-
-_BY_HAND = ("painted", "imported")
+from napari_sam2.storage.record_store import BY_HAND
+from napari_sam2.storage.review import Review
 
 
 class RecordedSession:
@@ -37,6 +38,11 @@ class RecordedSession:
         Open for writing; stays open when the session is closed.
     model, frames, options
         As for :class:`VideoSession`.
+
+    Attributes
+    ----------
+    review : Review
+        States of all objects on all frames, what is open, and the verbs that decide it.
     """
 
     def __init__(self, project: Project, model: Sam2, frames: FrameSource, options: SessionOptions) -> None:
@@ -44,7 +50,10 @@ class RecordedSession:
         self.history = project.history
         self._frames = frames
         self.options = options
-        self.session = VideoSession(model, frames, options, project.store, project.prompts)
+        self.session = VideoSession(
+            model, frames, options, project.store, project.prompts, decided=project.decided
+        )
+        self.review = Review(project, self._action, self._rebuild)
         self._group = (0, 0)  # number of the last group of verbs, and of the step of undo that they are
 
     # -- what is known -----------------------------------------------------------------------------------
@@ -140,6 +149,7 @@ class RecordedSession:
             masks = self.session.set_prompt(frame, object_id, prompt)
             self.project.store.put_masks(masks, "draft")
             self.project.put_prompt(frame, object_id, prompt)
+            self._undecide(frame, object_id)
         return masks
 
     def clear_prompt(self, frame: int, object_id: int) -> None:
@@ -266,11 +276,7 @@ class RecordedSession:
             "#rrggbb" or 8-bit RGB.
         """
         taken = self.project.objects
-        if object_id is None:
-            object_id = max(taken, default=0) + 1
-            if object_id > MAX_OBJECT_ID:
-                object_id = next(i for i in range(1, MAX_OBJECT_ID + 2) if i not in taken)
-        object_id = checked_object_id(object_id)
+        object_id = checked_object_id(free_object_id(taken) if object_id is None else object_id)
         if object_id in taken:
             raise ValueError(f"object {object_id} exists already: choose another id")
         with self._action(f"Add object {object_id}"):
@@ -279,10 +285,13 @@ class RecordedSession:
         return object_id
 
     def put_object(self, info: ObjectInfo) -> None:
-        """Add an object, or replace its name, colour and lock."""
+        """Add an object, or replace its name, colour and lock; what was decided about its frames stays."""
+        known = self.project.objects.get(info.object_id)
         with self._action(f"Change {info.title}"):
-            if info.object_id not in self.project.objects:
+            if known is None:
                 self.session.restore_object(info.object_id)
+            else:
+                info = replace(known, name=info.name, color=info.color, locked=info.locked)
             self.history.put_object(info)
 
     def rename(self, object_id: int, name: str) -> None:
@@ -311,6 +320,7 @@ class RecordedSession:
         masks = _finished(frame, {object_id: mask}, self.size)
         with self._action(f"Paint object {object_id} on frame {frame}"):
             self.project.store.put_masks(masks, "painted")
+            self._undecide(frame, object_id)
         return masks
 
     def import_masks(self, masks: Iterable[FrameMasks], as_prompts: bool = False) -> None:
@@ -331,6 +341,8 @@ class RecordedSession:
                         self.set_prompt(frame_masks.frame, object_id, prompt)
                 elif frame_masks.object_ids:
                     self.project.store.put_masks(frame_masks, "imported")
+                    for object_id in frame_masks.object_ids:
+                        self._undecide(frame_masks.frame, object_id)
 
     def encode(self, frame: int) -> None:
         """Compute the image features of a frame ahead of time."""
@@ -395,14 +407,15 @@ class RecordedSession:
     def _shown(self, masks: FrameMasks) -> FrameMasks:
         # A painted mask stays until its frame is tracked again; where it stays, it is what is shown.
         origins = self.project.origins(masks.frame)
-        if not any(origins.get(i) in _BY_HAND for i in masks.object_ids):
+        if not any(origins.get(i) in BY_HAND for i in masks.object_ids):
             return masks
         return self._preferred(self.project.masks(masks.frame, masks.object_ids), masks)
 
     def _preferred(self, saved: FrameMasks, live: FrameMasks) -> FrameMasks:
         origins = self.project.origins(saved.frame)
-        by_hand = [i for i in saved.object_ids if origins.get(i) in _BY_HAND or i not in live.object_ids]
-        tracked = [i for i in live.object_ids if i not in by_hand]
+        by_hand = [i for i in saved.object_ids if origins.get(i) in BY_HAND or i not in live.object_ids]
+        absent = [i for i in live.object_ids if self.project.decided(i, saved.frame) == "absent"]
+        tracked = [i for i in live.object_ids if i not in by_hand and i not in absent]
         joined = FrameMasks.joined([saved.select(by_hand), live.select(tracked)])
         return joined.select(sorted(joined.object_ids))
 
@@ -414,6 +427,11 @@ class RecordedSession:
             self.project.store.put_masks(shown.select([object_id]), "tracked")
         else:
             self.project.store.remove(object_id, frame)
+
+    def _undecide(self, frame: int, object_id: int) -> None:
+        """Take back that an object is absent or accepted where it is marked or painted."""
+        info = self.project.objects[object_id]
+        self.history.put_object(undecided(info, frame, frame))
 
     def _existing(self, object_id: int) -> int:
         if object_id not in self.project.objects:

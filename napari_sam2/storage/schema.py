@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, TypeVar
 
-from napari_sam2.objects import ObjectInfo, checked_object_id
+from napari_sam2.objects import ObjectInfo, Parent, Stretches, checked_object_id
 from napari_sam2.prompts import Prompt, PromptKey
 
 FORMAT = "napari-sam2-project"
@@ -133,11 +133,20 @@ def prompts_from_json(data: Any, frames: int) -> dict[PromptKey, Prompt]:
 
 def objects_to_json(objects: Iterable[ObjectInfo]) -> list[dict[str, Any]]:
     """Return objects as a list for people."""
-    return [
-        {"id": o.object_id, "name": o.name, "color": None if o.color is None else color_text(o.color)}
-        | ({"locked": True} if o.locked else {})
-        for o in objects
-    ]
+    return [_object_to_json(o) for o in objects]
+
+
+def _object_to_json(info: ObjectInfo) -> dict[str, Any]:
+    color = None if info.color is None else color_text(info.color)
+    data: dict[str, Any] = {"id": info.object_id, "name": info.name, "color": color}
+    if info.locked:
+        data["locked"] = True
+    if info.parent is not None:
+        data["parent"] = {"id": info.parent.object_id, "frame": info.parent.frame}
+    for key, stretches in (("accepted", info.accepted), ("absent", info.absent)):
+        if stretches:
+            data[key] = [list(stretch) for stretch in stretches]
+    return data
 
 
 def objects_from_json(data: Any) -> dict[int, ObjectInfo]:
@@ -152,8 +161,29 @@ def objects_from_json(data: Any) -> dict[int, ObjectInfo]:
             _checked(item.get("name") or "", str, "an object's name"),
             None if color is None else checked_color(color),
             item.get("locked") is True,
+            _parent(item.get("parent")),
+            _stretches(item.get("accepted", [])),
+            _stretches(item.get("absent", [])),
         )
     return out
+
+
+def _parent(data: Any) -> Parent | None:
+    if data is None:
+        return None
+    data = _checked(data, Mapping, "a parent")
+    return Parent(checked_object_id(data.get("id")), whole_number(data.get("frame"), "a parent's frame"))
+
+
+def _stretches(data: Any) -> Stretches:
+    found: list[tuple[int, int]] = []
+    for pair in _checked(data, list, "a list of stretches"):
+        frames = [whole_number(frame, "a frame of a stretch") for frame in _checked(pair, list, "a stretch")]
+        after = found[-1][1] + 1 if found else 0
+        if len(frames) != 2 or not after <= frames[0] <= frames[1] < MAX_FRAMES:
+            raise ValueError(f"stretches are pairs of first and last frames in order, {pair!r} is none")
+        found.append((frames[0], frames[1]))
+    return tuple(found)
 
 
 def checked_color(value: Any) -> tuple[int, int, int]:

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from napari_sam2.session import ArrayFrames, SessionOptions, VideoSession
-from napari_sam2.session.frame_output import STALE
+from napari_sam2.session.protocols import STALE
 from tests.session.conftest import HEIGHT, WIDTH, box, click, clicks, moving_discs, painted
 
 

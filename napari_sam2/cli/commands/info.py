@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from napari_sam2.cli.workflow.source_frames import SourceFrames, open_frames
 from napari_sam2.frames.errors import frames_text
 from napari_sam2.storage.project import UNREADABLE_FRAMES, Project
 from napari_sam2.storage.project_folder import is_project
+from napari_sam2.storage.review import Review
 
 
 def run(args: Namespace, console: Console) -> None:
@@ -57,6 +59,7 @@ def project_info(project: Project) -> dict[str, Any]:
     """Return what a project holds, ready for JSON."""
     prompts = Counter(object_id for _, object_id in project.prompts)
     plan, pending = Plan.load(project), project.pending
+    states = Review(project).counts()
     unfinished = pending is not None or bool(plan is not None and plan.remaining)
     objects = []
     for info in project.objects.values():
@@ -69,6 +72,8 @@ def project_info(project: Project) -> dict[str, Any]:
                 "first": frames[0] if frames else None,
                 "last": frames[-1] if frames else None,
                 "prompted_frames": prompts[info.object_id],
+                "states": states[info.object_id],
+                "parent": None if info.parent is None else asdict(info.parent),
             }
         )
     exports = project.path / "exports"
@@ -131,6 +136,9 @@ def _project_text(data: dict[str, Any]) -> str:
             f"  object {one['id']}{name}: {one['frames_with_a_result']} frames{where}, "
             f"prompts on {one['prompted_frames']}"
         )
+        states = ", ".join(f"{count} {state}" for state, count in one["states"].items())
+        parent = f"from object {one['parent']['object_id']}; " if one["parent"] else ""
+        lines.append(f"    {parent}{states}")
     if data["exports"]:
         lines.append(f"  exports   {', '.join(data['exports'])}")
     if data["open_in"]:

@@ -14,6 +14,7 @@ from napari_sam2.formats.registry import FORMATS
 from napari_sam2.objects import MAX_OBJECT_ID
 
 MODELS = ("nano", "tiny", "small", "base_plus", "large")
+REVIEW_VERBS = ("list", "accept", "absent", "reopen", "end", "swap", "divide", "parent", "undo")
 SUITES = ("images", "videos", "presence", "sequences", "clicks", "speed")
 
 _EXAMPLES = """\
@@ -52,6 +53,21 @@ The same command goes on where it was stopped; what is complete is left alone.
 """
 
 
+_REVIEW_EXAMPLES = """\
+examples:
+  napari-sam2 review cells.sam2                        what deserves a look, worst first
+  napari-sam2 review cells.sam2 accept 3 --range 10:21  the masks of object 3 on frames 10 to 20 are right
+  napari-sam2 review cells.sam2 absent 3 --range 21:25  object 3 is hidden there
+  napari-sam2 review cells.sam2 reopen 3 --range 21:25  nothing is decided there any more
+  napari-sam2 review cells.sam2 end 3 --frame 40       object 3 is gone from frame 40 on
+  napari-sam2 review cells.sam2 swap 3 5 --frame 12    exchange the masks of 3 and 5 from frame 12 on
+  napari-sam2 review cells.sam2 divide 3 3 9 --frame 12  object 3 divides: what it goes on with is one daughter,
+                                                       object 9 the other
+  napari-sam2 review cells.sam2 parent 9 3             object 9 comes from object 3; without 3: from none
+  napari-sam2 review cells.sam2 undo                   take back the last step
+"""
+
+
 class _Parser(ArgumentParser):
     def _print_message(self, message: str, file: Any = None) -> None:
         super()._print_message(printable(message), file)  # errors repeat what was typed
@@ -85,6 +101,7 @@ def make_parser() -> ArgumentParser:
     _add_batch(commands)
     _add_export(commands)
     _add_replay(commands)
+    _add_review(commands)
     _add_info(commands)
     _add_evaluate(commands)
     _add_benchmark(commands)
@@ -239,6 +256,19 @@ def _add_replay(commands: Any) -> None:
     parser.add_argument("--overwrite", action="store_true", help="replace an existing project there")
     _add_relocation(parser)
     _add_device(parser)
+
+
+def _add_review(commands: Any) -> None:
+    title = "list what to look at in a project, and decide it"
+    parser = _command(commands, "review", "review:run", title, _REVIEW_EXAMPLES)
+    parser.add_argument("project", type=Path, help="folder NAME.sam2")
+    parser.add_argument("verb", nargs="?", choices=REVIEW_VERBS, default="list", help="what to do (list)")
+    parser.add_argument("objects", nargs="*", type=object_id, metavar="ID", help="objects of the verb")
+    _add_range(parser, "of accept, absent and reopen: frames A to B-1 (all)")
+    parser.add_argument("--frame", type=whole, metavar="N", help="of end, swap, divide and parent")
+    parser.add_argument(
+        "--order", choices=("worst", "time"), default="worst", help="of the list (%(default)s)"
+    )
 
 
 def _add_info(commands: Any) -> None:
@@ -429,6 +459,18 @@ def id_list(text: str) -> tuple[int, ...]:
             f"{text!r} is not a list of object ids: write numbers from 1 to {MAX_OBJECT_ID}, like 1,2,5"
         )
     return ids
+
+
+def object_id(text: str) -> int:
+    """Read one object id."""
+    return id_list(text)[0]
+
+
+def whole(text: str) -> int:
+    """Read a frame number."""
+    if not text.isdecimal():
+        raise ArgumentTypeError(f"{text!r} is not a frame: frames count from 0")
+    return int(text)
 
 
 def channel_list(text: str) -> tuple[int, ...]:

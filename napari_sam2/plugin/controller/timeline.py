@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2.plugin.controller.context import ControllerContext
-from napari_sam2.plugin.state import FrameFact
-from napari_sam2.uncertainty import frame_uncertainty, next_uncertain, uncertain_peaks
+from napari_sam2.review import FrameFact, ObjectFacts, frame_uncertainty, next_uncertain, uncertain_peaks
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,32 +44,14 @@ class TimelineRow:
     uncertainty: NDArray[np.float64]
 
 
-class _Facts:
-    """One object's facts, growing in place."""
-
-    def __init__(self, count: int) -> None:
-        self.numbers = np.full((5, count), np.nan, np.float32)  # score, IoU, area, x, y
-        self.prompted = np.zeros(count, bool)
-        self.uncertainty: NDArray[np.float64] | None = None
-
-    def put(self, fact: FrameFact) -> None:
-        x, y = fact.center or (np.nan, np.nan)
-        self.numbers[:, fact.frame] = (fact.object_score, fact.predicted_iou, fact.area, x, y)
-        self.uncertainty = None
-
-    def clear(self, frame: int) -> None:
-        if np.isfinite(self.numbers[2, frame]):
-            self.numbers[:, frame] = np.nan
-            self.uncertainty = None
-
-
 class Timeline:
     """Facts about all objects on all frames; a part of a controller."""
 
     def __init__(self, context: ControllerContext) -> None:
         self._context = context
         self._count = context.view.geometry.n_frames
-        self._facts: dict[int, _Facts] = {}
+        self._facts: dict[int, ObjectFacts] = {}
+        self._uncertainty: dict[int, NDArray[np.float64]] = {}  # as far as it was asked for
 
     @property
     def n_frames(self) -> int:
@@ -79,20 +60,18 @@ class Timeline:
 
     def row(self, object_id: int) -> TimelineRow:
         """Return one object's row; an object without results has an empty one."""
-        facts = self._facts.get(object_id) or _Facts(self._count)
-        score, iou, area, x, y = facts.numbers
-        if facts.uncertainty is None:
-            facts.uncertainty = frame_uncertainty(score, iou, area, np.stack([x, y], axis=1), facts.prompted)
-        known = np.isfinite(area)
+        facts = self._facts.get(object_id) or ObjectFacts(self._count)
+        if object_id not in self._uncertainty:
+            self._uncertainty[object_id] = frame_uncertainty(facts)
         return TimelineRow(
             object_id,
-            known,
-            known & (np.nan_to_num(area) > 0),
+            facts.known,
+            facts.seen,
             facts.prompted,
-            score,
-            iou,
-            area,
-            facts.uncertainty,
+            facts.object_scores,
+            facts.predicted_ious,
+            facts.areas,
+            self._uncertainty[object_id],
         )
 
     def uncertainty(self, object_ids: Iterable[int] | None = None) -> NDArray[np.float64]:
@@ -129,21 +108,15 @@ class Timeline:
 
     def put_frame(self, frame: int, facts: Iterable[FrameFact]) -> None:
         """Replace all facts of a frame; objects that are not among them have no result there."""
-        named = set()
-        for fact in facts:
-            self._of(fact.object_id).put(fact)
-            named.add(fact.object_id)
+        named = self._put(facts)
         for object_id, known in self._facts.items():
-            if object_id not in named:
-                known.clear(frame)
+            if object_id not in named and known.clear(frame):
+                self._uncertainty.pop(object_id, None)
         self._context.events.timeline.emit(frozenset(self._facts))
 
     def put(self, facts: Iterable[FrameFact]) -> None:
         """Add facts of many frames."""
-        named = set()
-        for fact in facts:
-            self._of(fact.object_id).put(fact)
-            named.add(fact.object_id)
+        named = self._put(facts)
         if named:
             self._context.events.timeline.emit(frozenset(named))
 
@@ -155,7 +128,8 @@ class Timeline:
             flags[prompted.get(object_id, [])] = True
             facts = self._of(object_id)
             if not np.array_equal(flags, facts.prompted):
-                facts.prompted, facts.uncertainty = flags, None
+                facts.prompted = flags
+                self._uncertainty.pop(object_id, None)
                 changed.add(object_id)
         if changed:
             self._context.events.timeline.emit(frozenset(changed))
@@ -165,12 +139,22 @@ class Timeline:
         ids = tuple(self._facts) if object_ids is None else tuple(object_ids)
         for object_id in ids:
             self._facts.pop(object_id, None)
+            self._uncertainty.pop(object_id, None)
         self._context.events.timeline.emit(frozenset(ids))
 
     def rebase(self) -> None:
         """Start again with other frames."""
         self._count = self._context.view.geometry.n_frames
         self.forget()
+        self._uncertainty.clear()
 
-    def _of(self, object_id: int) -> _Facts:
-        return self._facts.setdefault(object_id, _Facts(self._count))
+    def _put(self, facts: Iterable[FrameFact]) -> set[int]:
+        named = set()
+        for fact in facts:
+            self._of(fact.object_id).put(fact)
+            self._uncertainty.pop(fact.object_id, None)
+            named.add(fact.object_id)
+        return named
+
+    def _of(self, object_id: int) -> ObjectFacts:
+        return self._facts.setdefault(object_id, ObjectFacts(self._count))

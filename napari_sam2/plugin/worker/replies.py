@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2.formats.tracking_results import TrackingResults
-from napari_sam2.masks import FrameMasks, compose_labels, mask_box
+from napari_sam2.masks import FrameMasks, compose_labels
 from napari_sam2.objects import ObjectInfo
-from napari_sam2.plugin.state import FrameFact, HistoryState, ProjectState, UndoStep
+from napari_sam2.plugin.state import HistoryState, ProjectState, UndoStep
 from napari_sam2.prompts import Prompt, PromptKey
+from napari_sam2.review import FrameFact, facts_of
 from napari_sam2.session import Alternatives
 
 if TYPE_CHECKING:
@@ -187,35 +188,3 @@ def history_of(session: RecordedSession) -> HistoryState:
     """Return the steps of undo; a propagation that is going on is the last one."""
     history = session.history
     return HistoryState(tuple(UndoStep(*step) for step in history.steps), history.applied)
-
-
-def facts_of(found: FrameMasks) -> tuple[FrameFact, ...]:
-    """Measure what the timeline shows of every mask of a frame."""
-    facts = []
-    for row, object_id in enumerate(found.object_ids):
-        area, center = _area_and_center(found.masks[row])
-        facts.append(
-            FrameFact(
-                object_id,
-                found.frame,
-                bool(found.prompted[row]),
-                float(found.object_scores[row]),
-                float(found.predicted_ious[row]),
-                area,
-                center,
-            )
-        )
-    return tuple(facts)
-
-
-def _area_and_center(mask: NDArray[np.bool_]) -> tuple[int, tuple[float, float] | None]:
-    box = mask_box(mask)
-    if box is None:
-        return 0, None
-    x0, y0, x1, y1 = box
-    crop = mask[y0:y1, x0:x1]
-    columns, rows = crop.sum(0), crop.sum(1)
-    area = int(columns.sum())
-    x = float((columns * np.arange(len(columns))).sum() / area) + x0
-    y = float((rows * np.arange(len(rows))).sum() / area) + y0
-    return area, (x, y)

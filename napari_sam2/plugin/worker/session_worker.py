@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from napari_sam2.plugin.state import FrameFact, HistoryState
+from napari_sam2.plugin.state import HistoryState
 from napari_sam2.plugin.worker.propagation_run import PropagationRun
 from napari_sam2.plugin.worker.replies import (
     FactsLoaded,
@@ -24,11 +24,11 @@ from napari_sam2.plugin.worker.replies import (
     PropagationPhase,
     Reply,
     RequestFailed,
-    facts_of,
     history_of,
 )
 from napari_sam2.plugin.worker.requests import Propagate, Request
 from napari_sam2.plugin.worker.session_spec import OpenedSession, Progress
+from napari_sam2.review import FrameFact, facts_of
 
 if TYPE_CHECKING:
     from napari_sam2.storage.recorded_session import RecordedSession

@@ -39,6 +39,7 @@ COMMANDS = (
     "batch",
     "export",
     "replay",
+    "review",
     "info",
     "evaluate",
     "benchmark",

@@ -5,46 +5,26 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_sam2.review.facts import ObjectFacts
+
 Floats = NDArray[np.float64]
 _SCORE_SCALE = 2.0  # logits of this size are a clear yes or no
 _SURE_IOU, _POOR_IOU = 0.85, 0.4
 _USUAL = 4.0  # a jump of so many times the object's usual change is noticed
 
 
-def frame_uncertainty(
-    object_scores: NDArray[np.floating],
-    predicted_ious: NDArray[np.floating],
-    areas: NDArray[np.floating],
-    centers: NDArray[np.floating],
-    prompted: NDArray[np.bool_],
-) -> Floats:
-    """Return the uncertainty of one object on each frame, 0 (sure) to 1.
+def frame_uncertainty(facts: ObjectFacts) -> Floats:
+    """Return the uncertainty of one object on each frame (T,), 0 (sure) to 1.
 
     The largest of four: the object score is near 0 (visible or not?), the predicted IoU is low, the area
     jumps, the position jumps. A jump is judged against the object's own usual change from frame to frame and
     belongs to the later frame. Prompted frames have an uncertainty of 0.
-
-    Parameters
-    ----------
-    object_scores, predicted_ious : ndarray of float, shape (T,)
-        As the model gave them; NaN: unknown (no result, or a mask made by hand).
-    areas : ndarray of float, shape (T,)
-        Pixels; NaN: no result.
-    centers : ndarray of float, shape (T, 2)
-        Centroids in pixels; NaN where the object is not seen.
-    prompted : ndarray of bool, shape (T,)
-        Frames with a prompt on this object.
     """
-    count = len(object_scores)
-    if centers.shape != (count, 2) or any(a.shape != (count,) for a in (predicted_ious, areas, prompted)):
-        raise ValueError(f"{count} scores need as many IoUs, areas, centers (T, 2) and flags")
-    known = np.isfinite(areas)
-    seen = known & (np.nan_to_num(areas) > 0)
-    unsure = 1.0 - np.tanh(np.abs(np.nan_to_num(object_scores, nan=np.inf)) / _SCORE_SCALE)
-    poor = (_SURE_IOU - np.nan_to_num(predicted_ious, nan=1.0)) / (_SURE_IOU - _POOR_IOU)
-    poor = np.where(seen, np.clip(poor, 0, 1), 0.0)
-    parts = [unsure, poor, area_jumps(areas), position_jumps(centers, areas)]
-    total: Floats = np.where(known & ~prompted, np.maximum.reduce(parts), 0.0)
+    unsure = 1.0 - np.tanh(np.abs(np.nan_to_num(facts.object_scores, nan=np.inf)) / _SCORE_SCALE)
+    poor = (_SURE_IOU - np.nan_to_num(facts.predicted_ious, nan=1.0)) / (_SURE_IOU - _POOR_IOU)
+    poor = np.where(facts.seen, np.clip(poor, 0, 1), 0.0)
+    parts = [unsure, poor, area_jumps(facts.areas), position_jumps(facts.centers, facts.areas)]
+    total: Floats = np.where(facts.known & ~facts.prompted, np.maximum.reduce(parts), 0.0)
     return total
 
 

@@ -1,0 +1,12 @@
+from .facts import FrameFact as FrameFact
+from .facts import ObjectFacts as ObjectFacts
+from .facts import facts_of as facts_of
+from .queue import ReviewItem as ReviewItem
+from .queue import ReviewQueue as ReviewQueue
+from .queue import state_items as state_items
+from .states import FrameState as FrameState
+from .states import frame_states as frame_states
+from .states import state_counts as state_counts
+from .uncertainty import frame_uncertainty as frame_uncertainty
+from .uncertainty import next_uncertain as next_uncertain
+from .uncertainty import uncertain_peaks as uncertain_peaks
