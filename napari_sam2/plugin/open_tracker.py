@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import astuple, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,10 @@ from napari_sam2.plugin.layers.metadata import PROJECT_KEY
 from napari_sam2.plugin.preferences import load_preferences
 from napari_sam2.plugin.state import ModelChoice, Preferences
 from napari_sam2.plugin.worker.session_spec import Opener
+from napari_sam2.storage.errors import ProjectError
 from napari_sam2.storage.project import Project
 from napari_sam2.storage.project_folder import is_project
+from napari_sam2.storage.schema import ModelDescription
 
 _KEY = "napari_sam2"
 
@@ -43,6 +45,7 @@ def open_tracker(
     model: str | None = None,
     *,
     device: str | None = None,
+    image_size: int | None = None,
     frame_axis: int | None = None,
     project: str | Path | None = None,
     preferences: Preferences | None = None,
@@ -57,9 +60,11 @@ def open_tracker(
     layer : Image layer, or sequence of Image layers
         The recording; several layers are the channels of one.
     model : str, optional
-        "nano", a released model, or a file; by default what the plugin's preferences say.
+        "nano", a released model, or a file; by default as the project or the plugin's preferences say.
     device : str, optional
         "auto", "cpu", "cuda", "mps".
+    image_size : int, optional
+        Side of the network's input in pixels; by default as the project or the network says.
     frame_axis : int, optional
         Axis of the layer that counts frames; by default time, else the first.
     project : path, optional
@@ -83,14 +88,14 @@ def open_tracker(
     images = tuple(unwrapped(i) for i in (layer if isinstance(layer, Sequence) else (layer,)))
     found = find_controller(viewer, images)
     if found is not None:
-        _change(found, model, device, frame_axis)
+        _change(found, model, device, image_size, frame_axis)
         return found
     preferences = preferences or load_preferences()
     required = project is not None
     if not required and images and is_project(images[0].metadata.get(PROJECT_KEY, "")):
         project = images[0].metadata[PROJECT_KEY]  # the image was opened as part of it
-        model = model or _model_of(project)
-    settings = replace(preferences, model=_choice(preferences.model, model, device))
+    saved = None if project is None else _model_of(project)
+    settings = replace(preferences, model=_choice(preferences.model, model, device, image_size, saved))
     path = None if project is None else Path(project)
     controller = Controller(
         viewer, images, opener or _default_opener(), settings, frame_axis, path, required, _event_loop()
@@ -99,8 +104,19 @@ def open_tracker(
     return controller
 
 
-def _choice(preferred: ModelChoice, name: str | None, device: str | None) -> ModelChoice:
-    return ModelChoice(name or preferred.name, device or preferred.device, preferred.precision)
+def _choice(
+    preferred: ModelChoice,
+    name: str | None,
+    device: str | None,
+    image_size: int | None,
+    saved: ModelDescription | None,
+) -> ModelChoice:
+    """Return what is asked for; what is not asked for is as the project or the preferences say."""
+    if saved is not None and name in (None, saved.name):
+        name, image_size = saved.name or None, image_size or saved.image_size
+    elif name is None:
+        image_size = image_size or preferred.image_size
+    return ModelChoice(name or preferred.name, device or preferred.device, preferred.precision, image_size)
 
 
 def find_controller(viewer: Any, images: Sequence[Any]) -> Controller | None:
@@ -119,16 +135,29 @@ def find_controller(viewer: Any, images: Sequence[Any]) -> Controller | None:
     return None
 
 
-def _model_of(project: Any) -> str | None:
-    with Project.open(project, "r") as opened:
-        return opened.model.name or None
+def _model_of(project: Any) -> ModelDescription | None:
+    """Return the model of a project; None when there is none, or it can't be read."""
+    try:
+        with Project.open(project, "r") as opened:
+            return opened.model
+    except ProjectError:  # the session says so when it is opened
+        return None
 
 
-def _change(controller: Controller, model: str | None, device: str | None, frame_axis: int | None) -> None:
+def _change(
+    controller: Controller,
+    model: str | None,
+    device: str | None,
+    image_size: int | None,
+    frame_axis: int | None,
+) -> None:
     """Change the model and the frame axis of an open controller, if others are asked for now."""
     choice = controller.preferences.model
-    if (model or choice.name, device or choice.device) != (choice.name, choice.device):
-        controller.load_model(model or choice.name, device or choice.device, choice.precision)
+    if image_size is None and model in (None, choice.name):
+        image_size = choice.image_size
+    wanted = ModelChoice(model or choice.name, device or choice.device, choice.precision, image_size)
+    if wanted != choice:
+        controller.load_model(*astuple(wanted))
     if frame_axis is not None and frame_axis != controller.geometry.frame_axis:
         controller.set_frame_axis(frame_axis)
 

@@ -23,6 +23,8 @@ class ModelState:
         Prompts that come while it loads are answered when it is ready.
     device, precision : str
         What was chosen; when ready, what runs ("cpu", "cuda"; "float32", "bfloat16").
+    image_size : int or None
+        Side of the input in pixels; None before it is ready, unless another than the network's own was chosen.
     bytes_done, bytes_total : int
         Of a download; 0, 0 when nothing is downloaded or the size is not known yet.
     message : str
@@ -33,6 +35,7 @@ class ModelState:
     phase: Literal["none", "loading", "ready", "failed"] = "none"
     device: str = "auto"
     precision: str = "auto"
+    image_size: int | None = None
     bytes_done: int = 0
     bytes_total: int = 0
     message: str = ""
@@ -272,11 +275,12 @@ class ErrorReport:
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """Name or path of a network, device and precision, as for ``load_model``."""
+    """Name or path of a network, device, precision and side of the input in pixels (None: the network's own)."""
 
     name: str = "nano"
     device: str = "auto"
     precision: str = "auto"
+    image_size: int | None = None
 
 
 @dataclass(frozen=True)

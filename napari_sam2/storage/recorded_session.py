@@ -74,10 +74,10 @@ class RecordedSession:
         return self.session.runner.model
 
     @property
-    def runs_on(self) -> tuple[str, str]:
-        """Device and precision of the network, as in ("cuda", "bfloat16")."""
+    def runs_on(self) -> tuple[str, str, int]:
+        """Device, precision and side of the input of the network, as in ("cuda", "bfloat16", 1024)."""
         runner = self.session.runner
-        return str(runner.device), str(runner.autocast or "float32").removeprefix("torch.")
+        return str(runner.device), str(runner.autocast or "float32").removeprefix("torch."), runner.side
 
     @property
     def size(self) -> tuple[int, int]:

@@ -20,6 +20,7 @@ _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 _KINDS: dict[Any, tuple[type, ...]] = {
     "str": (str,),
     "str | None": (str, type(None)),
+    "int | None": (int, type(None)),
     "Mapping[str, Any]": (Mapping,),
 }
 T = TypeVar("T")
@@ -53,10 +54,11 @@ class SourceDescription:
 
 @dataclass(frozen=True)
 class ModelDescription:
-    """Name or path of the network, as given to ``load_model``, and the hash of its weights, which is its identity."""
+    """Name or path of the network, as given to ``load_model``, hash of its weights and side of its input in pixels."""
 
     name: str = ""
     weights_hash: str | None = None
+    image_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -219,7 +221,9 @@ def unpacked(text: Any, checksum: int | None) -> Any:
 
 def _checked(data: Any, kind: Any, what: str) -> Any:
     if not isinstance(data, kind):
-        name = {Mapping: "a JSON object", list: "a list"}.get(kind, "text")
+        name = {Mapping: "a JSON object", list: "a list", _KINDS["int | None"]: "a whole number"}.get(
+            kind, "text"
+        )
         raise ValueError(f"{what} must be {name}, not {data!r:.50}")
     return data
 

@@ -65,11 +65,11 @@ def options_of(project: Project) -> SessionOptions:
 
 
 def describe_model(model: Sam2, name: str = "") -> ModelDescription:
-    """Return name and hash of the weights of a network, as a project keeps them."""
-    origin = getattr(model, "origin", None)
+    """Return name, hash of the weights and input size of a network, as a project keeps them."""
+    origin, side = getattr(model, "origin", None), model.config.image_size
     if origin is not None:
-        return ModelDescription(name or origin.name, origin.sha256)
-    return ModelDescription(name, weights_hash(model))
+        return ModelDescription(name or origin.name, origin.sha256, side)
+    return ModelDescription(name, weights_hash(model), side)
 
 
 def weights_hash(model: Sam2) -> str:
@@ -103,4 +103,10 @@ def _check_model(project: Project, model: Sam2) -> None:
         raise ProjectMismatchError(
             f"{project.path} was made with the model {project.model.name!r} with other weights: "
             "use that one, or start a new project"
+        )
+    side = project.model.image_size
+    if side is not None and side != model.config.image_size:
+        raise ProjectMismatchError(
+            f"{project.path} was made at an input size of {side} pixels and not {model.config.image_size}: "
+            "use that size, or start a new project"
         )

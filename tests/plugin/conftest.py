@@ -67,7 +67,7 @@ class FakeSession:
     """The verbs of a RecordedSession that requests use, for discs; ``gate`` holds the thread before a tracked frame."""
 
     pending = None
-    runs_on = ("cpu", "float32")
+    runs_on = ("cpu", "float32", 512)
 
     def __init__(self, spec: SessionSpec) -> None:
         self.spec = spec

@@ -65,7 +65,8 @@ def _find(args: Namespace, options: AutomaticOptions, console: Console) -> None:
     frames, size = recording.frames, recording.frames.size
     wanted = chosen_frames(args, len(frames))
     region, existing = _mask_flag(args, "region", size), _mask_flag(args, "existing", size)
-    model = load_image_network(args.find_with or args.model, args.device, console)
+    side = None if args.find_with else args.image_size
+    model = load_image_network(args.find_with or args.model, args.device, console, side)
     began = time.monotonic()
     with _searching(console, "nothing was written") as progress:
         finder = _finder(args, model, frames, options, region, existing, progress)
@@ -105,7 +106,7 @@ def _track(args: Namespace, options: AutomaticOptions, console: Console) -> None
             f"frame {outside[0]} is outside --range {first}:{last + 1}: nothing is tracked there"
         )
     region, existing = _mask_flag(args, "region", size), _mask_flag(args, "existing", size)
-    model = load_network(args.model, args.device, console)
+    model = load_network(args.model, args.device, console, args.image_size)
     # A Segment Anything 1 can't follow anything, but what it finds are mask prompts like any other.
     finding = load_image_network(args.find_with, args.device, console) if args.find_with else model
     summary, explanations = Summary(), []

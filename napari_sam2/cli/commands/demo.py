@@ -31,7 +31,7 @@ def run(args: Namespace, console: Console) -> None:
     folder: Path = args.out
     check_free(folder / "cells.sam2", args.overwrite)
     # First of all the network: without it there is no demo, and nothing should be left behind.
-    model = load_network(args.model, args.device, console)
+    model = load_network(args.model, args.device, console, args.image_size)
     sample = sample_timelapse()
     console.note(
         f"{sample.name}: {len(sample.labels)} frames, {len(sample.first_sight)} objects, one box each"

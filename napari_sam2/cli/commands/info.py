@@ -86,6 +86,7 @@ def project_info(project: Project) -> dict[str, Any]:
         "height": project.size[0],
         "width": project.size[1],
         "model": project.model.name,
+        "image_size": project.model.image_size,
         "objects": objects,
         "unfinished": unfinished,
         "next_frame": None if pending is None else pending.next_frame,
@@ -124,9 +125,10 @@ def _source_text(data: dict[str, Any]) -> str:
 
 
 def _project_text(data: dict[str, Any]) -> str:
+    size = f" at {data['image_size']} pixels" if data["image_size"] else ""
     lines = [
         f"{data['project']}: {data['frames']} frames of {data['width']} × {data['height']} pixels "
-        f"(width × height), model {data['model']}, {data['bytes_on_disk'] / 1e6:.1f} MB",
+        f"(width × height), model {data['model']}{size}, {data['bytes_on_disk'] / 1e6:.1f} MB",
         f"  source    {data['source'] or 'an array in memory'}",
     ]
     for one in data["objects"]:

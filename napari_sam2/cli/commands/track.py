@@ -61,7 +61,7 @@ def run(args: Namespace, console: Console) -> None:
     plan = Plan(PASSES[args.direction], first, last, args.objects)
     named = {} if args.prompts is None else read_objects(args.prompts)
     options = options_from(SessionOptions, args.set)
-    model = load_network(args.model, args.device, console)
+    model = load_network(args.model, args.device, console, args.image_size)
     description = describe(model, args.model)
     with make_project(folder, recording, description, options, prompts, named, args.overwrite) as project:
         project.save_setting(INPUTS, inputs)

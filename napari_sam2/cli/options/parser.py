@@ -143,7 +143,7 @@ def _command(commands: Any, name: str, run: str, title: str, epilog: str | None 
 def _add_demo(commands: Any) -> None:
     parser = _command(commands, "demo", "demo:run", "track the built-in sample and say how well it went")
     parser.add_argument("--out", type=Path, default=Path("napari-sam2-demo"), help="folder (%(default)s)")
-    _add_model(parser)
+    _add_model(parser, sized=True)
     parser.add_argument("--overwrite", action="store_true", help="replace an earlier demo in that folder")
 
 
@@ -181,7 +181,7 @@ def _add_track(commands: Any) -> None:
     prompts.add_argument("--prompts", type=Path, metavar="FILE.json", help="prompts file, see docs/cli.md")
     _add_reading(parser)
     work = parser.add_argument_group("tracking")
-    _add_model(work)
+    _add_model(work, sized=True)
     _add_range(work, "frames A to B-1 only (all)")
     work.add_argument(
         "--direction",
@@ -338,7 +338,7 @@ def _add_auto(commands: Any) -> None:
     add_auto_flags(parser)
     _add_settings(parser, "of the search, for example points_per_side=16 or min_area=50")
     _add_reading(parser)
-    _add_model(parser)
+    _add_model(parser, sized=True)
     track = parser.add_argument_group("tracking what was found")
     add_track_flags(track)
     _add_range(track, "track in frames A to B-1 only (all)")
@@ -398,12 +398,19 @@ def _add_reading(parser: Any) -> None:
     )
 
 
-def _add_model(parser: Any) -> None:
+def _add_model(parser: Any, sized: bool = False) -> None:
     parser.add_argument(
         "--model",
         default="nano",
         help=f"{', '.join(MODELS)}, a checkpoint file, or owner/name on the hub (%(default)s, no download)",
     )
+    if sized:
+        parser.add_argument(
+            "--image-size",
+            type=image_side,
+            metavar="N",
+            help="side of the network's input in pixels, a multiple of 32; best the one of its training (the model's)",
+        )
     _add_device(parser)
 
 

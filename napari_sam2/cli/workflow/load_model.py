@@ -20,21 +20,24 @@ from napari_sam2.storage.schema import ModelDescription
 from napari_sam2.storage.sessions import describe_model
 
 
-def _identity(name: str, device: str, console: Console) -> Hashable:
+def _identity(name: str, device: str, console: Console, image_size: int | None = None) -> Hashable:
     path = Path(name).expanduser()
     found = path.stat() if path.is_file() else None
-    return _lasting_name(name), device, found and (found.st_size, found.st_mtime_ns)
+    return _lasting_name(name), device, image_size, found and (found.st_size, found.st_mtime_ns)
 
 
 # the jobs of a batch use one network, one after another in a process
 @cached(LRUCache(maxsize=1), key=_identity, lock=Lock())
-def load_network(name: str, device: str, console: Console) -> Sam2:
+def load_network(name: str, device: str, console: Console, image_size: int | None = None) -> Sam2:
     """Load a network, or return the one that was loaded last; a download shows its progress."""
-    return load_model(_lasting_name(name), device=device, progress=DownloadProgress(console, name))
+    progress = DownloadProgress(console, name)
+    return load_model(_lasting_name(name), device=device, progress=progress, image_size=image_size)
 
 
-def load_image_network(name: str, device: str, console: Console) -> Sam | Sam2:
+def load_image_network(name: str, device: str, console: Console, image_size: int | None = None) -> Sam | Sam2:
     """Load a network for single images, which may be a Segment Anything 1; a download shows its progress."""
+    if image_size is not None:  # a SAM 1 is refused: its input size is part of its weights
+        return load_network(name, device, console, image_size)
     return load_image_model(_lasting_name(name), device=device, progress=DownloadProgress(console, name))
 
 
@@ -45,7 +48,7 @@ def load_for(project: Project, device: str, console: Console) -> Sam2:
         raise CommandError(
             f"{project.path} does not say which model it was made with: it can't be computed again"
         )
-    return load_network(name, device, console)
+    return load_network(name, device, console, project.model.image_size)
 
 
 def describe(model: Sam2, name: str) -> ModelDescription:

@@ -34,7 +34,7 @@ from napari_sam2.model.weights.torch_em import read_torch_em
 
 _OFFICIAL_FILES = {model.pickle_file for model in RELEASED.values()}
 # Published networks of released shapes that were trained at another input size, by the beginning of their files' names.
-_TRAINED_AT = {"MedSAM2_": 512}
+_TRAINED_AT = {"medsam2": 512}
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 
 
@@ -250,12 +250,15 @@ def _recognised_config(
     # Training here writes the configuration into the file; official files are known by their names.
     foreign = found[0] != "nano" and name not in RELEASED and path.name not in _OFFICIAL_FILES
     if image_size is None and foreign:
-        image_size = next((size for start, size in _TRAINED_AT.items() if path.name.startswith(start)), None)
+        image_size = next(
+            (size for start, size in _TRAINED_AT.items() if path.name.casefold().startswith(start)), None
+        )
         if image_size is None:
             warnings.warn(
                 f"{path.name} does not say at which input size it was trained: {config.image_size} pixels are "
                 f"assumed, as for {found[0]!r}. If that is wrong, so are its masks: put the YAML file of its training "
-                f"beside it, as {path.with_suffix('.yaml').name}, or give image_size",
+                f"beside it, as {path.with_suffix('.yaml').name}, or give image_size "
+                "(--image-size; Input size in napari)",
                 UserWarning,
                 stacklevel=4,
             )

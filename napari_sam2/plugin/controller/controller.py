@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager
-from dataclasses import replace
+from dataclasses import astuple, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,7 +123,7 @@ class Controller:
         self.events.objects.connect(self._on_objects)
         self.events.prompts.connect(self._on_prompts)
         self._encode_around()
-        self.load_model(preferences.model.name, preferences.model.device, preferences.model.precision)
+        self.load_model(*astuple(preferences.model))
         self.bridge = None if drive is None else drive(self)
 
     # -- what is known -----------------------------------------------------------------------------------
@@ -211,16 +211,18 @@ class Controller:
 
     # -- model and frames --------------------------------------------------------------------------------
 
-    def load_model(self, name: str, device: str = "auto", precision: str = "auto") -> None:
+    def load_model(
+        self, name: str, device: str = "auto", precision: str = "auto", image_size: int | None = None
+    ) -> None:
         """Load a network (without blocking) and open a session with it; arguments as for :class:`ModelChoice`.
 
         Prompts stay; results made by another network stay in its own project and come back with it.
         """
-        choice = ModelChoice(str(name), device, precision)
-        if self.model.name not in ("", choice.name):
+        choice, before = ModelChoice(str(name), device, precision, image_size), self.preferences.model
+        if self.model.name and (before.name, before.image_size) != (choice.name, image_size):
             self._project = None  # a project belongs to the network that made it
         self._context.preferences = replace(self._context.preferences, model=choice)
-        self._state.set_model(ModelState(choice.name, "loading", choice.device, choice.precision))
+        self._state.set_model(ModelState(choice.name, "loading", device, precision, image_size))
         self._open()
 
     def cancel_loading(self) -> None:

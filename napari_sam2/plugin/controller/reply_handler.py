@@ -90,8 +90,11 @@ class ReplyHandler:
 
     def _on_opened(self, opened: SessionOpened, generation: int) -> None:
         state, context = self._state, self._context
-        device, precision = opened.runs_on
-        state.set_model(replace(state.model, phase="ready", device=device, precision=precision, message=""))
+        device, precision, side = opened.runs_on
+        ready = replace(
+            state.model, phase="ready", device=device, precision=precision, image_size=side, message=""
+        )
+        state.set_model(ready)
         self.interrupted = opened.interrupted
         state.set_project(opened.project)
         self._timeline.forget()

@@ -49,7 +49,9 @@ class LoadedModel:
         if self._loaded is None or self._loaded[0] != choice:
             self._loaded = None  # the memory of the old one is needed for the new one
             device: Any = choice.device
-            self._loaded = (choice, load_model(choice.name, device=device, progress=progress))
+            size = choice.image_size
+            model = load_model(choice.name, device=device, progress=progress, image_size=size)
+            self._loaded = (choice, model)
         return self._loaded[1]
 
 
@@ -85,7 +87,8 @@ class _ProjectSearch:
         self._message = ""
         chosen = spec.preferences.autosave_folder
         self._folder = Path(chosen).expanduser() if chosen else Path.home() / DEFAULT_FOLDER
-        self._key = f"{_content_key(spec.frames)}-{_slug(Path(spec.choice.name).stem)}"
+        size = f"{spec.choice.image_size}px-" if spec.choice.image_size else ""
+        self._key = f"{_content_key(spec.frames)}-{size}{_slug(Path(spec.choice.name).stem)}"
 
     def find(self) -> OpenedSession | None:
         """Open the named project, or the newest one of the same content that this network made."""

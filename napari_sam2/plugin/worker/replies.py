@@ -106,15 +106,15 @@ class SessionOpened:
     ----------
     interrupted : PendingRun or None
         A propagation of an earlier session that did not reach its end.
-    runs_on : (str, str)
-        Device and precision.
+    runs_on : (str, str, int)
+        Device, precision, and side of the network's input in pixels.
     """
 
     labels: Callable[[int], NDArray[np.uint16]]
     results: Callable[[], TrackingResults]
     project: ProjectState
     interrupted: PendingRun | None
-    runs_on: tuple[str, str]
+    runs_on: tuple[str, str, int]
     state: StateReset
 
 

@@ -16,10 +16,16 @@ import numpy as np
 import pytest
 import tifffile
 
+from napari_sam2.cli.commands.track_jobs import TrackJob
 from napari_sam2.cli.workflow import plan as tracking
 from napari_sam2.cli.workflow.plan import Plan
+from napari_sam2.frames import open_source
 from napari_sam2.frames.stack import FrameStack
+from napari_sam2.model.weights.checkpoints import load_model
 from napari_sam2.storage import Project
+from napari_sam2.storage.errors import ProjectMismatchError
+from napari_sam2.storage.sessions import open_session
+from tests.cli.conftest import LENGTH
 
 TWO = ("--box", "0:1:0,8,14,20", "--point", "0:1:7,14", "--box", "2:2:35,25,48,37", "--point", "2:2:5,5:-")
 
@@ -289,6 +295,45 @@ def test_replay_is_bit_identical(napari_sam2, movie: Path, checkpoint: Path) -> 
     assert result["masks"] == result["identical"] == 24
     napari_sam2("replay", "movie.sam2", "--out", "again.sam2", "--json").ok()
     assert all_masks(Path("again.sam2")) == all_masks(Path("movie.sam2"))
+
+
+def test_the_input_size_is_part_of_the_project(napari_sam2, movie: Path, checkpoint: Path) -> None:
+    small = ("track", movie, *TWO, "--model", checkpoint, "--image-size", 32, "--out", "small.sam2", "--json")
+    napari_sam2("track", movie, *TWO, "--model", checkpoint, "--json").ok()
+    napari_sam2(*small).ok()
+    assert all_masks(Path("small.sam2")) != all_masks(Path("movie.sam2"))
+    assert [napari_sam2("info", p, "--json").ok()["image_size"] for p in ("movie.sam2", "small.sam2")] == [
+        64,
+        32,
+    ]
+    assert napari_sam2("replay", "small.sam2", "--json").ok()["identical"] == 22
+    with Project.open("small.sam2", "a") as project:
+        saved = {i: project.masks(i) for i in (10, 11)}
+        assert project.store.get(1, 5).logits.shape == (8, 8)
+        Plan(("forward",), first=0, last=LENGTH - 1).save(project)  # as if it had been stopped
+    napari_sam2("resume", "small.sam2", "--json").ok()
+    with Project.open("small.sam2") as project:
+        for frame, masks in saved.items():
+            np.testing.assert_array_equal(project.masks(frame).masks, masks.masks)
+    said = napari_sam2("track", movie, *TWO, "--model", checkpoint, "--image-size", 100, "--out", "x.sam2")
+    assert said.code == 2
+    assert "multiple of 32" in said.err
+    assert not Path("x.sam2").exists()
+
+
+def test_a_session_at_another_input_size_is_refused(napari_sam2, movie: Path, checkpoint: Path) -> None:
+    napari_sam2("track", movie, *TWO, "--model", checkpoint, "--image-size", 32, "--json").ok()
+    frames = open_source(movie).frames()
+    with (
+        Project.open("movie.sam2", "a") as project,
+        pytest.raises(ProjectMismatchError, match="made at an input size of 32 pixels and not 64: use that"),
+    ):
+        open_session(project, load_model(checkpoint, device="cpu"), frames, verify=False)
+
+
+def test_a_job_of_a_batch_has_an_input_size(movie: Path, checkpoint: Path, tmp_path: Path) -> None:
+    job = TrackJob.of(movie, tmp_path, model=str(checkpoint), point=["0:1:10,10"], image_size=32)
+    assert job.args.image_size == 32
 
 
 def test_replay_finds_a_mask_that_differs(napari_sam2, movie: Path, checkpoint: Path) -> None:

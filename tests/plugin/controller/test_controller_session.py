@@ -314,3 +314,24 @@ def test_a_layer_with_a_plane_that_cannot_be_read_is_tracked_around_it(start, sa
     assert c.propagation.outcome == "finished"
     object_id = first_objects(sample, 1)[0][0]
     assert [bool((c.results.labels(t) == object_id).any()) for t in range(FRAMES)] == [1, 1, 0, 1, 1]
+
+
+def test_another_input_size_has_a_project_of_its_own_which_comes_back(start, sample, nano):
+    c = start(frames=2)
+    click_all(c, sample, 1)
+    own, side = c.project.path, c.model.image_size
+    c.load_model(nano, "cpu", image_size=side // 2)
+    c.wait()
+    assert c.heard == []
+    assert c.model.image_size == side // 2
+    assert c.project.path != own
+    assert c.project.message == ""
+    sized = c.project.path
+    with Project.open(sized) as project:
+        assert project.model.image_size == side // 2
+    c.load_model(nano, "cpu")
+    c.wait()
+    assert (c.project.path, c.model.image_size) == (own, side)
+    c.close()
+    again = start(frames=2, project=sized)  # a project that is named brings its model and size along
+    assert (again.project.path, again.model.image_size, again.heard) == (sized, side // 2, [])

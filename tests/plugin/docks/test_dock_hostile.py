@@ -185,7 +185,7 @@ def test_a_model_that_cannot_be_loaded_is_said_and_can_be_tried_again(qtbot, vie
     fake.error = None
     press_button(qtbot, dock.banner.button)
     ready(qtbot, dock)
-    assert dock.model.runs.text() == "CPU · 32 bit"
+    assert dock.model.runs.text() == "CPU · 32 bit · 512 px"
 
 
 def test_a_download_shows_how_far_it_is(qtbot, viewer, opened_by_docks):

@@ -399,3 +399,24 @@ def test_writing_a_file_shows_how_far_it_is_and_can_be_given_up(qtbot, world):
     press_button(qtbot, dock.results.cancel)
     c.events.export.emit(ExportState("labels.tif", "cancelled", 3, 12))
     assert not dock.results.cancel.isVisible()
+
+
+def test_the_input_size_is_shown_and_chosen_among_the_models_settings(qtbot, world):
+    _, _, dock, c, fake = world
+    assert dock.model.runs.text() == "CPU · 32 bit · 512 px"
+    press_button(qtbot, dock.model.settings)
+    sizes = dock.model.input_size
+    assert sizes.isVisible()
+    assert sizes.currentText() == "that of its training"
+    sizes.setCurrentIndex(sizes.findData(256))
+    sizes.activated.emit(sizes.currentIndex())
+    quiet(qtbot, c)
+    assert fake.specs[-1].choice.image_size == 256
+    c.load_model("nano", image_size=640)  # by a script
+    quiet(qtbot, c)
+    dock.model.show_controller(c)
+    assert sizes.currentText() == "640 × 640 pixels"
+    dock.model.combo.setCurrentIndex(dock.model.combo.findData("tiny"))
+    dock.model.combo.activated.emit(dock.model.combo.currentIndex())  # another network has another size
+    quiet(qtbot, c)
+    assert (fake.specs[-1].choice.name, fake.specs[-1].choice.image_size) == ("tiny", None)

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import astuple
 from typing import Any
 
 from qtpy.QtCore import QEvent, Qt
@@ -105,7 +106,7 @@ class Banner(QFrame):
             self._show(status.message, "warning", "Work here", controller.follow_plane)
         elif controller.model.phase == "failed":
             choice = controller.preferences.model
-            again = lambda: controller.load_model(choice.name, choice.device, choice.precision)  # noqa: E731
+            again = lambda: controller.load_model(*astuple(choice))  # noqa: E731
             self._show(status.message, "warning", "Try again", again)
         elif controller.project.message and status.phase != "opening":
             self._show(controller.project.message, "warning")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from qtpy.QtCore import Qt, Signal  # type: ignore[attr-defined]
 from qtpy.QtWidgets import (
@@ -29,6 +30,7 @@ _FILE = "\0file"  # data of the item that opens a dialog
 _INDENT = 12  # pixels
 _DEVICES = {"auto": "best there is", "cpu": "processor", "cuda": "NVIDIA GPU", "mps": "Apple GPU"}
 _BITS = {"float32": "32 bit", "bfloat16": "16 bit", "float16": "16 bit"}
+_SIZES = {0: "that of its training", **{n: f"{n} × {n} pixels" for n in (256, 512, 768, 1024)}}
 _PRECISIONS = {"auto": "best there is", "exact": "exact (32 bit)", "fast": "fast (16 bit)"}
 
 
@@ -58,10 +60,18 @@ class ModelSection(QWidget):
             "The network that makes the masks. nano is built in; the others are downloaded once.",
         )
         self.runs = muted_label(wrap=False)
-        self.settings = tool_button(theme, "settings", tip="Device and precision", checkable=True)
+        self.settings = tool_button(theme, "settings", tip="Device, precision and input size", checkable=True)
         self.bar = QProgressBar()
         self.cancel = QPushButton("Cancel")
-        self.device, self.precision = _choices(_DEVICES), _choices(_PRECISIONS)
+        self.device, self.precision, self.input_size = (
+            _choices(_DEVICES),
+            _choices(_PRECISIONS),
+            _choices(_SIZES),
+        )
+        self.input_size.setToolTip(
+            "Frames are brought to this size for the network. Another one than that of its training is faster or "
+            "slower, and mostly worse; masks of another size are in a project of their own."
+        )
         self._lay_out()
         self._fill({})
         self.combo.opening.connect(self._look_up)
@@ -69,6 +79,7 @@ class ModelSection(QWidget):
         self.settings.toggled.connect(self._more.setVisible)
         self.device.activated.connect(self._load)
         self.precision.activated.connect(self._load)
+        self.input_size.activated.connect(self._load)
         self.cancel.clicked.connect(self._cancel)
 
     def show_controller(self, controller: Controller | None) -> None:
@@ -81,6 +92,7 @@ class ModelSection(QWidget):
             choice = controller.preferences.model
             self.device.setCurrentIndex(max(self.device.findData(choice.device), 0))
             self.precision.setCurrentIndex(max(self.precision.findData(choice.precision), 0))
+            self._show_size(choice.image_size)
 
     # -- inside ------------------------------------------------------------------------------------------
 
@@ -91,6 +103,7 @@ class ModelSection(QWidget):
         form.setContentsMargins(_INDENT, 2, 0, 4)
         form.addRow("Device", self.device)
         form.addRow("Precision", self.precision)
+        form.addRow("Input size", self.input_size)
         self._loading.hide()
         self._more.hide()
         head = row(self.combo, self.runs, self.settings, spacing=GAP, stretched=self.combo)
@@ -129,13 +142,22 @@ class ModelSection(QWidget):
                 self._show_name(self._controller.model.name if self._controller else "nano")
                 return
         self._show_name(name)
+        self._show_size(None)
         self._load()
 
     def _load(self, *_: object) -> None:
         if self._controller is not None and self.combo.currentData() != _FILE:
             self._controller.load_model(
-                self.combo.currentData(), self.device.currentData(), self.precision.currentData()
+                self.combo.currentData(),
+                self.device.currentData(),
+                self.precision.currentData(),
+                self.input_size.currentData() or None,
             )
+
+    def _show_size(self, side: int | None) -> None:
+        if self.input_size.findData(side or 0) < 0:
+            self.input_size.addItem(f"{side} × {side} pixels", side)
+        self.input_size.setCurrentIndex(self.input_size.findData(side or 0))
 
     def _on_model(self, model: ModelState) -> None:
         if model.name:
@@ -151,10 +173,12 @@ class ModelSection(QWidget):
             "none": "",
             "loading": "loading …",
             "failed": "not loaded",
-            "ready": f"{_device(model.device)} · {_BITS.get(model.precision, model.precision)}",
+            "ready": " · ".join(
+                (_device(model.device), _BITS.get(model.precision, model.precision), f"{model.image_size} px")
+            ),
         }
         self.runs.setText(texts[model.phase])
-        self.runs.setToolTip(model.message or "Device and precision that the model runs with")
+        self.runs.setToolTip(model.message or "Device, precision and input size that the model runs with")
 
     def _cancel(self) -> None:
         if self._controller is not None:
@@ -166,7 +190,7 @@ class ModelSection(QWidget):
         return str(path)
 
 
-def _choices(titles: dict[str, str]) -> QComboBox:
+def _choices(titles: Mapping[Any, str]) -> QComboBox:
     combo = QComboBox()
     combo.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
     for value, title in titles.items():
