@@ -61,10 +61,8 @@ def open_tracker(
         The recording; several layers are the channels of one.
     model : str, optional
         "nano", a released model, or a file; by default as the project or the plugin's preferences say.
-    device : str, optional
-        "auto", "cpu", "cuda", "mps".
-    image_size : int, optional
-        Side of the network's input in pixels; by default as the project or the network says.
+    device, image_size : str, int, optional
+        "auto", "cpu", "cuda", "mps"; side of the network's input in pixels, by default as the project or the network says.
     frame_axis : int, optional
         Axis of the layer that counts frames; by default time, else the first.
     project : path, optional
@@ -94,12 +92,10 @@ def open_tracker(
     required = project is not None
     if not required and images and is_project(images[0].metadata.get(PROJECT_KEY, "")):
         project = images[0].metadata[PROJECT_KEY]  # the image was opened as part of it
-    saved = None if project is None else _model_of(project)
-    settings = replace(preferences, model=_choice(preferences.model, model, device, image_size, saved))
-    path = None if project is None else Path(project)
-    controller = Controller(
-        viewer, images, opener or _default_opener(), settings, frame_axis, path, required, _event_loop()
-    )
+    choice = _choice(preferences.model, model, device, image_size, _model_of(project))
+    settings, path = replace(preferences, model=choice), None if project is None else Path(project)
+    opener = opener or _default_opener()
+    controller = Controller(viewer, images, opener, settings, frame_axis, path, required, _event_loop())
     _share(controller)
     return controller
 
@@ -137,6 +133,8 @@ def find_controller(viewer: Any, images: Sequence[Any]) -> Controller | None:
 
 def _model_of(project: Any) -> ModelDescription | None:
     """Return the model of a project; None when there is none, or it can't be read."""
+    if project is None:
+        return None
     try:
         with Project.open(project, "r") as opened:
             return opened.model
