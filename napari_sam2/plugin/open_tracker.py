@@ -62,7 +62,7 @@ def open_tracker(
     model : str, optional
         "nano", a released model, or a file; by default as the project or the plugin's preferences say.
     device, image_size : str, int, optional
-        "auto", "cpu", "cuda", "mps"; side of the network's input in pixels, by default as the project or the network says.
+        "auto", "cpu", "cuda", "mps"; side of the input in pixels, by default as the project or the network says.
     frame_axis : int, optional
         Axis of the layer that counts frames; by default time, else the first.
     project : path, optional
