@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from napari_sam2.masks import Rle, decode_rle, encode_rle
+from napari_sam2.masks import Rle, decode_rle, encode_rle, run_length_total
 
 PromptKey = tuple[int, int]  # (frame, object id)
 
@@ -211,7 +211,12 @@ def _numbers(values: Any, count: int, what: str) -> tuple[float, ...]:
     for value in values:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise ValueError(f"{what} needs {count} numbers, got {values!r}")
-    return tuple(float(v) for v in values)
+    try:
+        return tuple(float(v) for v in values)
+    except OverflowError as error:
+        raise ValueError(
+            f"{what} needs {count} numbers, got one of {len(str(max(values)))} digits"
+        ) from error
 
 
 def _points_from_json(data: dict[str, Any]) -> tuple[PointPrompt, ...]:
@@ -240,6 +245,11 @@ def _mask_from_json(data: Any) -> MaskPrompt | None:
     if not isinstance(data, dict) or not isinstance(data.get("counts"), str):
         raise ValueError("'mask' must hold 'size' [height, width] and 'counts' (COCO compressed run lengths)")
     height, width = _numbers(data.get("size"), 2, "a mask's size")
-    prompt = MaskPrompt((int(height), int(width)), data["counts"])
-    prompt.array()  # raises ValueError when the run lengths do not fill the size
-    return prompt
+    if not (height.is_integer() and width.is_integer() and min(height, width) >= 1):
+        raise ValueError(f"a mask's size is two whole numbers of pixels, not {data['size']!r}")
+    size = int(height), int(width)
+    if run_length_total(data["counts"]) != size[0] * size[1]:  # nothing is decoded: the size may be absurd
+        raise ValueError(
+            f"the run lengths do not describe a mask of {size[0]} × {size[1]} pixels: they are damaged"
+        )
+    return MaskPrompt(size, data["counts"])

@@ -1,6 +1,7 @@
 """Prompts: what joins, what is refused, and what JSON keeps."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -105,12 +106,49 @@ json_values = st.recursive(
 
 
 @given(json_values)
-def test_any_other_json_is_a_value_error(data):
+def test_any_other_json_is_a_prompt_that_comes_back_or_a_sentence(data):
     try:
         prompt = Prompt.from_json(data)
-    except ValueError:
-        return
-    assert isinstance(prompt, Prompt)
+    except ValueError as error:
+        assert re.match(
+            "a prompt is an object with|unknown field '.*' in a prompt|'points' must be|'labels' must be|a point needs|"
+            "a point's label is|a box needs|'mask' must hold|a mask's size|the run lengths do not describe",
+            str(error),
+        )
+    else:
+        assert Prompt.from_json(json.loads(json.dumps(prompt.to_json()))) == prompt or "NaN" in json.dumps(
+            data
+        )
+
+
+@pytest.mark.parametrize(
+    ("data", "sentence"),
+    [
+        ({"points": [["1", "2"]]}, r"a point needs 2 numbers, got \['1', '2'\]"),
+        ({"points": [[True, 2]]}, r"a point needs 2 numbers, got \[True, 2\]"),
+        ({"points": ["12"]}, "a point needs 2 numbers, got '12'"),
+        ({"points": [[1, 2]], "labels": ["1"]}, "label is 1 .positive. or 0 .negative., not '1'"),
+        ({"points": [[1, 2]], "labels": [2]}, "label is 1 .positive. or 0 .negative., not 2"),
+        ({"points": [[10**400, 2]]}, "a point needs 2 numbers, got one of 401 digits"),
+        ({"box": "1234"}, "a box needs 4 numbers, got '1234'"),
+        ({"box": [0, 0, True, True]}, r"a box needs 4 numbers, got \[0, 0, True, True\]"),
+        ({"box": [0, 0, "3", 3]}, r"a box needs 4 numbers, got \[0, 0, '3', 3\]"),
+        ({"mask": {"size": ["3", "4"], "counts": "<"}}, r"a mask's size needs 2 numbers, got \['3', '4'\]"),
+        ({"mask": {"size": [True, 12], "counts": "<"}}, r"a mask's size needs 2 numbers, got \[True, 12\]"),
+        ({"mask": {"size": [3.5, 4], "counts": "<"}}, r"two whole numbers of pixels, not \[3.5, 4\]"),
+        (
+            {"mask": {"size": [float("inf"), 4], "counts": "<"}},
+            r"two whole numbers of pixels, not \[inf, 4\]",
+        ),
+        (
+            {"mask": {"size": [10**9, 10**9], "counts": "<"}},
+            "do not describe a mask of 1000000000 × 1000000000",
+        ),
+    ],
+)
+def test_text_booleans_and_absurd_numbers_are_no_coordinates(data, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        Prompt.from_json(data)
 
 
 @given(st.text(alphabet=[chr(c) for c in range(40, 120)], max_size=30))

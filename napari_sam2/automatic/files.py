@@ -17,7 +17,7 @@ from napari_sam2.automatic.options import AutomaticOptions
 from napari_sam2.automatic.result import AutomaticMask, AutomaticResult
 from napari_sam2.calibration import Calibration
 from napari_sam2.formats.atomic_output import staged
-from napari_sam2.formats.coco import CATEGORY_ID
+from napari_sam2.formats.coco import CATEGORY_ID, coco_info
 from napari_sam2.formats.label_tiff import write_tiff
 from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.masks import FrameMasks
@@ -84,7 +84,7 @@ def write_masks(
     name : str
         Name of the source, for COCO's description.
     overwrite : bool
-        Replace what is there.
+        Replace an earlier export.
 
     Returns
     -------
@@ -94,7 +94,7 @@ def write_masks(
     Raises
     ------
     FileExistsError
-        When ``path`` exists and ``overwrite`` is not set; nothing was searched then.
+        When ``path`` exists and may not be replaced; nothing was searched then.
     ValueError
         More masks on a frame than label images can hold.
     """
@@ -135,7 +135,7 @@ def _write_coco(
     name: str,
 ) -> None:
     head = {
-        "info": {"description": name, "version": "1.0"},
+        "info": coco_info(name),
         "licenses": [],
         "categories": [{"id": CATEGORY_ID, "name": "object", "supercategory": ""}],
     }

@@ -11,6 +11,7 @@ from napari_sam2.automatic.mask_generator import MaskFinder, check_frame
 from napari_sam2.automatic.options import AutomaticOptions
 from napari_sam2.automatic.result import AutomaticResult
 from napari_sam2.automatic.tracking import search_frames, seed_and_track, session_finder
+from napari_sam2.formats.atomic_output import check_replaceable
 from napari_sam2.formats.registry import FORMATS
 from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.masks import FrameMasks
@@ -86,12 +87,12 @@ def run_automatic(
     progress : callable, optional
         Called with (frames done, frames in total); what it raises ends the work, and nothing is written.
     overwrite : bool
-        Replace what is there.
+        Replace an earlier export.
 
     Raises
     ------
     FileExistsError
-        When ``out`` exists and ``overwrite`` is not set.
+        When ``out`` exists and may not be replaced.
     ValueError
         An unknown kind of file, a frame that does not exist, no frames.
     """
@@ -115,8 +116,7 @@ def _checked_target(out: str | Path, overwrite: bool) -> Path:
     path = Path(out)
     if path.suffix.lower() not in FORMAT_OF_SUFFIX:
         raise ValueError(f"'{path.name}' must end in .json (masks) or .tif (labels)")
-    if path.exists() and not overwrite:
-        raise FileExistsError(f"{path} exists already: choose another name or allow it to be overwritten")
+    check_replaceable(path, overwrite)
     return path
 
 

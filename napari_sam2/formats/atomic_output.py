@@ -11,36 +11,42 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
-# Stands near the beginning of each image in a folder that is written (TIFF's and PNG's "Software"), and as an attribute
-# of a zarr hierarchy: by it a folder is known again.
+from napari_sam2.processes import is_running
+
+# Stands in each file that is written: TIFF's and PNG's "Software", COCO's contributor, MP4's comment, and as an
+# attribute of a zarr hierarchy. By it an export is known again.
 SIGNATURE = "napari-sam2 export"
-_SIGNED_BYTES = 4096
+Overwrite = bool | Literal["confirmed"]
+_SIGNED_BYTES = (4096, 4 * 2**20)  # an MP4's comment lies behind its index of frames
+# CSV has no place for a signature: these tables are known by the titles of their columns.
+_TABLES = re.compile(
+    rb"frame,([^,\n]+,)?object_id,name,visible,area_px,[^\n]*,object_score,predicted_iou,prompted\r?\n|"
+    rb"track_id,[a-z],y,x,name\r?\n"
+)
+_UNSIGNED = "res_track.txt"  # the challenge's table; its images are signed
 _ZARR_NAMES = re.compile(r"zarr\.json|c|\d+")
 
 
 @contextmanager
-def staged(path: Path, overwrite: bool = False, unsigned: tuple[str, ...] = ()) -> Iterator[Path]:
+def staged(path: Path, overwrite: Overwrite = False) -> Iterator[Path]:
     """Give a name beside ``path`` to write a file or folder to; move it to ``path`` when the block succeeds.
 
-    When the block raises, what it wrote is removed and an older export stays as it was. What a killed process left
-    of an earlier attempt is removed, too.
+    When the block raises, what it wrote is removed and an older export stays as it was. What killed processes left
+    in the folder of unfinished exports is removed, too.
 
     Parameters
     ----------
     path : Path
         Place of the export. Its parent folder is made when missing.
-    overwrite : bool
-        Replace what is there. Otherwise FileExistsError is raised before anything is written. A folder is replaced
-        only when all files in it bear :data:`SIGNATURE`, so that a mistyped path can't delete other files.
-    unsigned : tuple of str
-        Names of files without a signature that belong to such a folder.
+    overwrite : bool or "confirmed"
+        Replace what is there, as :func:`check_replaceable` allows.
     """
     path = Path(path)
-    if _exists(path):
-        _check_replaceable(path, overwrite, unsigned)
+    check_replaceable(path, overwrite)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_remains(path)
+    _remove_remains(path.parent)
     # The suffix stays last: writers choose the container by it.
     part = path.with_name(f"{_own_prefix()}.part.{path.name}")
     try:
@@ -52,86 +58,121 @@ def staged(path: Path, overwrite: bool = False, unsigned: tuple[str, ...] = ()) 
         _remove(part)
 
 
-def _check_replaceable(path: Path, overwrite: bool, unsigned: tuple[str, ...]) -> None:
+def check_replaceable(path: Path, overwrite: Overwrite) -> None:
+    """Make sure that an export may be written to ``path``.
+
+    Parameters
+    ----------
+    path : Path
+        File or folder.
+    overwrite : bool or "confirmed"
+        True: what this program wrote may be replaced, and an empty file or folder. "confirmed": any file, because
+        somebody was asked about this very file.
+
+    Raises
+    ------
+    FileExistsError
+        When something is there that may not be replaced; the message says what to do.
+    """
+    if not _exists(path):
+        return
     if not overwrite:
         raise FileExistsError(f"{path} exists already: choose another name or allow it to be overwritten")
-    if not path.is_dir() or path.is_symlink() or not any(path.iterdir()):
+    if path.is_file() and (overwrite == "confirmed" or (path.stat().st_size == 0 and not path.is_symlink())):
         return
-    foreign = _foreign(path, unsigned)
-    if foreign:
-        raise FileExistsError(
-            f"{path} is a folder with other files in it ({foreign}) and is not replaced: choose another name"
-        )
+    foreign = foreign_part(path)
+    if foreign is None:
+        return
+    what = f"a folder with other files in it ({foreign})" if foreign else "no export of napari-sam2"
+    raise FileExistsError(f"{path} is {what} and is not replaced: choose another name, or remove it yourself")
 
 
-def _foreign(folder: Path, unsigned: tuple[str, ...]) -> str:
-    """Return the name of something in a folder that no export put there; "" where there is nothing."""
-    if (folder / "zarr.json").is_file():
+def foreign_part(path: Path) -> str | None:
+    """Return the name of something in a folder that no export put there, "" for a foreign file, None for an export."""
+    if path.is_symlink() or not path.is_dir():
+        return None if _is_signed(path) else ""
+    if (path / "zarr.json").is_file():
         with suppress(OSError, ValueError, KeyError, TypeError):
-            if SIGNATURE in json.loads((folder / "zarr.json").read_text(encoding="utf-8"))["attributes"]:
-                inside = (name for found in os.walk(folder) for name in (*found[1], *found[2]))
-                return next((name for name in inside if not _ZARR_NAMES.fullmatch(name)), "")
+            if SIGNATURE in json.loads((path / "zarr.json").read_text(encoding="utf-8"))["attributes"]:
+                inside = (name for found in os.walk(path) for name in (*found[1], *found[2]))
+                return next((name for name in inside if not _ZARR_NAMES.fullmatch(name)), None)
         return "zarr.json"
-    files = sorted(folder.iterdir(), key=lambda file: file.name in unsigned)
-    if all(file.name in unsigned for file in files):
-        return files[0].name
-    return next((file.name for file in files if file.name not in unsigned and not _is_signed(file)), "")
+    names = sorted(os.listdir(path), key=_UNSIGNED.__eq__)
+    if names == [_UNSIGNED]:
+        return _UNSIGNED
+    return next((name for name in names if name != _UNSIGNED and not _is_signed(path / name)), None)
+
+
+def is_remainder(name: str) -> bool:
+    """Return whether a file or folder has the name of an unfinished export, whoever writes or wrote it."""
+    return _REMAINDER.fullmatch(name) is not None
 
 
 def _is_signed(file: Path) -> bool:
     if not file.is_file() or file.is_symlink():
         return False
     with file.open("rb") as opened:
-        return SIGNATURE.encode() in opened.read(_SIGNED_BYTES)
+        head = b""
+        for most in _SIGNED_BYTES:
+            head += opened.read(most - len(head))
+            if SIGNATURE.encode() in head or _TABLES.match(head):
+                return True
+    return False
+
+
+_REMAINDER = re.compile(
+    r"\.(?P<host>[0-9a-f]{8})-(?P<process>\d+)-[0-9a-f]{8}\.(?P<kind>part|old)\.(?P<name>.+)", re.DOTALL
+)
 
 
 def _own_prefix() -> str:
-    host = uuid.uuid5(uuid.NAMESPACE_DNS, socket.gethostname()).hex[:8]
-    return f".{host}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    return f".{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
 
 
-def _remove_remains(path: Path) -> None:
-    """Remove what a killed process of this machine left of an export to ``path``."""
-    host = _own_prefix().partition("-")[0]
-    pattern = re.compile(rf"{re.escape(host)}-(\d+)-[0-9a-f]{{8}}\.(part|old)\.{re.escape(path.name)}")
-    for left in list(path.parent.iterdir()):
-        match = pattern.fullmatch(left.name)
-        if match is None or _is_running(int(match[1])):
+def _host() -> str:
+    return uuid.uuid5(uuid.NAMESPACE_DNS, socket.gethostname()).hex[:8]
+
+
+def _remove_remains(folder: Path) -> None:
+    """Remove what killed processes of this computer left of exports to a folder."""
+    for left in list(folder.iterdir()):
+        match = _REMAINDER.fullmatch(left.name)
+        if match is None or match["host"] != _host():
             continue
-        if match[2] == "old" and not _exists(path):
+        path = folder / match["name"]
+        replaced = match["kind"] == "old" and _exists(path)  # a program had it open when it was to be removed
+        if not replaced and is_running(int(match["process"])):
+            continue
+        if match["kind"] == "old" and not replaced:
             os.replace(left, path)  # killed between two renames: this is the export
         else:
             _remove(left)
 
 
-def _is_running(process: int) -> bool:
-    """Return whether a process of this machine lives; True where that can't be known."""
-    if os.name == "nt":
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
-
-
 def _move(part: Path, path: Path) -> None:
-    # A folder can't be replaced in one step: the old one steps aside and returns when the move fails.
-    if part.is_dir() or path.is_dir():
-        old = path.with_name(f"{_own_prefix()}.old.{path.name}")
-        if _exists(path):
-            os.replace(path, old)
-        try:
+    try:
+        if part.is_dir() or path.is_dir():
+            _move_folder(part, path)
+        else:
             os.replace(part, path)
-        except OSError:
-            if _exists(old):
-                os.replace(old, path)
-            raise
-        _remove(old)
-    else:
+    except PermissionError as error:  # Windows replaces nothing that is open
+        raise PermissionError(
+            f"{path} can't be replaced: close the programs that have it open, or choose another name"
+        ) from error
+
+
+def _move_folder(part: Path, path: Path) -> None:
+    # A folder can't be replaced in one step: the old one steps aside and returns when the move fails.
+    old = path.with_name(f"{_own_prefix()}.old.{path.name}")
+    if _exists(path):
+        os.replace(path, old)
+    try:
         os.replace(part, path)
+    except OSError:
+        if _exists(old):
+            os.replace(old, path)
+        raise
+    _remove(old)
 
 
 def _exists(path: Path) -> bool:
@@ -141,5 +182,6 @@ def _exists(path: Path) -> bool:
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
-    elif _exists(path):
-        path.unlink()
+        return
+    with suppress(OSError):  # open on Windows: the next export to this folder removes it
+        path.unlink(missing_ok=True)

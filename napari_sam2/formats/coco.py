@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from napari_sam2.formats.atomic_output import staged
+from napari_sam2.formats.atomic_output import SIGNATURE, Overwrite, staged
 from napari_sam2.formats.imported_masks import Collector, ImportedMasks, ImportProblem
 from napari_sam2.formats.label_images import readable
 from napari_sam2.formats.tracking_results import TrackingResults
@@ -25,7 +25,7 @@ _MAX_OUTLINE = 2e7
 _FRAME_KEYS = ("frame_index", "frame_id")
 
 
-def write_coco(results: TrackingResults, path: Path, *, overwrite: bool = False) -> Path:
+def write_coco(results: TrackingResults, path: Path, *, overwrite: Overwrite = False) -> Path:
     """Write all masks as COCO annotations (run lengths), one for each object and frame where it is seen.
 
     ``track_id`` (and ``attributes.track_id``, where CVAT looks) is the object id; ``tracks`` lists names
@@ -37,7 +37,7 @@ def write_coco(results: TrackingResults, path: Path, *, overwrite: bool = False)
     Raises
     ------
     FileExistsError
-        When ``path`` exists and ``overwrite`` is not set.
+        When ``path`` exists and may not be replaced.
     """
     with staged(path, overwrite) as part, part.open("w", encoding="utf-8") as file:
         _write(file, results)
@@ -48,7 +48,7 @@ def _write(file: TextIO, results: TrackingResults) -> None:
     # Everything but the annotations is small; they are written one by one, so that the length does not
     # matter.
     head = {
-        "info": {"description": results.name, "version": "1.0"},
+        "info": coco_info(results.name),
         "licenses": [],
         "categories": [{"id": CATEGORY_ID, "name": "object", "supercategory": ""}],
         "tracks": [
@@ -67,6 +67,11 @@ def _write(file: TextIO, results: TrackingResults) -> None:
     file.write('],\n"annotations": [')
     _write_list(file, _annotations(results))
     file.write("]}\n")
+
+
+def coco_info(description: str) -> dict[str, str]:
+    """Return what COCO files say about themselves."""
+    return {"contributor": SIGNATURE, "description": description, "version": "1.0"}
 
 
 def _write_list(file: TextIO, entries: Iterator[dict[str, Any]]) -> None:

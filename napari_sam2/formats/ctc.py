@@ -10,7 +10,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from napari_sam2.formats.atomic_output import SIGNATURE, staged
+from napari_sam2.formats.atomic_output import SIGNATURE, Overwrite, staged
 from napari_sam2.formats.imported_masks import Collector, ImportedMasks, ImportProblem, frame_numbers
 from napari_sam2.formats.label_images import readable
 from napari_sam2.formats.tracking_results import TrackingResults
@@ -81,7 +81,7 @@ class TrackTable:
         return label
 
 
-def write_ctc(results: TrackingResults, path: Path, *, overwrite: bool = False) -> Path:
+def write_ctc(results: TrackingResults, path: Path, *, overwrite: Overwrite = False) -> Path:
     """Write a result folder of the Cell Tracking Challenge: ``mask000.tif`` ... and ``res_track.txt``.
 
     Labels are uint16; where objects overlap the smaller one is on top, and an object that is wholly covered
@@ -91,14 +91,14 @@ def write_ctc(results: TrackingResults, path: Path, *, overwrite: bool = False) 
     Raises
     ------
     FileExistsError
-        When ``path`` exists and ``overwrite`` is not set.
+        When ``path`` exists and may not be replaced.
     ValueError
         When no object is seen anywhere (the challenge has no empty results), or an id does not fit into 16
         bits.
     """
     digits = max(3, len(str(results.n_frames - 1)))
     table = TrackTable(frozenset(results.object_ids))
-    with staged(path, overwrite, unsigned=("res_track.txt",)) as part:
+    with staged(path, overwrite) as part:
         part.mkdir()
         for found in results.frames():
             labels = _relabelled(compose_labels(found, np.uint16), found.frame, table)

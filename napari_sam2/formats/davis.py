@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from napari_sam2.formats.atomic_output import SIGNATURE, staged
+from napari_sam2.formats.atomic_output import SIGNATURE, Overwrite, staged
 from napari_sam2.formats.imported_masks import Collector, ImportedMasks, ImportProblem, frames_of_files
 from napari_sam2.formats.label_images import read_label_image, readable
 from napari_sam2.formats.tracking_results import TrackingResults
@@ -29,7 +29,7 @@ def davis_palette() -> list[int]:
     return palette
 
 
-def write_davis(results: TrackingResults, path: Path, *, overwrite: bool = False) -> Path:
+def write_davis(results: TrackingResults, path: Path, *, overwrite: Overwrite = False) -> Path:
     """Write a folder of palette PNG images whose pixel values are the object ids.
 
     They are named like the images of the source, or ``00000.png`` ... where it has no names.
@@ -39,7 +39,7 @@ def write_davis(results: TrackingResults, path: Path, *, overwrite: bool = False
     Raises
     ------
     FileExistsError
-        When ``path`` exists and ``overwrite`` is not set.
+        When ``path`` exists and may not be replaced.
     ValueError
         When an object id is above 254, which this format can't hold.
     """

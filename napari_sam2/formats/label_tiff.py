@@ -11,7 +11,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from napari_sam2.calibration import SECONDS, unit_name, unit_symbol
-from napari_sam2.formats.atomic_output import staged
+from napari_sam2.formats.atomic_output import SIGNATURE, Overwrite, staged
 from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.masks import compose_labels
 
@@ -23,7 +23,7 @@ def write_tiff(
     results: TrackingResults,
     path: Path,
     *,
-    overwrite: bool = False,
+    overwrite: Overwrite = False,
     images: Iterable[NDArray[np.uint16]] | None = None,
 ) -> Path:
     """Write labels as a TIFF stack that Fiji opens with the right axes, pixel size and frame interval.
@@ -36,7 +36,7 @@ def write_tiff(
     Raises
     ------
     FileExistsError
-        When ``path`` exists and ``overwrite`` is not set.
+        When ``path`` exists and may not be replaced.
     ValueError
         When an object id does not fit into 16 bits.
     """
@@ -50,7 +50,7 @@ def write_tiff(
     return path
 
 
-def write_ome_tiff(results: TrackingResults, path: Path, *, overwrite: bool = False) -> Path:
+def write_ome_tiff(results: TrackingResults, path: Path, *, overwrite: Overwrite = False) -> Path:
     """Write labels as OME-TIFF (Bio-Formats, QuPath, napari), with axes, pixel sizes and time step.
 
     uint16 (T, Y, X) or (Z, Y, X), compressed without loss (zlib), one page for each frame. BigTIFF when
@@ -87,6 +87,7 @@ def _write(
         compression="zlib",
         resolution=(1 / x, 1 / y),
         resolutionunit="NONE",
+        software=SIGNATURE,
         metadata=metadata,
     )
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from skimage.measure import regionprops
 
 from napari_sam2.calibration import Calibration
-from napari_sam2.formats.atomic_output import staged
+from napari_sam2.formats.atomic_output import Overwrite, staged
 from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.frames.errors import FrameReadError
 from napari_sam2.masks import BoolArray, FrameMasks, mask_box
@@ -22,7 +22,7 @@ Value = int | float | str
 Row = dict[str, Value]
 
 
-def write_measurements(results: TrackingResults, path: Path, *, overwrite: bool = False) -> Path:
+def write_measurements(results: TrackingResults, path: Path, *, overwrite: Overwrite = False) -> Path:
     """Write a CSV table with one row for each object and each frame on which it was looked for.
 
     Columns: ``frame``, the position along the frame axis where it is known (``time_s``, ``z_µm``),
@@ -37,7 +37,7 @@ def write_measurements(results: TrackingResults, path: Path, *, overwrite: bool 
     Raises
     ------
     FileExistsError
-        When ``path`` exists and ``overwrite`` is not set.
+        When ``path`` exists and may not be replaced.
     """
     names = columns(results)
     with staged(path, overwrite) as part, part.open("w", encoding="utf-8", newline="") as file:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import zarr
 
-from napari_sam2.formats.atomic_output import SIGNATURE, staged
+from napari_sam2.formats.atomic_output import SIGNATURE, Overwrite, staged
 from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.masks import compose_labels
 
@@ -17,7 +17,7 @@ _SMALLEST_SIDE = 256
 _OME_AXIS_TYPES = {"t": "time", "z": "space", "c": "channel"}
 
 
-def write_ome_zarr(results: TrackingResults, path: Path, *, overwrite: bool = False) -> Path:
+def write_ome_zarr(results: TrackingResults, path: Path, *, overwrite: Overwrite = False) -> Path:
     """Write labels as an OME-Zarr 0.5 label image: axes, scale, units, the objects' names and colours.
 
     uint16 (T, Y, X) or (Z, Y, X). Smaller levels take every second pixel, so they hold no made-up ids. An
@@ -27,7 +27,7 @@ def write_ome_zarr(results: TrackingResults, path: Path, *, overwrite: bool = Fa
     Raises
     ------
     FileExistsError
-        When ``path`` exists and ``overwrite`` is not set.
+        When ``path`` exists and may not be replaced.
     ValueError
         When an object id does not fit into 16 bits.
     """

@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import binary_erosion
 from scipy.ndimage import label as connected_pieces
 
-from napari_sam2.formats.atomic_output import staged
+from napari_sam2.formats.atomic_output import SIGNATURE, Overwrite, staged
 from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.frames.errors import FrameReadError
 from napari_sam2.masks import BoolArray, FrameMasks, mask_box
@@ -29,7 +29,7 @@ def write_overlay(
     results: TrackingResults,
     path: Path,
     *,
-    overwrite: bool = False,
+    overwrite: Overwrite = False,
     style: Style = "fill",
     ids: bool = True,
     frame_rate: float | None = None,
@@ -43,8 +43,8 @@ def write_overlay(
         Must have ``picture``.
     path : Path
         Where to write; the name ends in ``.mp4``.
-    overwrite : bool
-        Replace what is there.
+    overwrite : bool or "confirmed"
+        Replace an earlier export.
     style : {"fill", "outline"}
         "fill" draws half-transparent areas with an outline, "outline" the outline alone.
     ids : bool
@@ -59,7 +59,7 @@ def write_overlay(
     Raises
     ------
     FileExistsError
-        When ``path`` exists and ``overwrite`` is not set.
+        When ``path`` exists and may not be replaced.
     ValueError
         When the results have no picture to draw on, or there are no such frames.
     """
@@ -165,6 +165,6 @@ def _encoder(path: Path, width: int, height: int, rate: float) -> Generator[None
         codec="libx264",
         quality=None,
         macro_block_size=1,
-        output_params=["-crf", "20", "-movflags", "+faststart"],
+        output_params=["-crf", "20", "-movflags", "+faststart", "-metadata", f"comment={SIGNATURE}"],
     )
     return encoder

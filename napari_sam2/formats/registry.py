@@ -10,6 +10,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from napari_sam2.formats.atomic_output import Overwrite
     from napari_sam2.formats.tracking_results import TrackingResults
 
 
@@ -37,7 +38,9 @@ class ExportFormat:
     writer: str
     needs_frames: bool = False
 
-    def write(self, results: TrackingResults, path: Path, *, overwrite: bool = False, **options: Any) -> Path:
+    def write(
+        self, results: TrackingResults, path: Path, *, overwrite: Overwrite = False, **options: Any
+    ) -> Path:
         """Write ``results`` to ``path``; errors are those of the format's writer."""
         module, function = self.writer.split(":")
         write: Callable[..., Path] = getattr(import_module(f"napari_sam2.formats.{module}"), function)

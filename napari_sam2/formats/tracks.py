@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from napari_sam2.formats.atomic_output import staged
+from napari_sam2.formats.atomic_output import Overwrite, staged
 from napari_sam2.formats.measurements import csv_text
 from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.masks import BoolArray, mask_box
@@ -25,7 +25,7 @@ def tracks_array(results: TrackingResults) -> NDArray[np.float64]:
     return rows[np.lexsort((rows[:, 1], rows[:, 0]))]
 
 
-def write_tracks(results: TrackingResults, path: Path, *, overwrite: bool = False) -> Path:
+def write_tracks(results: TrackingResults, path: Path, *, overwrite: Overwrite = False) -> Path:
     """Write the tracks as CSV with the columns ``track_id, t, y, x`` (pixels) and ``name``, frame by frame.
 
     The first four columns are what ``viewer.add_tracks`` takes. The second column is named after the frame
@@ -34,7 +34,7 @@ def write_tracks(results: TrackingResults, path: Path, *, overwrite: bool = Fals
     Raises
     ------
     FileExistsError
-        When ``path`` exists and ``overwrite`` is not set.
+        When ``path`` exists and may not be replaced.
     """
     with staged(path, overwrite) as part, part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)

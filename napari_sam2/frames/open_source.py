@@ -64,8 +64,11 @@ def open_source(
         ) from error
 
 
-def image_files(path: str | os.PathLike[str]) -> tuple[str, ...]:
-    """Return the images that a folder or a pattern names, in the order of the frames; empty for anything else."""
+def image_files(path: str | os.PathLike[str], every_channel: bool = False) -> tuple[str, ...]:
+    """Return the images that a folder or a pattern names, in the order of the frames; empty for anything else.
+
+    Of several files for each frame the first channel's, unless ``every_channel``.
+    """
     name = os.path.expanduser(os.fspath(path))
     if (
         os.path.isdir(name)
@@ -77,6 +80,8 @@ def image_files(path: str | os.PathLike[str]) -> tuple[str, ...]:
         groups = _matching(name)
     else:
         return ()
+    if every_channel:
+        return tuple(file for group in groups for file in group)
     from napari_sam2.frames.formats.image_names import arranged
 
     with warnings.catch_warnings():

@@ -9,12 +9,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from napari_sam2.formats.atomic_output import foreign_part, is_remainder
+from napari_sam2.processes import is_running
 from napari_sam2.storage.database import DATABASE, SIDE_FILES, check_file, create_database
 from napari_sam2.storage.errors import ProjectError, ProjectExistsError, ProjectNotFoundError, disk_errors
 from napari_sam2.storage.readable_copies import NAMES, has_copies
-from napari_sam2.storage.write_lock import OWNER, WriterLock, is_running
+from napari_sam2.storage.write_lock import OWNER, WriterLock
 
 EXPORTS = "exports"
+EXPORTS_JOURNAL = ".napari-sam2-exports.json"
 _DAMAGED = f"{DATABASE}.damaged-"
 _OWN = {DATABASE, *(DATABASE + suffix for suffix in SIDE_FILES), *NAMES, EXPORTS, OWNER, *WriterLock.FILES}
 
@@ -70,8 +73,7 @@ def check_place(folder: Path, overwrite: bool) -> None:
             raise ProjectExistsError(f"{folder} exists and is no project: choose another name")
         if not overwrite:
             raise ProjectExistsError(f"{folder} is a project already: open it, or choose another name")
-        names = sorted(p.name for p in folder.iterdir())
-        foreign = [name for name in names if name not in _OWN and not name.startswith(_DAMAGED)]
+        foreign = sorted(p.relative_to(folder).as_posix() for p in _foreign(folder))
         if foreign:
             raise ProjectExistsError(
                 f"{folder} holds {foreign[0]!r}, which is no part of a project: move it, or choose another name"
@@ -79,6 +81,20 @@ def check_place(folder: Path, overwrite: bool) -> None:
     lock = WriterLock(folder)
     lock.acquire()  # not while somebody else writes there
     lock.release()
+
+
+def _foreign(folder: Path) -> Iterator[Path]:
+    """Yield what is in a project's folder and was not put there by this program."""
+    for path in folder.iterdir():
+        is_folder = path.is_dir() and not path.is_symlink()
+        if path.name == EXPORTS and is_folder:
+            yield from (p for p in path.iterdir() if not _is_export(p))
+        elif is_folder or not (path.name in _OWN or path.name.startswith(_DAMAGED)):
+            yield path
+
+
+def _is_export(path: Path) -> bool:
+    return path.name == EXPORTS_JOURNAL or is_remainder(path.name) or foreign_part(path) is None
 
 
 def set_aside(folder: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from filelock import FileLock, SoftFileLock, Timeout
 
+from napari_sam2.processes import is_running
 from napari_sam2.storage.database import DATABASE, check_file
 from napari_sam2.storage.errors import ProjectDamagedError, ProjectError, ProjectLockedError, disk_errors
 from napari_sam2.storage.readable_copies import write_document
@@ -102,19 +103,6 @@ def is_copy_of_open(folder: Path) -> bool:
     with suppress(ProjectError):
         return check_file(folder / DATABASE, writable=False)[18] == _IN_LOG
     return False
-
-
-def is_running(process: object) -> bool:
-    """Whether a process of this number lives on this machine; True when that cannot be known."""
-    if not isinstance(process, int) or isinstance(process, bool) or process <= 0 or os.name == "nt":
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
 
 
 def _identity(folder: Path) -> str:

@@ -87,7 +87,7 @@ def generate_clip(options: SceneOptions, seed: int, device: str | torch.device =
     sequence = np.random.SeedSequence(seed)
     rng = np.random.default_rng(sequence)
     noise = torch.Generator(device=target)
-    noise.manual_seed(int(sequence.generate_state(1, np.uint64)[0] >> 1))
+    noise.manual_seed(int(sequence.generate_state(1, np.uint64)[0]) >> 1)
     with torch.inference_mode():
         outlines = make_outlines(options, 2 * options.objects + options.occluders, rng)
         tracks = make_tracks(options, outlines.reach[: options.objects], rng)

@@ -56,6 +56,14 @@ def kept(found, spatial_filter=None, **changes):
     return sorted(select(found, found.options.changed(**changes), spatial_filter).rows.tolist())
 
 
+@pytest.mark.parametrize("name", ["pred_iou_thresh", "stability_score_thresh"])
+def test_a_threshold_of_zero_is_off(name):
+    """A network may estimate an IoU below zero, or no number at all."""
+    found = candidates(discs(*FOUR), ious=[0.0, -0.2, 0.5, np.nan])
+    assert kept(found, **{name: 0.0}) == [0, 1, 2, 3]
+    assert kept(found, pred_iou_thresh=1e-6) == [2]
+
+
 def test_nothing_is_dropped_without_filters(four):
     selection = select(four)
     assert selection.rows.tolist() == [0, 1, 2, 3]  # best predicted IoU first

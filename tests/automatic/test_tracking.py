@@ -22,6 +22,7 @@ from napari_sam2.automatic import (
     track_everything,
 )
 from napari_sam2.automatic.files import write_masks
+from napari_sam2.formats.atomic_output import SIGNATURE
 from napari_sam2.masks import FrameMasks, Rle, decode_rle
 from napari_sam2.session.array_frames import ArrayFrames
 from napari_sam2.session.video import VideoSession
@@ -315,14 +316,15 @@ def test_refuses_targets_and_frames(model, tmp_path, name, indices, message):
 @pytest.mark.parametrize("suffix", ["json", "tif"])
 def test_a_failure_leaves_the_old_file(model, tmp_path, suffix):
     path = tmp_path / f"masks.{suffix}"
-    path.write_text("old")
+    old = f'"old {SIGNATURE}"'
+    path.write_text(old)
 
     def breaks(done, total):
         raise RuntimeError(f"power cut after {done} of {total}")
 
     with pytest.raises(RuntimeError, match="power cut after 1 of 2"):
         run_automatic(model, FRAMES, path, LOOSE, indices=[0, 1], progress=breaks, overwrite=True)
-    assert path.read_text() == "old"
+    assert path.read_text() == old
     assert list(tmp_path.iterdir()) == [path]
 
 

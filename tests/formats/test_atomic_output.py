@@ -6,6 +6,7 @@ import subprocess
 import sys
 import weakref
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import pytest
 
 from napari_sam2.calibration import Calibration
 from napari_sam2.formats import FORMATS, TrackingResults, export_format
-from napari_sam2.formats.atomic_output import SIGNATURE, staged
+from napari_sam2.formats.atomic_output import SIGNATURE, foreign_part, staged
 from napari_sam2.masks import FrameMasks
 from napari_sam2.objects import ObjectInfo, object_color
 
@@ -33,6 +34,18 @@ def test_every_format_refuses_to_overwrite_unless_told(
     fmt.write(run.select([7]), path, overwrite=True)
     assert content(path) != before
     assert [p.name for p in tmp_path.iterdir()] == [fmt.file_name]
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_every_writer_refuses_by_itself(run: TrackingResults, tmp_path: Path, name: str) -> None:
+    module, function = export_format(name).writer.split(":")
+    write = getattr(import_module(f"napari_sam2.formats.{module}"), function)
+    path = tmp_path / export_format(name).file_name
+    assert write(run, path) == path
+    before = content(path)
+    with pytest.raises(FileExistsError, match=f"{path} exists already: choose another name or allow it"):
+        write(run.select([7]), path)
+    assert content(path) == before
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -114,6 +127,69 @@ def test_a_folder_with_other_files_is_never_replaced(run: TrackingResults, tmp_p
     assert precious.read_text(encoding="utf-8") == "all of it"
 
 
+@pytest.mark.parametrize("name", ["tiff", "ome-tiff", "coco", "tracks", "csv", "mp4"])
+@pytest.mark.parametrize("kind", ["another program's", "edited", "a link", "a folder"])
+def test_a_file_that_is_no_export_is_never_replaced(
+    run: TrackingResults, tmp_path: Path, name: str, kind: str
+) -> None:
+    fmt = export_format(name)
+    path, other = tmp_path / fmt.file_name, tmp_path / "other"
+    if kind == "a folder":
+        (path / "inside").mkdir(parents=True)
+    elif kind == "another program's":
+        path.write_bytes(b"track_id,t,y,x\n1,0,2,3\n" if path.suffix == ".csv" else b'{"images": []}')
+    else:
+        fmt.write(run, path)
+        path.rename(other)
+        if kind == "a link":
+            path.symlink_to(other)
+        else:  # opened in a spreadsheet, or another program, and saved
+            data = other.read_bytes().replace(SIGNATURE.encode(), b"Some other program")
+            path.write_bytes(data.replace(b"name", b"name,remark", 1))
+    before = content(tmp_path)
+    with pytest.raises(
+        FileExistsError, match=rf"{path} is .* and is not replaced: .*, or remove it yourself"
+    ):
+        fmt.write(run, path, overwrite=True)
+    assert content(tmp_path) == before
+    assert path.is_symlink() == (kind == "a link")
+    if kind == "another program's":
+        assert fmt.write(run.select([7]), path, overwrite="confirmed").is_file()
+        assert content(path) != before
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_an_empty_file_or_folder_may_be_replaced(run: TrackingResults, tmp_path: Path, name: str) -> None:
+    fmt = export_format(name)
+    path = tmp_path / fmt.file_name
+    path.mkdir() if name in ("ctc", "davis", "ome-zarr") else path.touch()
+    assert content(fmt.write(run, path, overwrite=True)) != {}
+
+
+def test_the_comment_of_a_long_video_is_found(tmp_path: Path) -> None:
+    picture = np.zeros((16, 16, 3), np.uint8)
+    empty = TrackingResults(
+        (16, 16), 3_000, lambda t: FrameMasks.empty(t, (16, 16)), (), picture=lambda t: picture
+    )
+    path = export_format("mp4").write(empty, tmp_path / "a.mp4", ids=False)
+    assert foreign_part(path) is None
+
+
+def test_a_folder_of_files_in_use_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on Windows, where nothing that is open can be renamed."""
+    with staged(tmp_path / "a.txt") as part:
+        part.write_text(SIGNATURE, encoding="utf-8")
+
+    def refuse(source: Path, target: Path) -> None:
+        raise PermissionError(13, "Access is denied", str(source))
+
+    monkeypatch.setattr("napari_sam2.formats.atomic_output.os.replace", refuse)
+    sentence = r"a\.txt can't be replaced: close the programs that have it open"
+    with pytest.raises(PermissionError, match=sentence), staged(tmp_path / "a.txt", overwrite=True) as part:
+        part.write_text("2", encoding="utf-8")
+    assert content(tmp_path) == {f"{tmp_path.name}/a.txt": SIGNATURE.encode()}
+
+
 @pytest.mark.parametrize("name", ["ctc", "davis", "ome-zarr"])
 def test_a_folder_that_only_looks_like_an_export_is_never_replaced(
     run: TrackingResults, tmp_path: Path, name: str
@@ -152,7 +228,6 @@ def test_an_export_to_which_something_was_added_is_never_replaced(
     assert added.read_text(encoding="utf-8") == "precious"
 
 
-@pytest.mark.skipif(os.name == "nt", reason="processes are not looked up there")
 def test_remains_of_a_killed_process_are_removed_and_others_are_not(tmp_path: Path) -> None:
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
@@ -166,13 +241,14 @@ def test_remains_of_a_killed_process_are_removed_and_others_are_not(tmp_path: Pa
         "running": own,
         "other host": f".00000000-{dead}",
         "other export": f"{host}-{dead}".replace("a.txt", "b.txt"),
+        "was open on Windows": own.replace(".part.a.txt", ".old.a.txt"),
     }
     for name in names.values():
         (tmp_path / name).write_text("half", encoding="utf-8")
-    with staged(tmp_path / "a.txt", overwrite=True) as part:
+    with staged(tmp_path / "a.txt", overwrite="confirmed") as part:
         part.write_text("2", encoding="utf-8")
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {"a.txt", *names.values()} - {names["dead"]}
+    assert left == {"a.txt", names["running"], names["other host"]}
     assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "2"
     # Killed between the two renames of a folder: the older export comes back.
     (tmp_path / "a.txt").unlink()
@@ -185,7 +261,9 @@ def test_remains_of_a_killed_process_are_removed_and_others_are_not(tmp_path: Pa
 def test_a_file_does_not_replace_a_folder(run: TrackingResults, tmp_path: Path) -> None:
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "x").touch()
-    with pytest.raises(FileExistsError):
+    with pytest.raises(
+        FileExistsError, match=r"sub is a folder with other files in it \(x\) and is not replaced"
+    ):
         export_format("coco").write(run, tmp_path / "sub", overwrite=True)
     assert (tmp_path / "sub" / "x").exists()
 

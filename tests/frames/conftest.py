@@ -105,16 +105,6 @@ VARIANTS = {
         ("-c:v", "libx264", "-pix_fmt", "yuv420p", "-x264-params", "intra-refresh=1:bframes=0:keyint=15"),
         (48, 64),
     ),
-    "variable frame rate": (
-        "a.mkv",
-        ("-vf", "setpts='(N+floor(N/5)*3)/25/TB'", "-fps_mode", "vfr", *_X264),
-        (48, 64),
-    ),
-    "one frame in two seconds": (
-        "a.mp4",
-        ("-vf", "setpts=N*50*TB*25", "-fps_mode", "passthrough", *_X264),
-        (48, 64),
-    ),
     "10 bit": (
         "a.mkv",
         (
@@ -182,6 +172,16 @@ def variant_video(tmp_path_factory):
         file, arguments, size = VARIANTS[name]
         return encode(place / file, paint(COUNT, *size), *arguments), 0, COUNT, 0
 
+    def retimed(file, change):
+        """The same packets at other times: filters that change times lose the last frame in some builds."""
+
+        def make(place):
+            times = f"setts=pts={change.format('PTS')}:dts={change.format('DTS')}"
+            ffmpeg("-i", base(), "-c", "copy", "-bsf:v", times, place / file)
+            return place / file, 0, COUNT, 0
+
+        return make
+
     def edit_list(place):
         ffmpeg("-ss", "0.75", "-i", base(), "-c", "copy", place / "a.mp4")
         return place / "a.mp4", 19, COUNT - 19, 0
@@ -206,11 +206,21 @@ def variant_video(tmp_path_factory):
         "rotation": rotated,
         "audio track": audio,
         "audio before video": late_video,
+        "variable frame rate": retimed("a.mkv", "'{0}+floor({0}*TB*5+0.001)*3/25/TB'"),
+        "one frame in two seconds": retimed("a.mp4", "{0}*50"),
     }
     return video
 
 
-ALL_VARIANTS = (*VARIANTS, "edit list", "rotation", "audio track", "audio before video")
+DERIVED = (
+    "edit list",
+    "rotation",
+    "audio track",
+    "audio before video",
+    "variable frame rate",
+    "one frame in two seconds",
+)
+ALL_VARIANTS = (*VARIANTS, *DERIVED)
 
 
 def pytest_generate_tests(metafunc):

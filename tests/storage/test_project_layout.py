@@ -14,6 +14,7 @@ import pytest
 from pycocotools import mask as coco
 
 import napari_sam2
+from napari_sam2.formats.coco import write_coco
 from napari_sam2.objects import ObjectInfo
 from napari_sam2.prompts import BoxPrompt, MaskPrompt, PointPrompt, Prompt
 from napari_sam2.storage import (
@@ -25,6 +26,7 @@ from napari_sam2.storage import (
     SourceDescription,
     is_project,
 )
+from napari_sam2.storage.results import project_results
 
 SHAPE = (12, 20, 30)
 
@@ -168,6 +170,13 @@ def test_nothing_is_overwritten_by_chance(filled, tmp_path) -> None:
     with pytest.raises(ProjectExistsError, match=r"'movie.tif', which is no part of a project"):
         Project.create(filled, SHAPE, overwrite=True)
     (filled / "movie.tif").rename(tmp_path / "movie.tif")
+    with Project.open(filled) as project:
+        write_coco(project_results(project), filled / "exports" / "coco.json")
+    (filled / "exports" / "notes.txt").write_bytes(b"x")
+    with pytest.raises(ProjectExistsError, match=r"'exports/notes.txt', which is no part of a project"):
+        Project.create(filled, SHAPE, overwrite=True)
+    assert (filled / "exports" / "notes.txt").read_bytes() == b"x"
+    (filled / "exports" / "notes.txt").unlink()
     with Project.create(filled, SHAPE, overwrite=True) as project:
         assert project.frames() == []
 

@@ -35,6 +35,7 @@ from napari_sam2.cli.workflow.write_exports import (
     targets,
     write_exports,
 )
+from napari_sam2.formats.atomic_output import check_replaceable
 from napari_sam2.formats.detect_format import read_masks
 from napari_sam2.formats.registry import FORMATS
 from napari_sam2.model.sam1.sam import Sam
@@ -216,7 +217,9 @@ def _check_file(out: Path, args: Namespace) -> None:
     if out.suffix.lower() not in FORMAT_OF_SUFFIX:
         raise UsageError(f"--out {out}: choose a name that ends in {' or '.join(FORMAT_OF_SUFFIX)}")
     check_not_source(out, args.source)
-    if out.exists() and not args.overwrite:
+    if args.overwrite:
+        check_replaceable(out, True)
+    elif out.exists():
         raise CommandError(
             f"{out} exists already: replace it with --overwrite, or choose another name with --out"
         )

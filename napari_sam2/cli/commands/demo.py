@@ -19,6 +19,7 @@ from napari_sam2.cli.workflow.load_model import describe, load_network
 from napari_sam2.cli.workflow.plan import Plan
 from napari_sam2.cli.workflow.source_frames import SourceFrames
 from napari_sam2.cli.workflow.write_exports import listing, results_of, targets, write_exports
+from napari_sam2.formats.atomic_output import SIGNATURE, check_replaceable, staged
 from napari_sam2.frames.open_source import open_source
 from napari_sam2.session.options import SessionOptions
 from napari_sam2.synthetic.samples import Sample, sample_timelapse
@@ -66,7 +67,13 @@ def run(args: Namespace, console: Console) -> None:
 
 
 def write_sample(sample: Sample, folder: Path) -> dict[str, Path]:
-    """Write recording, ground truth and prompts, as a user would have them."""
+    """Write recording, ground truth and prompts, as a user would have them, in place of those of an earlier demo.
+
+    Raises
+    ------
+    FileExistsError
+        When a file of somebody else has one of these names.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     files = {
         "recording": folder / "cells.ome.tif",
@@ -81,17 +88,30 @@ def write_sample(sample: Sample, folder: Path) -> dict[str, Path]:
         "PhysicalSizeY": y,
     }
     recording = {"axes": sample.axes, **micrometres}
+    for file in files.values():
+        check_replaceable(file, True)  # before the first is replaced
     _write_tiff(files["recording"], sample.image, recording)
     _write_tiff(files["truth"], sample.labels, {"axes": "TYX"})
     entries = [
         {"frame": sight.frame, "object_id": object_id, "box": list(sight.box)}
         for object_id, sight in sample.first_sight.items()
     ]
-    files["prompts"].write_text(json.dumps({"prompts": entries}, indent=1) + "\n", encoding="utf-8")
+    text = json.dumps({"contributor": SIGNATURE, "prompts": entries}, indent=1) + "\n"
+    with staged(files["prompts"], True) as part:
+        part.write_text(text, encoding="utf-8")
     return files
 
 
 def _write_tiff(path: Path, stack: NDArray[Any], metadata: dict[str, Any]) -> None:
     # Said outright, because tifffile takes three or four frames for colours.
     ome = path.name.endswith(".ome.tif")
-    tifffile.imwrite(path, stack, ome=ome, photometric="minisblack", compression="zlib", metadata=metadata)
+    with staged(path, True) as part:
+        tifffile.imwrite(
+            part,
+            stack,
+            ome=ome,
+            photometric="minisblack",
+            compression="zlib",
+            software=SIGNATURE,
+            metadata=metadata,
+        )

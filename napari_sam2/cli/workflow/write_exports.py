@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
 import json
 import shlex
@@ -17,10 +16,14 @@ from napari_sam2.cli.terminal.console import Console
 from napari_sam2.cli.terminal.interrupt import graceful_interrupt
 from napari_sam2.cli.terminal.progress import ProgressBar
 from napari_sam2.cli.workflow.source_frames import SourceFrames
+from napari_sam2.formats.atomic_output import check_replaceable
 from napari_sam2.formats.registry import FORMATS
 from napari_sam2.formats.tracking_results import TrackingResults
+from napari_sam2.frames.errors import SourceError
+from napari_sam2.frames.open_source import image_files
 from napari_sam2.storage.project import Project
-from napari_sam2.storage.project_folder import exports_folder
+from napari_sam2.storage.project_folder import EXPORTS_JOURNAL, exports_folder
+from napari_sam2.storage.readable_copies import write_document
 from napari_sam2.storage.results import project_results
 from napari_sam2.storage.schema import prompts_to_json
 
@@ -41,7 +44,7 @@ class _Journal:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._path = folder / ".napari-sam2-exports.json"
+        self._path = folder / EXPORTS_JOURNAL
         self._written: dict[str, Any] = {}
         with suppress(OSError, ValueError):
             data = json.loads(self._path.read_text(encoding="utf-8"))
@@ -54,7 +57,7 @@ class _Journal:
     def add(self, path: Path) -> None:
         """Note a finished export."""
         self._written[path.name] = file_state(path)
-        self._path.write_text(json.dumps(self._written), encoding="utf-8")
+        write_document(self._path, json.dumps(self._written))
 
     def close(self) -> None:
         """Remove the journal: the run is complete."""
@@ -110,6 +113,8 @@ def check_targets(paths: Mapping[str, Path], overwrite: bool, source: str | None
     """Raise CommandError when something is there that may not be replaced; the source never may."""
     for path in paths.values():
         check_not_source(path, source)
+        if overwrite:
+            check_replaceable(path, True)
     for path in () if overwrite else taken(paths).values():
         raise CommandError(
             f"{path} exists already: replace it with --overwrite, or choose --export-to FOLDER"
@@ -117,10 +122,13 @@ def check_targets(paths: Mapping[str, Path], overwrite: bool, source: str | None
 
 
 def check_not_source(path: Path, source: str | None) -> None:
-    """Raise UsageError when a file to be written is the source, or one of its files."""
+    """Raise UsageError when a file or folder to be written is the source, one of its files, or holds them."""
     if source is None or not path.exists():
         return
-    if path.resolve() in {Path(found).resolve() for found in (source, *glob.glob(source))}:
+    files = [source]
+    with suppress(SourceError):
+        files += image_files(source, every_channel=True)
+    if any(path.resolve() in (file, *file.parents) for file in map(Path.resolve, map(Path, files))):
         raise UsageError(f"{path} is the source itself and is not replaced: choose another name or folder")
 
 

@@ -85,6 +85,11 @@ def build() -> Build:
     return build_of(executable())
 
 
+def _environment() -> dict[str, str]:
+    """Return the environment for ffmpeg: static builds crash when they load the system's character sets."""
+    return os.environ | {"GCONV_PATH": os.devnull}
+
+
 def start(command: list[str], **pipes: Any) -> subprocess.Popen[bytes]:
     """Start ffmpeg.
 
@@ -94,7 +99,7 @@ def start(command: list[str], **pipes: Any) -> subprocess.Popen[bytes]:
         If it can't be started; the video is not to blame then.
     """
     try:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, **pipes)
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, env=_environment(), **pipes)
     except OSError as error:
         raise _launch_error(error) from error
 
@@ -108,7 +113,9 @@ def finished(command: list[str], seconds: float, **pipes: Any) -> subprocess.Com
         If it can't be started, takes longer than ``seconds``, or is ended from outside.
     """
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, timeout=seconds, check=False, **pipes)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, env=_environment(), timeout=seconds, check=False, **pipes
+        )
     except OSError as error:
         raise _launch_error(error) from error
     except subprocess.TimeoutExpired as error:

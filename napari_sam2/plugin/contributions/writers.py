@@ -60,8 +60,8 @@ def _write(
     name: str, path: Path, data: Any, details: Details, images: Sequence[tuple[Any, Details, str]] = ()
 ) -> list[str]:
     results = _results(data, details, images)
-    # Replacing a file was confirmed in the dialog.
-    return [str(export_format(name).write(results, path, overwrite=path.is_file()))]
+    # napari's dialog has asked whether to replace a file that is there.
+    return [str(export_format(name).write(results, path, overwrite="confirmed" if path.is_file() else False))]
 
 
 def _results(data: Any, details: Details, images: Sequence[tuple[Any, Details, str]]) -> TrackingResults:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from napari_sam2.formats.atomic_output import Overwrite
 from napari_sam2.formats.measurements import measurements
 from napari_sam2.formats.registry import export_format
 from napari_sam2.formats.tracking_results import TrackingResults
@@ -92,7 +93,7 @@ class ResultsLayer:
         return self._start("measurements", lambda results: list(measurements(results)))
 
     def export(
-        self, name: str, path: str | Path | None = None, overwrite: bool = False, **options: Any
+        self, name: str, path: str | Path | None = None, overwrite: Overwrite = False, **options: Any
     ) -> Future[Path]:
         """Write the results in a format of :data:`napari_sam2.formats.FORMATS`.
 
@@ -103,8 +104,8 @@ class ResultsLayer:
         path : path, optional
             By default in the folder ``exports`` of the project. Written in a thread of its own; see
             ``events.export`` for the progress.
-        overwrite : bool
-            Replace what is there.
+        overwrite : bool or "confirmed"
+            Replace an earlier export; "confirmed": any file, because the user was asked about it.
         **options
             Of the format.
 

@@ -420,8 +420,32 @@ def test_resume_of_a_complete_project_writes_the_exports_that_are_missing(napari
     assert tifffile.imread(project / "exports" / "labels.tif").shape == (12, 40, 56)
     assert len(json.loads((project / "exports" / "coco.json").read_text())["images"]) == 12
     assert napari_sam2("resume", project, "--export", "csv,coco").code == 0
-    assert napari_sam2("resume", project, "--export", "csv", "--overwrite").code == 0
+    run = napari_sam2("resume", project, "--export", "csv", "--overwrite")
+    assert run.code == 1
+    assert (
+        "measurements.csv is no export of napari-sam2 and is not replaced: choose another name, or" in run.err
+    )
+    assert table.read_text(encoding="utf-8") == "edited"
+    table.unlink()
+    for _ in range(2):
+        assert napari_sam2("resume", project, "--export", "csv", "--overwrite").code == 0
     assert table.read_text(encoding="utf-8").startswith("frame")
+
+
+def test_what_is_no_export_is_found_before_anything_is_tracked(
+    napari_sam2, movie: Path, checkpoint: Path
+) -> None:
+    Path("labels.tif").write_bytes(b"a week of painting")
+    words = ("--overwrite", "--model", checkpoint)
+    for run in (
+        napari_sam2("track", movie, *BOX, "--export", "tiff", "--export-to", ".", *words),
+        napari_sam2("auto", movie, "--out", "labels.tif", *words),
+        napari_sam2("auto", movie, "--track", "--out", "labels.tif", *words),
+    ):
+        assert run.code == 1
+        assert "labels.tif is no export of napari-sam2 and is not replaced" in run.err
+    assert Path("labels.tif").read_bytes() == b"a week of painting"
+    assert not Path("movie.sam2").exists()
 
 
 @pytest.mark.parametrize(
@@ -431,6 +455,7 @@ def test_resume_of_a_complete_project_writes_the_exports_that_are_missing(napari
         ("auto", "labels.tif", "--track", "--out", "./labels.tif"),
         ("track", "labels.tif", *BOX, "--export", "tiff", "--export-to", "."),
         ("track", "labels*.tif", *BOX, "--export", "tiff", "--export-to", "."),
+        ("track", ".", *BOX, "--export", "tiff", "--export-to", "."),
     ],
 )
 def test_the_source_is_never_replaced(napari_sam2, movie: Path, words: tuple[str, ...]) -> None:
@@ -701,6 +726,17 @@ def test_demo_tracks_the_sample_and_scores_it(napari_sam2, checkpoint: Path) -> 
     run = napari_sam2("demo", "--model", checkpoint, "--out", "d")
     assert run.code == 1
     assert "--overwrite" in run.err
+    assert napari_sam2("demo", "--model", checkpoint, "--out", "d", "--overwrite").code == 0
+
+
+@pytest.mark.usefixtures("short_sample")
+def test_demo_replaces_no_file_of_somebody_else(napari_sam2, checkpoint: Path) -> None:
+    Path("prompts.json").write_text("my own")
+    run = napari_sam2("demo", "--model", checkpoint, "--out", ".")
+    assert run.code == 1
+    assert "prompts.json is no export of napari-sam2 and is not replaced" in run.err
+    assert [p.name for p in Path().iterdir()] == ["prompts.json"]
+    assert Path("prompts.json").read_text() == "my own"
 
 
 def test_demo_without_the_embedded_model_says_so(

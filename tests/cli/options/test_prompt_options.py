@@ -320,6 +320,6 @@ def test_thousands_of_odd_flags() -> None:
             try:
                 read(text)
                 good += 1
-            except UsageError:
-                pass
+            except UsageError as error:
+                assert str(error).startswith(f"--{read.__name__.removesuffix('_flag')} {text!r}: ")
     assert good > 100

@@ -75,7 +75,7 @@ class ExportSection(QWidget):
             return None
         show_info(f"Writing {Path(path).name} …")
         future: Future[Path] | None = self._actions.do(
-            lambda c: c.results.export(form.name, path, overwrite=True)  # confirmed in the dialog
+            lambda c: c.results.export(form.name, path, overwrite="confirmed")  # in the dialog
         )
         if future is not None:
             future.add_done_callback(
