@@ -24,6 +24,7 @@ from napari_sam2.plugin.controller.prompts import Prompts
 from napari_sam2.plugin.controller.propagation import PropagationProgress, frame_ranges, label_of
 from napari_sam2.plugin.controller.reply_handler import ReplyHandler
 from napari_sam2.plugin.controller.results import ResultsLayer
+from napari_sam2.plugin.controller.review import LineageVerbs, ReviewVerbs
 from napari_sam2.plugin.controller.status import status_of
 from napari_sam2.plugin.controller.timeline import Timeline
 from napari_sam2.plugin.layers.connections import Connections
@@ -54,9 +55,9 @@ class Controller:
     """Everything that can be done with one image, with or without a window.
 
     Made by :func:`open_tracker`, which returns the same one to every dock and script for the same image. Its parts
-    are ``objects``, ``prompts``, ``timeline`` and ``results``; ``events`` emits what happens, always in the thread
-    that owns the controller. All verbs return at once: the work is done in another thread. Everything is saved as
-    it is made.
+    are ``objects``, ``prompts``, ``timeline``, ``review``, ``lineage`` and ``results``; ``events`` emits what happens,
+    always in the thread that owns the controller. All verbs return at once: the work is done in another thread.
+    Everything is saved as it is made.
 
     Parameters
     ----------
@@ -108,6 +109,8 @@ class Controller:
             context, self.objects, self.timeline, lambda *painted: self.prompts.pin_mask(*painted)
         )
         self.prompts = Prompts(context, self.objects, self.results)
+        self.review = ReviewVerbs(context, self.objects)
+        self.lineage = LineageVerbs(context, self.objects)
         self._progress = PropagationProgress(context)
         self._handler = ReplyHandler(
             context, self.timeline, self.objects, self.prompts, self.results, self._progress

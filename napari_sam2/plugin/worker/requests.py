@@ -27,6 +27,7 @@ from napari_sam2.prompts import Prompt
 
 if TYPE_CHECKING:
     from napari_sam2.storage.recorded_session import RecordedSession
+    from napari_sam2.storage.review import Review
 
 _PROMPT, _TRACK = UndoGroup("Prompt"), UndoGroup("Track")
 Answer = TypeVar("Answer", covariant=True)
@@ -173,6 +174,29 @@ class RemoveObjects(Request[StateReset]):
             with session.step(self.group.label, group=self.group.number):
                 for object_id in known:
                     session.remove_object(object_id)
+        return StateReset.of(session, self.frame)
+
+
+@dataclass(frozen=True)
+class Decide(Request[StateReset]):
+    """Decide something about objects in the review; ``decision`` gets the session's review."""
+
+    interrupts = "stop"
+    kept_on_close = True
+    decision: Callable[[Review], object]
+    frame: int
+    group: UndoGroup
+
+    @property
+    def title(self) -> str:
+        """The label of its step of undo."""
+        return self.group.label
+
+    def perform(self, host: SessionHost) -> StateReset:
+        """Decide it, and return what is known then."""
+        session = host.session
+        with session.step(self.group.label, group=self.group.number):
+            self.decision(session.review)
         return StateReset.of(session, self.frame)
 
 

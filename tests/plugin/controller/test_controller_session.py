@@ -335,3 +335,38 @@ def test_another_input_size_has_a_project_of_its_own_which_comes_back(start, sam
     c.close()
     again = start(frames=2, project=sized)  # a project that is named brings its model and size along
     assert (again.project.path, again.model.image_size, again.heard) == (sized, side // 2, [])
+
+
+def test_decisions_of_the_review_are_steps_of_undo_and_change_what_is_shown(start, sample):
+    c = start()
+    click_all(c, sample)
+    c.propagate()
+    c.wait()
+    first, second = c.objects.ids
+    before = [c.results.mask(4, i).copy() for i in (first, second)]
+    c.review.swap(first, second, 3)
+    c.wait()
+    assert np.array_equal(c.results.mask(4, first), before[1])
+    assert np.array_equal(c.results.mask(4, second), before[0])
+    assert c.history.undo_label == f"Swap object {first} and object {second}"
+    assert (3, first) in c.prompts.all
+    c.review.mark_absent(first, 4)
+    c.wait()
+    assert first not in np.unique(c.results.labels(4))
+    c.lineage.divide(second, 2, [second, first])
+    c.wait()
+    new = max(c.objects.ids)
+    assert c.lineage.graph == {first: [second], new: [second]}
+    assert c.lineage.generations == {first: 1, second: 0, new: 1}
+    states = c.wait(until=c.review.states())
+    assert states[second].tolist() == [6, 1, 7, 7, 7]
+    c.undo(3)
+    c.wait()
+    assert np.array_equal(c.results.mask(4, first), before[0])
+    assert c.lineage.graph == {}
+    assert c.heard == []
+    queue = c.wait(until=c.review.queue("time"))
+    assert all(item.kind in ("uncertain", "missing") for item in queue.items)
+    c.review.accept(first, 0, 4)
+    c.wait()
+    assert c.objects.infos[first].accepted == ((0, 4),)
