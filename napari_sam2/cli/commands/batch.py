@@ -17,10 +17,12 @@ from typing import Any
 
 from dask.system import cpu_count  # respects the limits of taskset and containers
 
+from napari_sam2.cli.commands.batch_report import check_report_folder, write_report
 from napari_sam2.cli.commands.jobs_file import read_jobs
 from napari_sam2.cli.commands.track_jobs import JobOutcome, TrackJob, run_job
 from napari_sam2.cli.errors import CommandError, CommandInterrupted
 from napari_sam2.cli.terminal.console import Console
+from napari_sam2.cli.terminal.progress import ProgressBar
 
 _CORES_PER_WORKER = 4
 
@@ -28,6 +30,8 @@ _CORES_PER_WORKER = 4
 def run(args: Namespace, console: Console) -> None:
     """Run the command."""
     jobs = read_jobs(args.jobs)
+    if args.report is not None:
+        check_report_folder(args.report)
     try:
         import distributed
     except ImportError:
@@ -44,7 +48,16 @@ def run(args: Namespace, console: Console) -> None:
         raise CommandInterrupted(
             "stopped; every mask is saved up to the last frame, the same command goes on"
         ) from None
-    _report(outcomes, console)
+    pages = [] if args.report is None else _written_report(outcomes, args.report, console)
+    _report(outcomes, pages, console)
+
+
+def _written_report(outcomes: list[JobOutcome], folder: Path, console: Console) -> list[Path]:
+    progress = ProgressBar(console, "writing the report", len(outcomes), unit="recordings")
+    try:
+        return write_report(outcomes, folder, progress.step)
+    finally:
+        progress.finish()
 
 
 def _client(distributed: Any, args: Namespace, n_jobs: int) -> Any:
@@ -170,10 +183,11 @@ def _report_job(outcome: JobOutcome, done: int, total: int, console: Console) ->
         console.warning(f"{outcome.project}: {outcome.message}")
 
 
-def _report(outcomes: list[JobOutcome], console: Console) -> None:
+def _report(outcomes: list[JobOutcome], pages: list[Path], console: Console) -> None:
     counts = Counter(outcome.work for outcome in outcomes)
     text = ", ".join(f"{number} {work}" for work, number in counts.items())
-    console.result({"jobs": [asdict(outcome) for outcome in outcomes]}, f"{len(outcomes)} recordings: {text}")
+    data = {"jobs": [asdict(outcome) for outcome in outcomes], "report": [str(page) for page in pages]}
+    console.result(data, "\n  ".join([f"{len(outcomes)} recordings: {text}", *map(str, pages)]))
     if counts["failed"]:
         raise CommandError(
             f"{counts['failed']} of {len(outcomes)} recordings failed; the same command tries only what is not complete"

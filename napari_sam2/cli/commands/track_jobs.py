@@ -5,10 +5,13 @@ from __future__ import annotations
 import glob
 import io
 import json
+import os
+import socket
+import time
 from argparse import Namespace
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -119,6 +122,12 @@ class JobOutcome:
         Warnings of the command.
     result : mapping
         The result of ``track --json``: objects, frames, seconds, exports.
+    exports : mapping of str to Path
+        Exports of the job that are there, by format.
+    seconds : float
+        Time that the job took.
+    worker : str
+        Name of the machine and number of the process.
     """
 
     project: Path
@@ -126,6 +135,9 @@ class JobOutcome:
     message: str = ""
     warnings: tuple[str, ...] = ()
     result: Mapping[str, Any] = field(default_factory=dict)
+    exports: Mapping[str, Path] = field(default_factory=dict)
+    seconds: float = 0.0
+    worker: str = ""
 
 
 def run_job(job: TrackJob) -> JobOutcome:
@@ -133,7 +145,19 @@ def run_job(job: TrackJob) -> JobOutcome:
 
     Never raises for what is wrong with one recording, so that the others of a batch go on.
     """
+    begin = time.monotonic()
     args = job.args
+    outcome = _run_job(job, args)
+    paths = export_paths(args.out, args.export, args.export_to)
+    return replace(
+        outcome,
+        exports={name: path for name, path in paths.items() if path.exists()},
+        seconds=time.monotonic() - begin,
+        worker=f"{socket.gethostname()}:{os.getpid()}",
+    )
+
+
+def _run_job(job: TrackJob, args: Namespace) -> JobOutcome:
     try:
         work, words = _left_of(job, args)
     except ProjectLockedError as error:

@@ -217,6 +217,12 @@ def _add_batch(commands: Any) -> None:
     parser.add_argument(
         "jobs", type=Path, metavar="JOBS", help="what to track (JSON, TOML or CSV), see docs/batch.md"
     )
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FOLDER",
+        help="write a table of all recordings, a page with pictures, and their measurements in one table",
+    )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
         "--workers",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import os
@@ -21,14 +22,17 @@ import pytest
 
 from napari_sam2 import TrackJob, run_job
 from napari_sam2.cli.commands import batch
+from napari_sam2.cli.commands.batch_report import write_report
 from napari_sam2.cli.commands.jobs_file import read_jobs
 from napari_sam2.cli.commands.track import report
+from napari_sam2.cli.commands.track_jobs import JobOutcome
 from napari_sam2.cli.errors import CommandError, UsageError
 from napari_sam2.cli.terminal.console import Console
 from napari_sam2.cli.workflow import plan
 from napari_sam2.masks import FrameMasks
 from napari_sam2.prompts import PointPrompt, Prompt
 from napari_sam2.storage.project import Project
+from napari_sam2.storage.review import Review
 
 ROOT = Path(__file__).parents[3]
 BOX = "0:1:0,8,14,20"
@@ -371,6 +375,42 @@ def test_a_batch_does_every_recording_and_says_which_failed(napari_sam2, tmp_pat
     assert again.code == 0, again.err
     assert "3 recordings: 2 complete, 1 tracked" in again.out
     assert "3 of 3" in again.err
+
+
+def test_a_report_has_a_table_a_page_and_all_measurements(tmp_path, movie, checkpoint) -> None:
+    common = {"box": BOX, "model": checkpoint, "device": "cpu", "export": "csv"}
+    outcomes = []
+    for name in ("a", "=b<i>"):
+        shutil.copy(movie, tmp_path / f"{name}.tif")
+        outcomes.append(run_job(TrackJob.of(tmp_path / f"{name}.tif", tmp_path, **common)))
+    outcomes.append(JobOutcome(tmp_path / "c.sam2", "failed", "c.tif is <damaged>"))
+    pages = write_report(outcomes, tmp_path / "report", lambda: None)
+    assert [page.name for page in pages] == ["batch.csv", "batch.html", "measurements.csv"]
+    with pages[0].open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(r["recording"], r["work"], r["frames"], r["objects"]) for r in rows] == [
+        ("a", "tracked", "12", "1"),
+        ("'=b<i>", "tracked", "12", "1"),
+        ("c", "failed", "0", "0"),
+    ]
+    with Project.open(outcomes[0].project) as project:
+        assert int(rows[0]["open_for_review"]) == len(Review(project).queue())
+    page = pages[1].read_text()
+    assert page.count("data:image/jpeg;base64,") == 2
+    assert "c.tif is &lt;damaged&gt;" in page
+    assert "<i>" not in page
+    assert 'href="../a.sam2/exports/measurements.csv"' in page
+    with pages[2].open(newline="") as file:
+        measured = list(csv.DictReader(file))
+    assert [sum(row["recording"] == name for row in measured) for name in ("a", "'=b<i>")] == [12, 12]
+    write_report(outcomes, tmp_path / "report", lambda: None)  # an earlier report is replaced
+
+
+def test_a_report_is_not_written_among_other_files(napari_sam2, tmp_path, jobs_file) -> None:
+    run = napari_sam2("batch", jobs_file("a.tif"), "--report", tmp_path)
+    assert run.code == 1
+    assert f"{tmp_path} has other files in it: choose a new folder for --report" in run.err
+    assert not (tmp_path / "a.sam2").exists()
 
 
 @pytest.mark.timeout(120)
