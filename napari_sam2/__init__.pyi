@@ -15,7 +15,7 @@ from .metrics import evaluate_sequences as evaluate_sequences
 from .model.config import ModelConfig as ModelConfig
 from .model.weights.checkpoints import load_model as load_model
 from .model.weights.image_models import load_image_model as load_image_model
-from .plugin.open_tracker import open_tracker as open_tracker
+from .plugin.qt.open_tracker import open_tracker as open_tracker
 from .prompts import BoxPrompt as BoxPrompt
 from .prompts import MaskPrompt as MaskPrompt
 from .prompts import PointPrompt as PointPrompt

@@ -84,6 +84,25 @@ def test_neither_do_the_parts_of_a_folder(folder):
     assert not circle(parts)
 
 
+def test_the_plugin_has_seven_floors():
+    """A floor is a folder of the plugin, or a file beside its folders; each stands on what it imports."""
+    prefix, rooms = "napari_sam2.plugin.", defaultdict(set)
+    folders = {dotted(path.with_name("__init__.py")) for path in MODULES}
+
+    def room(module):
+        inner = module if module in folders else module.rpartition(".")[0]
+        return inner if inner + "." != prefix else module
+
+    for module, targets in import_graph().items():
+        if module.startswith(prefix):
+            rooms[room(module)] |= {room(t) for t in targets if t.startswith(prefix)} - {room(module)}
+    floors: dict[str, int] = {}
+    for name_of_room in TopologicalSorter(rooms).static_order():
+        floors[name_of_room] = 1 + max((floors[below] for below in rooms[name_of_room]), default=0)
+    assert floors[prefix + "layers"] < floors[prefix + "controller"] < floors[prefix + "docks.tracker"]
+    assert max(floors.values()) <= 7
+
+
 def test_every_kind_of_import_counts():
     graph = import_graph()
     assert "napari_sam2.session.video" in graph["napari_sam2.storage.recorded_session"]

@@ -15,7 +15,7 @@ import numpy as np
 from event_loop import watched
 
 from napari_sam2.plugin.docks.tracker.tracker_dock import TrackerDock
-from napari_sam2.plugin.open_tracker import open_tracker
+from napari_sam2.plugin.qt.open_tracker import open_tracker
 from napari_sam2.plugin.state import Preferences
 from tests.plugin.conftest import FakeOpener
 

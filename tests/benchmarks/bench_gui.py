@@ -21,7 +21,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_sam2.plugin.controller.results import ResultsLayer
 from napari_sam2.plugin.docks.tracker.tracker_dock import TrackerDock
-from napari_sam2.plugin.open_tracker import open_tracker
+from napari_sam2.plugin.qt.open_tracker import open_tracker
 from napari_sam2.plugin.state import Preferences
 from napari_sam2.plugin.worker.requests import SetPrompt
 from napari_sam2.session.video import VideoSession

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import napari_sam2
-from napari_sam2.plugin.open_tracker import open_tracker
+from napari_sam2.plugin.qt.open_tracker import open_tracker
 from tests.plugin.dock_world import WAIT, click, shown
 
 PACKAGE = Path(napari_sam2.__file__).parent

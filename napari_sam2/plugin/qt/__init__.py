@@ -1,1 +1,1 @@
-"""Qt glue: the event loop and the undo stack."""
+"""Qt glue: the event loop, the undo stack, and opening a tracker with or without them."""

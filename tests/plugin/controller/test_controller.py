@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
-from napari_sam2.plugin.open_tracker import find_controller, open_tracker
+from napari_sam2.plugin.qt.open_tracker import find_controller, open_tracker
 from napari_sam2.plugin.state import Preferences
 from napari_sam2.prompts import BoxPrompt, PointPrompt, Prompt
 

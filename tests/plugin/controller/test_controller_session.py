@@ -16,7 +16,7 @@ import pytest
 from napari.components import ViewerModel
 
 from napari_sam2.frames import UnreadableFramesWarning
-from napari_sam2.plugin.open_tracker import open_tracker
+from napari_sam2.plugin.qt.open_tracker import open_tracker
 from napari_sam2.plugin.state import Preferences
 from napari_sam2.storage import Project
 from napari_sam2.synthetic.samples import sample_timelapse
@@ -250,7 +250,7 @@ KILLED = """
     from pathlib import Path
     from napari.components import ViewerModel
     from napari_sam2.synthetic.samples import sample_timelapse
-    from napari_sam2.plugin.open_tracker import open_tracker
+    from napari_sam2.plugin.qt.open_tracker import open_tracker
     from napari_sam2.plugin.state import Preferences
     folder, model = sys.argv[1:]
     sample, viewer = sample_timelapse(), ViewerModel()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from napari.components import ViewerModel
 
-from napari_sam2.plugin.open_tracker import find_controller, open_tracker
+from napari_sam2.plugin.qt.open_tracker import find_controller, open_tracker
 
 SHAPE = (6, 40, 60)
 

@@ -18,7 +18,7 @@ from napari_sam2.automatic import AutomaticOptions
 from napari_sam2.automatic.options import PRESETS
 from napari_sam2.plugin.docks.automatic.automatic_dock import AutomaticDock
 from napari_sam2.plugin.docks.automatic.options_form import parameter_tips
-from napari_sam2.plugin.open_tracker import open_tracker
+from napari_sam2.plugin.qt.open_tracker import open_tracker
 from tests.plugin.dock_world import (
     WAIT,
     add_dock,

@@ -9,7 +9,7 @@ import pytest
 
 from napari_sam2.plugin.docks.parts import controller_link
 from napari_sam2.plugin.docks.tracker.tracker_dock import TrackerDock
-from napari_sam2.plugin.open_tracker import open_tracker
+from napari_sam2.plugin.qt.open_tracker import open_tracker
 from tests.plugin.dock_world import WAIT, add_dock, drag, fail_on_leaks, press_button, shown
 
 pytestmark = pytest.mark.gui

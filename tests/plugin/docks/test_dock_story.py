@@ -9,7 +9,7 @@ import tifffile
 from napari_sam2.formats.registry import FORMATS
 from napari_sam2.plugin.docks.parts import controller_link
 from napari_sam2.plugin.docks.tracker.tracker_dock import TrackerDock
-from napari_sam2.plugin.open_tracker import open_tracker
+from napari_sam2.plugin.qt.open_tracker import open_tracker
 from napari_sam2.plugin.state import ModelChoice, Preferences
 from napari_sam2.synthetic.samples import sample_timelapse
 from tests.plugin.dock_world import WAIT, add_dock, click, fail_on_leaks, iou, press, press_button, shown

@@ -14,7 +14,7 @@ from napari_sam2.plugin.docks.parts import controller_link
 from napari_sam2.plugin.docks.parts.shortcuts import SHORTCUTS
 from napari_sam2.plugin.docks.prompts.prompt_docks import PointsDock
 from napari_sam2.plugin.docks.tracker.tracker_dock import TIMELINE_NAME, TrackerDock
-from napari_sam2.plugin.open_tracker import find_controller, open_tracker
+from napari_sam2.plugin.qt.open_tracker import find_controller, open_tracker
 from napari_sam2.plugin.state import ExportState
 from napari_sam2.review import FrameFact
 from tests.plugin.dock_world import (

@@ -14,7 +14,7 @@ import pytest
 
 from napari_sam2.plugin.docks.parts import controller_link
 from napari_sam2.plugin.docks.tracker.tracker_dock import TrackerDock
-from napari_sam2.plugin.open_tracker import open_tracker
+from napari_sam2.plugin.qt.open_tracker import open_tracker
 from napari_sam2.plugin.state import ModelChoice, Preferences
 from napari_sam2.storage import Project
 from napari_sam2.synthetic.samples import sample_timelapse
@@ -32,7 +32,7 @@ WINDOW = """
     from qtpy.QtCore import QTimer
     from napari_sam2.synthetic.samples import sample_timelapse
     from napari_sam2.plugin.docks.parts import controller_link
-    from napari_sam2.plugin.open_tracker import open_tracker
+    from napari_sam2.plugin.qt.open_tracker import open_tracker
     from napari_sam2.plugin.state import ModelChoice, Preferences
     from napari_sam2.plugin.docks.tracker.tracker_dock import TrackerDock
 

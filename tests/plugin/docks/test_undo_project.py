@@ -12,7 +12,7 @@ import torch
 from napari.components import ViewerModel
 
 from napari_sam2.model.sam2 import Sam2
-from napari_sam2.plugin.open_tracker import open_tracker
+from napari_sam2.plugin.qt.open_tracker import open_tracker
 from napari_sam2.plugin.state import ModelChoice
 from napari_sam2.plugin.worker.open_backend import LoadedModel, open_backend
 from tests.storage.tiny_sessions import CONFIG

@@ -18,7 +18,7 @@ from napari_sam2.plugin.layers import image_layer as layers
 from napari_sam2.plugin.layers.frame_stack import Strided, calibration_of, frames_of
 from napari_sam2.plugin.layers.geometry import MOST_PIXELS, Geometry, Reduction, reduction_of
 from napari_sam2.plugin.layers.image_layer import geometry_of
-from napari_sam2.plugin.open_tracker import open_tracker
+from napari_sam2.plugin.qt.open_tracker import open_tracker
 from napari_sam2.plugin.state import ModelChoice, Preferences
 from tests.plugin.dock_world import WAIT, add_dock, click, drag, fail_on_leaks, iou, press_button, shown
 

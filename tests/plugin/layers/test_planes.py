@@ -15,7 +15,7 @@ from napari_sam2.plugin.docks.parts import controller_link
 from napari_sam2.plugin.docks.tracker.tracker_dock import TrackerDock
 from napari_sam2.plugin.layers.image_layer import geometry_of
 from napari_sam2.plugin.layers.placement import results_placement
-from napari_sam2.plugin.open_tracker import open_tracker
+from napari_sam2.plugin.qt.open_tracker import open_tracker
 from napari_sam2.plugin.state import ProjectState
 from tests.plugin.dock_world import WAIT, add_dock, click, fail_on_leaks, press_button, shown
 

@@ -10,7 +10,7 @@ from napari.utils.notifications import notification_manager
 from napari_sam2.model.weights.checkpoints import load_model
 from napari_sam2.plugin.docks.parts import controller_link
 from napari_sam2.plugin.docks.tracker.tracker_dock import TrackerDock
-from napari_sam2.plugin.open_tracker import open_tracker
+from napari_sam2.plugin.qt.open_tracker import open_tracker
 from napari_sam2.plugin.state import ModelChoice, Preferences
 from napari_sam2.prompts import BoxPrompt, PointPrompt, Prompt
 from napari_sam2.session import ImageSession

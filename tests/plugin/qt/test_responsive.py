@@ -13,7 +13,7 @@ from napari.components import ViewerModel
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QApplication
 
-from napari_sam2.plugin.open_tracker import open_tracker
+from napari_sam2.plugin.qt.open_tracker import open_tracker
 from napari_sam2.plugin.state import HistoryState, PropagationState
 from napari_sam2.plugin.worker.replies import FrameResult, FrameTracked, PropagationPhase, Reply
 from tests.plugin.dock_world import WAIT

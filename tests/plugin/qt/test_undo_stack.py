@@ -10,7 +10,7 @@ from qtpy.QtWidgets import QApplication
 
 from napari_sam2.plugin.docks.parts import controller_link
 from napari_sam2.plugin.docks.tracker.tracker_dock import TrackerDock
-from napari_sam2.plugin.open_tracker import open_tracker
+from napari_sam2.plugin.qt.open_tracker import open_tracker
 from napari_sam2.plugin.qt.undo_stack import stack_of
 from napari_sam2.plugin.state import HistoryState, UndoStep
 from tests.plugin.dock_world import WAIT, add_dock, click, fail_on_leaks, press, press_button, shown

@@ -14,7 +14,7 @@ from napari_sam2.plugin.controller.events import ControllerEvents
 from napari_sam2.plugin.docks.parts.theme import Theme
 from napari_sam2.plugin.layers.connections import Connections
 from napari_sam2.plugin.layers.geometry import Geometry
-from napari_sam2.plugin.open_tracker import find_controller, open_tracker
+from napari_sam2.plugin.qt.open_tracker import find_controller, open_tracker
 
 # Property of the bridge: the number of docks that use the controller; absent if a script opened it.
 _USERS = "napari_sam2_docks"

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 import napari.viewer
 from qtpy.QtCore import QEvent
 
-from napari_sam2.plugin.docks.objects.object_bar import ObjectBar
 from napari_sam2.plugin.docks.parts.buttons import muted_label
 from napari_sam2.plugin.docks.parts.cheat_sheet import CheatSheet
 from napari_sam2.plugin.docks.parts.dock import Dock
 from napari_sam2.plugin.docks.parts.history_buttons import HistoryButtons
+from napari_sam2.plugin.docks.parts.object_bar import ObjectBar
 from napari_sam2.plugin.docks.parts.shortcuts import KeyBindings
 from napari_sam2.plugin.docks.prompts.tools_section import TOOLS, ToolsSection
 
