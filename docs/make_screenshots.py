@@ -26,8 +26,8 @@ from qtpy.QtCore import QPoint  # noqa: E402
 from qtpy.QtWidgets import QApplication, QMenu  # noqa: E402
 from scipy import ndimage  # noqa: E402
 
-from napari_sam2.plugin import open_tracker as opening  # noqa: E402
 from napari_sam2.plugin.controller.controller import Controller  # noqa: E402
+from napari_sam2.plugin.qt import open_tracker as opening  # noqa: E402
 from napari_sam2.plugin.state import ModelChoice, Preferences  # noqa: E402
 from napari_sam2.storage import RecordedSession  # noqa: E402
 from napari_sam2.synthetic.samples import FirstSight, sample_timelapse  # noqa: E402

@@ -19,12 +19,12 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_sam2.plugin import open_tracker as opening
 from napari_sam2.plugin.docks.automatic.automatic_dock import AutomaticDock
 from napari_sam2.plugin.docks.parts.cheat_sheet import CheatSheet
 from napari_sam2.plugin.docks.parts.theme import CERTAIN, UNCERTAIN, Palette
 from napari_sam2.plugin.docks.prompts.prompt_docks import LabelsDock, PointsDock, ShapesDock
 from napari_sam2.plugin.docks.tracker.tracker_dock import TrackerDock
+from napari_sam2.plugin.qt import open_tracker as opening
 from tests.plugin.dock_world import WAIT, add_dock, fail_on_leaks, shown
 
 pytestmark = pytest.mark.gui
