@@ -157,7 +157,9 @@ def inputs_hash(args: Namespace) -> str:
 
 
 def _content(path: Path) -> str:
-    """Return a hash of a file, or of the files of a folder."""
+    """Return a hash of a file, or of the files of a folder; "" where nothing is, of which its reader tells."""
+    if not path.exists():
+        return ""
     files = sorted(file for file in path.rglob("*") if file.is_file()) if path.is_dir() else [path]
     found = hashlib.sha256()
     for file in files:
