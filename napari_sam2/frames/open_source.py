@@ -26,7 +26,8 @@ def open_source(
     Parameters
     ----------
     path : str or path-like
-        A video; a TIFF (also OME-TIFF, ImageJ); an OME-Zarr or zarr folder; an npy file; a folder of images, a pattern
+        A video; a TIFF (also OME-TIFF, ImageJ); an OME-Zarr or zarr folder; an npy file, or an array
+        of an npz file; a folder of images, a pattern
         such as ``"run1/*.png"`` (``"run1/*{DAPI,GFP}*.tif"`` reads a channel for each word) or a single image. Images
         are ordered by the numbers in their names (2 before 10).
     axes : str, optional
@@ -54,7 +55,7 @@ def open_source(
     opener = _opener(name, series)
     try:
         return opener(_axes_letters(axes))
-    except SourceError:
+    except (SourceError, Warning):
         raise
     except PermissionError as error:
         raise SourceError(f"{name} can't be read: permission denied.") from error
@@ -64,7 +65,9 @@ def open_source(
         ) from error
 
 
-def image_files(path: str | os.PathLike[str], every_channel: bool = False) -> tuple[str, ...]:
+def image_files(
+    path: str | os.PathLike[str], every_channel: bool = False, series: int | str | None = None
+) -> tuple[str, ...]:
     """Return the images that a folder or a pattern names, in the order of the frames; empty for anything else.
 
     Of several files for each frame the first channel's, unless ``every_channel``.
@@ -86,7 +89,7 @@ def image_files(path: str | os.PathLike[str], every_channel: bool = False) -> tu
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", PartialSourceWarning)
-        grid = arranged(groups, name)
+        grid = arranged(groups, name, series)
     return grid.files[:: len(grid.files) // grid.shape[0]] if grid.files else ()
 
 
@@ -111,6 +114,8 @@ def _opener(name: str, series: int | str | None) -> Callable[[tuple[str, ...] | 
         return lambda axes: _zarr(name, axes, series)
     if lower.endswith(".npy"):
         return lambda axes: _npy(name, axes)
+    if lower.endswith(".npz"):
+        return lambda axes: _npz(name, axes, series)
     if lower.endswith(TIFF_ENDINGS):
         return lambda axes: _tiff(name, axes, series)
     if lower.endswith(IMAGE_ENDINGS):
@@ -185,7 +190,7 @@ def _images(
         raise SourceError(f"No file matches {name}.")
     if len(groups) == len(groups[0]) == 1 and groups[0][0].lower().endswith(TIFF_ENDINGS):
         return _tiff(groups[0][0], axes, series)
-    return open_images(groups, name, axes)
+    return open_images(groups, name, axes, series)
 
 
 def _tiff(name: str, axes: tuple[str, ...] | None, series: int | str | None) -> Source:
@@ -204,6 +209,12 @@ def _npy(name: str, axes: tuple[str, ...] | None) -> Source:
     from napari_sam2.frames.formats.npy import open_npy
 
     return open_npy(name, axes)
+
+
+def _npz(name: str, axes: tuple[str, ...] | None, series: int | str | None) -> Source:
+    from napari_sam2.frames.formats.npy import open_npz
+
+    return open_npz(name, axes, series)
 
 
 def _video(name: str, axes: tuple[str, ...] | None) -> Source:

@@ -60,7 +60,9 @@ def frame_names_of(project: Project) -> tuple[str, ...]:
     if source.path is None or (isinstance(options, Mapping) and options.get("axis", 0) != 0):
         return ()
     try:
-        names = tuple(Path(file).name for file in image_files(source.path))
+        series = source.reading.get("series")
+        files = image_files(source.path, series=series if isinstance(series, str | int) else None)
+        names = tuple(Path(file).name for file in files)
     except (SourceError, OSError):
         return ()
     if isinstance(options, Mapping) and options.get("reverse"):

@@ -134,7 +134,12 @@ def read_image(file: str, number: int = 0) -> NDArray[Any]:
         return np.array(upright)
 
 
-def open_images(groups: Sequence[Sequence[str]], name: str, axes: tuple[str, ...] | None = None) -> Source:
+def open_images(
+    groups: Sequence[Sequence[str]],
+    name: str,
+    axes: tuple[str, ...] | None = None,
+    series: int | str | None = None,
+) -> Source:
     """Open images as one array, a frame per file; the first readable file determines size and type.
 
     A folder of multi-page TIFFs becomes one more axis: (T, Z, Y, X); names with several numbers or words become
@@ -145,7 +150,7 @@ def open_images(groups: Sequence[Sequence[str]], name: str, axes: tuple[str, ...
     SourceError
         If no file can be read, or the last readable one differs.
     """
-    grid = arranged(groups, name)
+    grid = arranged(groups, name, series)
     files = [os.path.abspath(file) for file in grid.files]
     if len(files) == 1 and (count := _animation_length(files[0])) > 1:
         return _open_animation(files[0], count, name, axes)
@@ -178,6 +183,7 @@ def open_images(groups: Sequence[Sequence[str]], name: str, axes: tuple[str, ...
         units,
         channel_names=grid.channel_names,
         frame_names=tuple(os.path.basename(f) for f in files[:: len(files) // grid.shape[0]]),
+        series=grid.series,
         reader=planes,
     )
 

@@ -97,6 +97,12 @@ class TiffPlanes:
             return self._opened().dataoffset is not None
 
     @property
+    def may_be_frames(self) -> bool:
+        """True for a single RGB picture in separate planes: tifffile wrote three or four frames like that unasked."""
+        with self._lock:
+            return self._planar and not self.leading and getattr(self._opened(), "kind", "") == "shaped"
+
+    @property
     def readable(self) -> int:
         """How many planes lie within the file, as far as that is known without decompressing them."""
         count = int(np.prod(self.leading, dtype=np.int64))
@@ -259,6 +265,13 @@ def open_tiff(path: str, axes: tuple[str, ...] | None = None, series: int | str 
             stacklevel=4,
         )
     _warn_of_absent_planes(planes, path, count)
+    if planes.may_be_frames and axes is None:
+        warnings.warn(
+            f"{path} is read as one RGB picture, as it says. If its {planes.plane[2]} planes are frames or channels, "
+            "which some programs write like that, give axes tyx or cyx (--axes on the command line).",
+            PartialSourceWarning,
+            stacklevel=4,
+        )
     shape = (*planes.leading, *planes.plane)
     names = checked_axes(axes, planes.axes, shape)
     calibration = tiff_calibration(planes.file)

@@ -40,6 +40,8 @@ _CODECS = frozenset(
     "crc32 crc32c adler32 fletcher32 jenkins_lookup3 zfpy pcodec "
     "bytes transpose sharding_indexed cast_value scale_offset".split()
 )
+# Looking for chunks that are not there takes too long in stores of more.
+_MOST_COUNTED = 100_000
 _AXIS_NAMES = {"time": "t", "channel": "c", "row": "y", "column": "x", "col": "x", "depth": "z"}
 
 
@@ -117,15 +119,24 @@ def open_zarr(path: str, axes: tuple[str, ...] | None = None, series: int | str 
     opened = open_store(path)
     names = _series(opened)
     prefix = names[chosen_series(names, series, path)] if names else ""
-    if series is not None and not names:
-        raise SourceError(f"{path} holds one image: there is no series {series!r}.")
     image: Any = opened[prefix] if prefix else opened
-    multiscale = multiscale_of(image)
+    multiscales = [] if hasattr(image, "shape") else list(_ome(image).get("multiscales") or ())
+    if len(multiscales) > 1 and not names:
+        names = tuple(str(m.get("name") or m["datasets"][0]["path"]) for m in multiscales)
+        multiscales = [multiscales[chosen_series(names, series, path)]]
+    elif series is not None and not names:
+        names = tuple(sorted(name for name, _ in opened.arrays())) if hasattr(opened, "arrays") else ()
+        prefix = names[chosen_series(names, series, path)] if len(names) > 1 and not multiscales else ""
+        if not prefix:
+            raise SourceError(f"{path} holds one image: there is no series {series!r}.")
+        image = opened[prefix]
+    multiscale = multiscales[0] if multiscales else None
     name = _only_array(image, path) if multiscale is None else str(multiscale["datasets"][0]["path"])
     array: Any = image[name] if name else image
     name = "/".join(part for part in (prefix, name) if part)
     dtype = check_pixels(array.shape, array.dtype, path)
     check_codecs(array, path)
+    _warn_of_absent_chunks(array, path)
     found = axes or named_axes(multiscale, array, path) or guessed_axes(array.shape, dtype)
     letters = checked_axes(axes, found, array.shape)
     leading, plane = plane_order(letters)
@@ -185,6 +196,20 @@ def check_codecs(array: Any, path: str) -> None:
         raise SourceError(
             f"{path} has chunks of {largest / 2**30:.1f} GiB, too large to be read frame by frame; save it again with "
             "one chunk for each plane."
+        )
+
+
+def _warn_of_absent_chunks(array: Any, path: str) -> None:
+    """Warn where chunks were never written, as when a recording was interrupted: they are read as a constant."""
+    if path.lower().endswith((".zip", ".ozx")) or not 1 < array.nchunks <= _MOST_COUNTED:
+        return
+    written = array.nchunks_initialized
+    if written < array.nchunks:
+        warnings.warn(
+            f"{path} holds {written} of {array.nchunks} chunks; the others were never written, or are empty, and "
+            f"are read as {array.fill_value}.",
+            PartialSourceWarning,
+            stacklevel=5,
         )
 
 
@@ -262,7 +287,7 @@ def _only_array(opened: Any, path: str) -> str:
     if not names:
         raise SourceError(f"{path} holds neither an OME-Zarr image nor an array; name a folder inside of it.")
     raise SourceError(
-        f"{path} holds several arrays ({', '.join(names[:8])}); name one, such as {path}/{names[0]}."
+        f"{path} holds several arrays ({', '.join(names[:8])}); choose one with series (--series on the command line)."
     )
 
 

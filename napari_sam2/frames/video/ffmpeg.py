@@ -167,6 +167,8 @@ class VideoInfo:
         In seconds, as the container claims.
     frame_rate : float or None
         Average frames per second, as the container claims.
+    streams : int
+        Video streams in the container, cover pictures not counted.
     """
 
     container: str
@@ -176,6 +178,7 @@ class VideoInfo:
     start: float
     duration: float | None
     frame_rate: float | None
+    streams: int = 1
 
     @property
     def deep_grey(self) -> bool:
@@ -215,6 +218,7 @@ def probe(path: str) -> VideoInfo:
         size=(int(shown.group(2)), int(shown.group(1))),
         start=float(start.group(1)) if start else 0.0,
         duration=_seconds(*duration.groups()) if duration else None,
+        streams=len(re.findall(r"Stream #0:\d+.*?: Video: (?!.*\(attached pic\))", source)),
         frame_rate=float(rate.group(1)) * (1000 if rate.group(2) else 1) if rate else None,
     )
 

@@ -13,7 +13,7 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from napari_sam2.frames.disk_cache import file_key
-from napari_sam2.frames.errors import DamagedSourceWarning, FrameReadError, SourceError
+from napari_sam2.frames.errors import DamagedSourceWarning, FrameReadError, PartialSourceWarning, SourceError
 from napari_sam2.frames.source import Source, checked_axes, lazy_array
 from napari_sam2.frames.video import ffmpeg
 from napari_sam2.frames.video.ffmpeg_decoder import FramePipe, PixelFormat
@@ -213,6 +213,13 @@ class VideoReader:
 def open_video(path: str, axes: tuple[str, ...] | None = None) -> Source:
     """Open a video as a (T, Y, X, 3) array, or (T, Y, X) where it is grey with more than 8 bits."""
     video = VideoReader(path)
+    if video.info.streams > 1:
+        warnings.warn(
+            f"{path} holds {video.info.streams} video streams; the first is read. Save another one as a file of "
+            f"its own: ffmpeg -i {os.path.basename(path)} -map 0:v:1 -c copy second.mkv",
+            PartialSourceWarning,
+            stacklevel=4,
+        )
     pixels = video.pixels
     array = lazy_array(
         video,
