@@ -111,14 +111,39 @@ def segment_instances(
     ValueError
         When the model has no decoder for instances.
     """
+    candidates = find_instances(model, image, options, instances)
+    return InteractiveFilter(candidates).result(candidates.options, spatial_filter)
+
+
+def find_instances(
+    model: Sam | ImageSession,
+    image: NDArray[np.uint8],
+    options: AutomaticOptions | None = None,
+    instances: InstanceOptions | None = None,
+) -> Candidates:
+    """Find all instances on an image, before they are filtered; see :func:`segment_instances`.
+
+    The options of what is returned are :func:`instance_filters` of those given.
+    """
     session = model if isinstance(model, ImageSession) else ImageSession(model)
     decoder = decoder_of(session)
     session.set_image(image)
     assert session.features is not None
     maps = session.geometry.frame_logits(session.runner.run(decoder, session.features.stride16)[0])
     foreground, labels = maps[0].cpu().numpy(), instance_labels(maps.cpu().numpy(), instances)
-    candidates = _candidates(labels, foreground, options or AutomaticOptions())
-    return InteractiveFilter(candidates).result(candidates.options, spatial_filter)
+    return _candidates(labels, foreground, instance_filters(options or AutomaticOptions()))
+
+
+def instance_filters(options: AutomaticOptions) -> AutomaticOptions:
+    """Return options that let every instance pass what asks about points, scores and duplicates."""
+    return options.changed(
+        mode="exact",
+        pred_iou_thresh=0.0,
+        stability_score_thresh=0.0,
+        box_nms_thresh=1.0,
+        crop_n_layers=0,
+        tile_size=0,
+    )
 
 
 def decoder_of(session: ImageSession) -> torch.nn.Module:
@@ -138,15 +163,6 @@ def _candidates(
 ) -> Candidates:
     """Return instances in the form that the filters of automatic masks take."""
     height, width = labels.shape
-    # What asks about points, scores and duplicates must let every instance pass.
-    options = options.changed(
-        mode="exact",
-        pred_iou_thresh=0.0,
-        stability_score_thresh=0.0,
-        box_nms_thresh=1.0,
-        crop_n_layers=0,
-        tile_size=0,
-    )
     masks, boxes, points, scores = [], [], [], []
     for label, (rows, columns) in enumerate(ndimage.find_objects(labels), start=1):
         mask = labels[rows, columns] == label

@@ -29,6 +29,10 @@ class ModelState:
         Of a download; 0, 0 when nothing is downloaded or the size is not known yet.
     message : str
         One sentence when loading failed.
+    frame_by_frame : bool
+        It is a Segment Anything 1: without memory, it follows objects by prompting each frame with the mask before.
+    finds_instances : bool
+        It has micro-sam's decoder, which finds all cells of a frame at once.
     """
 
     name: str = ""
@@ -39,6 +43,8 @@ class ModelState:
     bytes_done: int = 0
     bytes_total: int = 0
     message: str = ""
+    frame_by_frame: bool = False
+    finds_instances: bool = False
 
 
 @dataclass(frozen=True)

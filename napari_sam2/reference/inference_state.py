@@ -10,7 +10,7 @@ from torch import Tensor
 
 from napari_sam2.session.frame_output import ObjectOutput
 from napari_sam2.session.protocols import FrameSource, ObjectRecord
-from napari_sam2.session.tensors import image_tensor, mask_tensor, point_tensors
+from napari_sam2.session.tensors import image_tensor
 from napari_sam2.session.video import VideoSession
 
 
@@ -72,15 +72,15 @@ class InferenceState(Mapping[str, Any]):
         }
 
     def _point_inputs(self, object_id: int) -> dict[int, dict[str, Tensor]]:
-        session, side = self.session, self.session.runner.side
+        session = self.session
         found = {f: p for (f, i), p in session.prompts.items() if i == object_id and (p.points or p.box)}
-        tensors = {f: point_tensors(p.points, p.box, session.size, side) for f, p in found.items()}
+        tensors = {f: session.geometry.points(p.points, p.box) for f, p in found.items()}
         return {f: {"point_coords": xy, "point_labels": labels} for f, (xy, labels) in tensors.items()}
 
     def _mask_inputs(self, object_id: int) -> dict[int, Tensor]:
         masks = {f: p.mask for (f, i), p in self.session.prompts.items() if i == object_id}
-        side = self.session.runner.side
-        return {f: mask_tensor(mask.array(), side) for f, mask in masks.items() if mask is not None}
+        place = self.session.geometry
+        return {f: place.mask_tensor(mask.array()) for f, mask in masks.items() if mask is not None}
 
     def _tracked(self, object_id: int) -> dict[int, dict[str, bool]]:
         store = self.session.store

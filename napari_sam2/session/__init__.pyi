@@ -1,8 +1,8 @@
 from .array_frames import ArrayFrames as ArrayFrames
-from .frame_by_frame import follow_frame_by_frame as follow_frame_by_frame
 from .frame_output import Alternatives as Alternatives
 from .image import ImagePrediction as ImagePrediction
 from .image import ImageSession as ImageSession
+from .memory_bank import LastFramePolicy as LastFramePolicy
 from .memory_bank import MemoryBank as MemoryBank
 from .memory_bank import MemoryPolicy as MemoryPolicy
 from .memory_bank import Recall as Recall

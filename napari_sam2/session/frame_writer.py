@@ -16,7 +16,10 @@ from napari_sam2.session.frame_output import ObjectOutput
 from napari_sam2.session.options import SessionOptions
 from napari_sam2.session.protocols import Decisions, RecordStore
 from napari_sam2.session.runner import ModelRunner
-from napari_sam2.session.tensors import fill_holes, frame_logits, frame_masks, non_overlapping
+from napari_sam2.session.tensors import InputGeometry, fill_holes, non_overlapping
+
+# Frame-size logits of a crowd on a large frame would take gigabytes.
+MASKS_AT_ONCE = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,8 +34,8 @@ class FrameWriter:
         Image features by frame.
     store : RecordStore
         Where records go.
-    size : tuple of int
-        (height, width) of the frames.
+    geometry : InputGeometry
+        Where frames are in the network's input.
     decided : callable
         What the user decided about an object on a frame: an absent one is neither looked for nor recalled, an accepted
         result stays as it is.
@@ -46,7 +49,7 @@ class FrameWriter:
     runner: ModelRunner
     features: FeatureCache
     store: RecordStore
-    size: tuple[int, int]
+    geometry: InputGeometry
     decided: Decisions = lambda object_id, frame: None
     unreadable: dict[int, str] = field(default_factory=dict, init=False)
 
@@ -55,11 +58,18 @@ class FrameWriter:
         """The options of the session."""
         return self.runner.options
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width) of the frames."""
+        return self.geometry.size
+
     def encode(self, frame: int, outputs: Sequence[ObjectOutput]) -> list[Tensor]:
         """Return the spatial memories of results on one frame."""
         # The reference encodes prompted masks with their holes filled, tracked ones as they are.
         area = self.options.fill_hole_area
-        logits = [fill_holes(o.logits, area) if o.prompted else o.logits for o in outputs]
+        logits = [
+            self.geometry.cleared(fill_holes(o.logits, area) if o.prompted else o.logits) for o in outputs
+        ]
         hard = [o.prompted and self.options.binarize_prompted for o in outputs]
         scores = [o.object_score for o in outputs]
         return self.runner.encode_memories(self.features.get(frame), logits, scores, hard)
@@ -75,8 +85,10 @@ class FrameWriter:
 
     def masks(self, outputs: Sequence[ObjectOutput]) -> NDArray[np.bool_]:
         """Return the frame-size masks (N, H, W) of results of one frame, as they are stored."""
-        logits = [o.logits.to(self.runner.device) for o in outputs]
-        masks = frame_masks(logits, self.size, self.options.fill_hole_area)
+        masks = np.empty((len(outputs), *self.size), bool)
+        for low in range(0, len(outputs), MASKS_AT_ONCE):
+            part = self.frame_logits(outputs[low : low + MASKS_AT_ONCE])
+            masks[low : low + len(part)] = (part > 0).cpu().numpy()
         for row, output in enumerate(outputs):
             if output.given is not None:
                 masks[row] = output.given.array()
@@ -85,7 +97,7 @@ class FrameWriter:
     def frame_logits(self, outputs: Sequence[ObjectOutput]) -> Tensor:
         """Return the frame-size logits (N, H, W) of results of one frame, holes filled."""
         logits = torch.stack([o.logits.to(self.runner.device) for o in outputs])
-        return frame_logits(fill_holes(logits, self.options.fill_hole_area), self.size)
+        return self.geometry.frame_logits(fill_holes(logits, self.options.fill_hole_area))
 
     def frame_masks(
         self,

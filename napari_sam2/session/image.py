@@ -18,7 +18,7 @@ from napari_sam2.session.array_frames import rgb_frame
 from napari_sam2.session.options import SessionOptions
 from napari_sam2.session.prompt_decoding import FED_BACK_LIMIT
 from napari_sam2.session.runner import CPU_OBJECTS_PER_BATCH, ImageRunner
-from napari_sam2.session.tensors import InputGeometry, fill_holes, point_tensors
+from napari_sam2.session.tensors import InputGeometry, fill_holes
 
 # Intermediates of a larger batch do not fit the caches of a data-centre GPU either.
 DEVICE_PROMPTS_PER_BATCH = 64
@@ -184,11 +184,10 @@ class ImageSession:
     def _decode_alike(
         self, prompts: Sequence[Prompt], alike: list[int], previous: list[Tensor | None], multimask: bool
     ) -> list[MaskCandidates]:
-        # As fractions of the image first: the reference's order of rounding.
-        pairs = [point_tensors(prompts[r].points, prompts[r].box, self.size, 1) for r in alike]
+        pairs = [self.geometry.points(prompts[r].points, prompts[r].box) for r in alike]
         fed = [p for p in (previous[r] for r in alike) if p is not None]
         tensors = PromptTensors(
-            torch.cat([xy for xy, _ in pairs]) * self.geometry.extent,
+            torch.cat([xy for xy, _ in pairs]),
             torch.cat([labels for _, labels in pairs]),
             torch.stack(fed) if fed else None,
         )

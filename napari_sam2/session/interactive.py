@@ -11,7 +11,7 @@ from napari_sam2.session.frame_output import Alternatives, ObjectOutput, given_m
 from napari_sam2.session.frame_writer import FrameWriter
 from napari_sam2.session.prompt_decoding import DecodedPrompt, FrameContext, decode_points, decode_prompt
 from napari_sam2.session.protocols import prompt_hash
-from napari_sam2.session.tensors import fill_holes, frame_logits, rounded
+from napari_sam2.session.tensors import InputGeometry, fill_holes, rounded
 from napari_sam2.session.tracked_object import Draft, TrackedObject
 
 
@@ -42,7 +42,7 @@ def answer(
     if reached and any(f != frame or not one_by_one for f in tracked.bank.conditioning):
         readout = tracked.readout(frame, reverse, own=not one_by_one)
     embedding = writer.runner.condition_on_memory(features, readout)
-    context = FrameContext(writer.runner, features, embedding, writer.size, tracking=reached)
+    context = FrameContext(writer.runner, features, embedding, writer.geometry, tracking=reached)
     if not one_by_one:
         decoded = _all_at_once(context, prompt, tracked.output(frame), options.fill_hole_area)
     elif draft is not None and _extends(draft.prompt, prompt):
@@ -61,14 +61,14 @@ def answer(
     return Draft(prompt, output, decoded)
 
 
-def alternatives_of(draft: Draft, size: tuple[int, int]) -> Alternatives:
-    """Return all candidate masks of the last click of a draft, at the frame's ``size`` (height, width)."""
+def alternatives_of(draft: Draft, geometry: InputGeometry) -> Alternatives:
+    """Return all candidate masks of the last click of a draft, at the frame's size."""
     decoded = draft.decoded
     if decoded is None or decoded.candidates is None:
         logits, ious = draft.output.logits[None], np.array([draft.output.predicted_iou], np.float32)
     else:
         logits, ious = decoded.candidates.logits[0], decoded.candidates.ious[0].cpu().numpy()
-    return Alternatives((frame_logits(logits, size) > 0).cpu().numpy(), ious, int(ious.argmax()))
+    return Alternatives((geometry.frame_logits(logits) > 0).cpu().numpy(), ious, int(ious.argmax()))
 
 
 def _all_at_once(

@@ -144,6 +144,33 @@ class RecencyPolicy:
         return chosen + others[: self.max_conditioning - len(chosen)]
 
 
+@dataclass(frozen=True)
+class LastFramePolicy:
+    """Only the last frame (the next, in reverse), else the nearest conditioning one: for networks without memory.
+
+    Parameters
+    ----------
+    spatial_reach : int
+        How many frames back the last one may lie: others between may be unreadable.
+    pointer_reach : int
+        Nothing is read from pointers.
+    """
+
+    spatial_reach: int = 8
+    pointer_reach: int = 0
+
+    def recall(
+        self, frame: int, reverse: bool, conditioning: list[int], usable: Callable[[int], bool], length: int
+    ) -> Recall:
+        """Choose the memory for ``frame``; see :class:`MemoryPolicy`."""
+        step = 1 if reverse else -1
+        last = [frame + step * distance for distance in range(1, self.spatial_reach + 1)]
+        near = (other for other in last if other in conditioning or (0 <= other < length and usable(other)))
+        nearest = sorted(conditioning, key=lambda other: abs(other - frame))
+        chosen = next(near, None) if not nearest else next(near, nearest[0])
+        return Recall(() if chosen is None else ((1, chosen),), (), 1)
+
+
 class MemoryBank(Generic[Memory]):
     """The memories of one object that are in RAM: all conditioning ones and a window of recent ones.
 

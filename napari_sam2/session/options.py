@@ -30,6 +30,8 @@ class SessionOptions:
         Budget of the cache of image features, in MiB.
     feature_spill_mb : int
         Budget for features that left the cache and wait on disk, in MiB; 0 turns this off.
+    embedding_cache_mb : int
+        Budget for image features that stay in the user's cache for later sessions, in MiB; 0 keeps none.
     objects_per_batch : int
         Objects that share one forward pass; 0 chooses by device (4 on the CPU, all elsewhere).
     offload_memories : bool
@@ -75,6 +77,7 @@ class SessionOptions:
     resize: Literal["bicubic", "bilinear"] = "bicubic"
     feature_cache_mb: int = 512
     feature_spill_mb: int = 0
+    embedding_cache_mb: int = 0
     objects_per_batch: int = 0
     offload_memories: bool = False
     fill_hole_area: int = 0
@@ -100,7 +103,13 @@ class SessionOptions:
         _check_choice("store_dtype", self.store_dtype, ("float16", "float32"))
         _check_choice("resize", self.resize, ("bicubic", "bilinear"))
         _check_choice("refine", self.refine, ("prompt", "previous"))
-        for name in ("feature_cache_mb", "feature_spill_mb", "objects_per_batch", "fill_hole_area"):
+        for name in (
+            "feature_cache_mb",
+            "feature_spill_mb",
+            "embedding_cache_mb",
+            "objects_per_batch",
+            "fill_hole_area",
+        ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         if self.memory_stride < 1:

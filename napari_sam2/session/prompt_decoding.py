@@ -9,7 +9,7 @@ from torch import Tensor
 from napari_sam2.model.tensors import ImageFeatures, MaskCandidates, MaskResult, PromptTensors
 from napari_sam2.prompts import BoxPrompt, PointPrompt, Prompt
 from napari_sam2.session.runner import ModelRunner
-from napari_sam2.session.tensors import fill_holes, mask_tensor, point_tensors, rounded
+from napari_sam2.session.tensors import InputGeometry, fill_holes, rounded
 
 # Logits that are fed back stay in this range, as in the reference ("to avoid rare numerical issues").
 FED_BACK_LIMIT = 32.0
@@ -25,7 +25,7 @@ class DecodedPrompt:
 
 @dataclass(frozen=True)
 class FrameContext:
-    """One frame as one object sees it: features, their memory-conditioned embedding, and the frame's size.
+    """One frame as one object sees it: features, their memory-conditioned embedding, and its place in the input.
 
     ``tracking``: propagation had reached the frame before it was prompted.
     """
@@ -33,7 +33,7 @@ class FrameContext:
     runner: ModelRunner
     features: ImageFeatures
     embedding: Tensor
-    size: tuple[int, int]
+    geometry: InputGeometry
     tracking: bool = False
 
 
@@ -76,9 +76,8 @@ def adopted(context: FrameContext, prompt: Prompt) -> MaskResult:
     """Take over the prompt's mask as the answer."""
     if prompt.mask is None:
         raise ValueError("this prompt has no mask to take over")
-    return context.runner.use_mask_as_output(
-        context.features, mask_tensor(prompt.mask.array(), context.runner.side)
-    )
+    mask = context.geometry.mask_tensor(prompt.mask.array())
+    return context.runner.use_mask_as_output(context.features, mask)
 
 
 def decode_points(
@@ -89,7 +88,7 @@ def decode_points(
     A single click is ambiguous: three masks are decoded and the best is taken (reference: ``_use_multimask``).
     """
     device = context.runner.device
-    xy, labels = point_tensors(points, box, context.size, context.runner.side)
+    xy, labels = context.geometry.points(points, box)
     fed = None if previous is None else previous.to(device).clamp(-FED_BACK_LIMIT, FED_BACK_LIMIT)
     prompts = PromptTensors(xy.to(device), labels.to(device), fed)
     multimask = context.runner.options.multimask(labels.shape[1], context.tracking)

@@ -22,6 +22,7 @@ from napari_sam2.model.tensors import (
     as_float32,
     rows,
 )
+from napari_sam2.session.embedding_files import EmbeddingFiles
 from napari_sam2.session.tensors import image_tensor, longest_side_shape, resize_bytes
 
 if TYPE_CHECKING:
@@ -71,12 +72,29 @@ class ImageRunner(Generic[Network]):
         )
 
     def encode_image(self, frame: NDArray[np.uint8], resize: str | None = None) -> ImageFeatures:
-        """Encode one RGB frame (H, W, 3)."""
+        """Encode one RGB frame (H, W, 3), unless its embedding is on disk."""
+        resize = resize or self.options.resize
+        files = self._embedding_files(resize)
+        kept = None if files is None else files.get(frame, self.device)
+        if kept is None:
+            kept = self._encoded(frame, resize)
+            if files is not None:
+                files.put(frame, kept)
+        return kept
+
+    def _embedding_files(self, resize: str) -> EmbeddingFiles | None:
+        origin, budget = self.model.origin, self.options.embedding_cache_mb * 2**20
+        if origin is None or not budget:
+            return None
+        way = (origin.sha256, self.side, self.device.type, self.autocast, resize)
+        return EmbeddingFiles(" ".join(map(str, way)), budget)
+
+    def _encoded(self, frame: NDArray[np.uint8], resize: str) -> ImageFeatures:
         if isinstance(self.model, Sam):
             resized = resize_bytes(frame, longest_side_shape(frame.shape[0], frame.shape[1], self.side))
             pixels = torch.from_numpy(np.array(resized)).permute(2, 0, 1)[None].to(self.device)
             return self.run(self.model.encode_image, self.run(self.model.preprocess, pixels))
-        image = image_tensor(frame, self.side, resize or self.options.resize).to(self.device)
+        image = image_tensor(frame, self.side, resize).to(self.device)
         return self.run(self.model.encode_image, image)
 
     def condition_on_memory(self, features: ImageFeatures, readout: MemoryReadout | None) -> Tensor:
@@ -144,24 +162,18 @@ class ImageRunner(Generic[Network]):
             yield
 
 
-class ModelRunner(ImageRunner["Sam2"]):
-    """Runs SAM 2 for videos: what :class:`ImageRunner` does, and the verbs that follow objects.
+class ModelRunner(ImageRunner["Sam2 | Sam"]):
+    """Runs a network through videos: what :class:`ImageRunner` does, and the verbs that follow objects.
 
     Parameters
     ----------
-    model : Sam2
+    model : Sam2 or Sam
         Put into evaluation mode; stays on its device.
     options : SessionOptions
         Precision and batch size.
     """
 
-    def __init__(self, model: Sam2, options: SessionOptions) -> None:
-        network: object = model  # what a script gives, whatever is declared
-        if isinstance(network, Sam):
-            raise TypeError(
-                "a Segment Anything 1 has no memory to follow objects with: use it with ImageSession, its masks as "
-                "prompts of a SAM 2 session, or follow_frame_by_frame"
-            )
+    def __init__(self, model: Sam2 | Sam, options: SessionOptions) -> None:
         super().__init__(model, options)
         self.memory_dtype = _memory_dtype(options, self.autocast)
 

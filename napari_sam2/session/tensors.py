@@ -21,8 +21,7 @@ PIXEL_MEAN = (0.485, 0.456, 0.406)
 PIXEL_STD = (0.229, 0.224, 0.225)
 NEGATIVE, POSITIVE, TOP_LEFT, BOTTOM_RIGHT = 0, 1, 2, 3
 FILLED_HOLE_LOGIT = 0.1
-# Frame-size logits of a crowd on a large frame would take gigabytes.
-MASKS_AT_ONCE = 8
+OUTSIDE_LOGIT = -10.0
 
 
 def longest_side_shape(height: int, width: int, side: int) -> tuple[int, int]:
@@ -102,6 +101,46 @@ class InputGeometry:
         )
         return sampled[0]
 
+    def points(self, points: Sequence[PointPrompt], box: BoxPrompt | None = None) -> tuple[Tensor, Tensor]:
+        """Turn clicks and a box, in pixels of the frame, into the network's points.
+
+        Returns
+        -------
+        points : Tensor, shape (1, N, 2)
+            (x, y) in pixels of the network's input; a box comes first, as its two corners.
+        labels : Tensor of int32, shape (1, N)
+            1 positive, 0 negative, 2 and 3 the corners of a box.
+        """
+        height, width = self.size
+        coordinates = [] if box is None else [(box.x0, box.y0), (box.x1, box.y1)]
+        labels = [] if box is None else [TOP_LEFT, BOTTOM_RIGHT]
+        coordinates += [(p.x, p.y) for p in points]
+        labels += [POSITIVE if p.positive else NEGATIVE for p in points]
+        xy = torch.tensor(coordinates, dtype=torch.float32).reshape(1, -1, 2)
+        # Divided before it is multiplied: the reference's order of rounding.
+        xy = xy / torch.tensor([width, height], dtype=torch.float32) * self.extent
+        return xy, torch.tensor(labels, dtype=torch.int32).reshape(1, -1)
+
+    def mask_tensor(self, mask: NDArray[np.bool_]) -> Tensor:
+        """Turn a frame's mask (H, W) into a mask (1, 1, side, side) of the network's input, float 0 or 1."""
+        tensor = torch.from_numpy(np.ascontiguousarray(mask)).float()[None, None]
+        if tensor.shape[-2:] != self.inside:
+            tensor = functional.interpolate(
+                tensor, size=self.inside, mode="bilinear", align_corners=False, antialias=True
+            )
+        # An object smaller than a pixel of the input stays its brightest pixel there, instead of vanishing.
+        inside = (tensor >= tensor.max().clamp(1e-6, 0.5)).float()
+        return functional.pad(inside, (0, self.side - self.inside[1], 0, self.side - self.inside[0]))
+
+    def cleared(self, logits: Tensor) -> Tensor:
+        """Return low-resolution logits (h, w) without what lies in the padding."""
+        rows, columns = (-(-length * logits.shape[-1] // self.side) for length in self.inside)
+        if (rows, columns) == logits.shape[-2:]:
+            return logits
+        out = torch.full_like(logits, OUTSIDE_LOGIT)
+        out[:rows, :columns] = logits[:rows, :columns]
+        return out
+
     def mask_logits(self, mask: NDArray[np.bool_], cells: int) -> Tensor:
         """Turn a frame's mask (H, W) into logits (1, cells, cells) as a prompt: 10 inside, -10 elsewhere."""
         height, width = (max(1, round(length * cells / self.side)) for length in self.inside)
@@ -147,61 +186,12 @@ def image_tensor(frame: NDArray[np.uint8], size: int, resize: str = "bicubic") -
     return (image - mean) / std
 
 
-def point_tensors(
-    points: Sequence[PointPrompt], box: BoxPrompt | None, size: tuple[int, int], side: int
-) -> tuple[Tensor, Tensor]:
-    """Turn clicks and a box, in pixels of the frame, into the network's points.
-
-    Returns
-    -------
-    points : Tensor, shape (1, N, 2)
-        (x, y) in pixels of the network's input; a box comes first, as its two corners.
-    labels : Tensor of int32, shape (1, N)
-        1 positive, 0 negative, 2 and 3 the corners of a box.
-    """
-    height, width = size
-    coordinates = [] if box is None else [(box.x0, box.y0), (box.x1, box.y1)]
-    labels = [] if box is None else [TOP_LEFT, BOTTOM_RIGHT]
-    coordinates += [(p.x, p.y) for p in points]
-    labels += [POSITIVE if p.positive else NEGATIVE for p in points]
-    xy = torch.tensor(coordinates, dtype=torch.float32).reshape(1, -1, 2)
-    # Divided before it is multiplied: the reference's order of rounding.
-    xy = xy / torch.tensor([width, height], dtype=torch.float32) * side
-    return xy, torch.tensor(labels, dtype=torch.int32).reshape(1, -1)
-
-
-def mask_tensor(mask: NDArray[np.bool_], side: int) -> Tensor:
-    """Turn a frame-size mask (H, W) into the network's mask prompt (1, 1, side, side), float 0 or 1."""
-    tensor = torch.from_numpy(np.ascontiguousarray(mask)).float()[None, None]
-    if tensor.shape[-2:] != (side, side):
-        tensor = functional.interpolate(
-            tensor, size=(side, side), mode="bilinear", align_corners=False, antialias=True
-        )
-    # An object smaller than a pixel of the input stays its brightest pixel there, instead of vanishing.
-    return (tensor >= tensor.max().clamp(1e-6, 0.5)).float()
-
-
 def rounded(logits: Tensor, store_dtype: str) -> Tensor:
     """Round logits to what the store keeps, so that fresh and stored results are the same numbers."""
     if store_dtype == "float32":
         return logits.float()
     limit = torch.finfo(torch.float16).max
     return logits.float().clamp(-limit, limit).half().float()
-
-
-def frame_logits(logits: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bring low-resolution logits (N, h, w) to the frame's size (N, H, W)."""
-    resized = functional.interpolate(logits[:, None].float(), size=size, mode="bilinear", align_corners=False)
-    return resized[:, 0]
-
-
-def frame_masks(logits: Sequence[Tensor], size: tuple[int, int], fill_area: float = 0) -> NDArray[np.bool_]:
-    """Turn low-resolution logits (h, w) of N objects into masks (N, H, W), a few objects at a time."""
-    masks = np.empty((len(logits), *size), bool)
-    for low in range(0, len(logits), MASKS_AT_ONCE):
-        part = torch.stack(list(logits[low : low + MASKS_AT_ONCE]))
-        masks[low : low + len(part)] = (frame_logits(fill_holes(part, fill_area), size) > 0).cpu().numpy()
-    return masks
 
 
 def fill_holes(

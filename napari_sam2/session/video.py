@@ -9,6 +9,7 @@ from torch import Tensor
 
 from napari_sam2.frames.errors import UnreadableFramesWarning
 from napari_sam2.masks import FrameMasks
+from napari_sam2.model.sam1.sam import Sam
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.prompts import Prompt, PromptKey
 from napari_sam2.session.array_frames import checked_frame
@@ -16,13 +17,14 @@ from napari_sam2.session.feature_cache import FeatureCache
 from napari_sam2.session.frame_output import Alternatives, ObjectOutput
 from napari_sam2.session.frame_writer import FrameWriter
 from napari_sam2.session.interactive import alternatives_of, answer
-from napari_sam2.session.memory_bank import MemoryPolicy, RecencyPolicy
+from napari_sam2.session.memory_bank import LastFramePolicy, MemoryPolicy, RecencyPolicy
 from napari_sam2.session.object_table import ObjectTable
 from napari_sam2.session.options import SessionOptions
 from napari_sam2.session.propagation import TrackedFrame, commit_drafts, is_readable, propagate
 from napari_sam2.session.protocols import Decisions, FrameSource, RecordStore, prompt_hash
 from napari_sam2.session.runner import ModelRunner
 from napari_sam2.session.sqlite_store import TemporaryStore
+from napari_sam2.session.tensors import InputGeometry
 from napari_sam2.session.validation import checked_frame_index, frame_range
 
 MEBIBYTE = 2**20
@@ -33,6 +35,7 @@ _FIXED_OPTIONS = (
     "resize",
     "feature_cache_mb",
     "feature_spill_mb",
+    "embedding_cache_mb",
 )
 
 
@@ -44,8 +47,9 @@ class VideoSession:
 
     Parameters
     ----------
-    model : Sam2
-        The network; stays on its device.
+    model : Sam2 or Sam
+        The network; stays on its device. Segment Anything 1 has no memory: it answers prompts, and follows objects
+        frame by frame, the mask of one being the prompt on the next (:mod:`~napari_sam2.model.sam1.frame_by_frame`).
     frames : FrameSource
         The video, read frame by frame.
     options : SessionOptions, optional
@@ -69,7 +73,7 @@ class VideoSession:
 
     def __init__(
         self,
-        model: Sam2,
+        model: Sam2 | Sam,
         frames: FrameSource,
         options: SessionOptions | None = None,
         store: RecordStore | None = None,
@@ -91,8 +95,9 @@ class VideoSession:
         self._own_store = TemporaryStore() if store is None else None
         self.store: RecordStore = store if self._own_store is None else self._own_store  # type: ignore[assignment]
         self._keeps_policy = policy is not None
-        self.policy = policy or _recency(model, self.options)
-        self._writer = FrameWriter(self.runner, self.features, self.store, self.size, decided)
+        self.policy = policy or _policy(model, self.options)
+        self.geometry = InputGeometry.of(self.size, self.runner.side, model.config.input_layout)
+        self._writer = FrameWriter(self.runner, self.features, self.store, self.geometry, decided)
         self._pending: dict[PromptKey, None] = {}
         self.restart(prompts or {})
 
@@ -191,7 +196,7 @@ class VideoSession:
         draft = tracked.drafts.get(frame)
         if draft is None or draft.decoded is None:
             draft = answer(self._writer, tracked, frame, tracked.prompts[frame], redo=True)
-        return alternatives_of(draft, self.size)
+        return alternatives_of(draft, self.geometry)
 
     # -- time --------------------------------------------------------------------------------------------
 
@@ -309,7 +314,7 @@ class VideoSession:
                     f"{name} can't be changed in a session: make a new one with its store and prompts"
                 )
         if not self._keeps_policy:
-            self.policy = _recency(self.runner.model, options)
+            self.policy = _policy(self.runner.model, options)
             self._objects.change_policy(self.policy)
         self.options = self.runner.options = options
 
@@ -363,7 +368,9 @@ class VideoSession:
         return checked_frame_index(frame, len(self.frames))
 
 
-def _recency(model: Sam2, options: SessionOptions) -> RecencyPolicy:
+def _policy(model: Sam2 | Sam, options: SessionOptions) -> MemoryPolicy:
+    if isinstance(model, Sam):
+        return LastFramePolicy()
     trained = model.config.num_maskmem
     if options.max_memories > trained:
         raise ValueError(f"this network was trained with {trained} memories, not {options.max_memories}")

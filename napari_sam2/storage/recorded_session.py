@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2.masks import FrameMasks
+from napari_sam2.model.sam1.sam import Sam
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.objects import ObjectInfo, checked_object_id, free_object_id, undecided
 from napari_sam2.prompts import MaskPrompt, Prompt, PromptKey
@@ -45,7 +46,9 @@ class RecordedSession:
         States of all objects on all frames, what is open, and the verbs that decide it.
     """
 
-    def __init__(self, project: Project, model: Sam2, frames: FrameSource, options: SessionOptions) -> None:
+    def __init__(
+        self, project: Project, model: Sam2 | Sam, frames: FrameSource, options: SessionOptions
+    ) -> None:
         self.project = project
         self.history = project.history
         self._frames = frames
@@ -69,9 +72,19 @@ class RecordedSession:
         return self.project.frame_count
 
     @property
-    def model(self) -> Sam2:
+    def model(self) -> Sam2 | Sam:
         """The network."""
         return self.session.runner.model
+
+    @property
+    def frame_by_frame(self) -> bool:
+        """True for a Segment Anything 1, which follows objects without memory."""
+        return isinstance(self.model, Sam)
+
+    @property
+    def finds_instances(self) -> bool:
+        """True if the network has micro-sam's decoder for instances."""
+        return isinstance(self.model, Sam) and self.model.instance_decoder is not None
 
     @property
     def runs_on(self) -> tuple[str, str, int]:

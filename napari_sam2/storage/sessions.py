@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import asdict, fields
 
+from napari_sam2.model.sam1.sam import Sam
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.session.options import SessionOptions
 from napari_sam2.session.protocols import FrameSource
@@ -17,7 +18,7 @@ from napari_sam2.storage.schema import ModelDescription
 
 def open_session(
     project: Project,
-    model: Sam2,
+    model: Sam2 | Sam,
     frames: FrameSource,
     options: SessionOptions | None = None,
     *,
@@ -29,7 +30,7 @@ def open_session(
     ----------
     project : Project
         Open for writing.
-    model : Sam2
+    model : Sam2 or Sam
         The network; the one that the project was made with.
     frames : FrameSource
         The frames; those that the project was made with.
@@ -64,7 +65,7 @@ def options_of(project: Project) -> SessionOptions:
         raise ProjectError(f"the options saved in {project.path} cannot be used: {error}") from error
 
 
-def describe_model(model: Sam2, name: str = "") -> ModelDescription:
+def describe_model(model: Sam2 | Sam, name: str = "") -> ModelDescription:
     """Return name, hash of the weights and input size of a network, as a project keeps them."""
     origin, side = getattr(model, "origin", None), model.config.image_size
     if origin is not None:
@@ -72,7 +73,7 @@ def describe_model(model: Sam2, name: str = "") -> ModelDescription:
     return ModelDescription(name, weights_hash(model), side)
 
 
-def weights_hash(model: Sam2) -> str:
+def weights_hash(model: Sam2 | Sam) -> str:
     """Return a hash of all weights of a network, for one that was not read from a file."""
     digest = hashlib.sha256()
     for key, value in sorted(model.state_dict().items()):
@@ -97,7 +98,7 @@ def _check_frames(project: Project, frames: FrameSource, verify: bool) -> None:
         )
 
 
-def _check_model(project: Project, model: Sam2) -> None:
+def _check_model(project: Project, model: Sam2 | Sam) -> None:
     known = project.model.weights_hash
     if known and describe_model(model).weights_hash != known:
         raise ProjectMismatchError(

@@ -43,6 +43,24 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return export_checkpoint(network().state_dict(), CONFIG, path, dtype=torch.float32)
 
 
+@pytest.fixture(scope="session")
+def sam1_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small micro-sam file: a Segment Anything 1 and a decoder for instances."""
+    import torch
+
+    from napari_sam2.model.sam1.instance_decoder import InstanceDecoder
+    from tests.golden.sam1_recipe import meta_state
+
+    torch.manual_seed(0)
+    decoder = InstanceDecoder(256, 16).state_dict()
+    decoder["out_conv.bias"] = torch.tensor(
+        [8.0, -8.0, -8.0]
+    )  # foreground and seeds everywhere: one instance
+    path = tmp_path_factory.mktemp("sam1") / "vit_b_lm.pt"
+    torch.save({"model_state": meta_state(blobs=True), "decoder_state": decoder}, path)
+    return path
+
+
 @pytest.fixture
 def movie(tmp_path: Path) -> Path:
     path = tmp_path / "movie.tif"

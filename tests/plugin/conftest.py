@@ -68,6 +68,7 @@ class FakeSession:
 
     pending = None
     runs_on = ("cpu", "float32", 512)
+    frame_by_frame = finds_instances = False
 
     def __init__(self, spec: SessionSpec) -> None:
         self.spec = spec

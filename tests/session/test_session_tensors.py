@@ -8,12 +8,10 @@ from PIL import Image
 from napari_sam2.prompts import BoxPrompt, PointPrompt
 from napari_sam2.session import ArrayFrames
 from napari_sam2.session.tensors import (
+    InputGeometry,
     fill_holes,
-    frame_logits,
     image_tensor,
-    mask_tensor,
     non_overlapping,
-    point_tensors,
     remove_sprinkles,
     rounded,
 )
@@ -56,9 +54,8 @@ def test_bicubic_is_pillow_s_on_bytes():
 
 
 def test_clicks_scale_with_the_frame_and_a_box_comes_first():
-    xy, labels = point_tensors(
-        (PointPrompt(10, 20), PointPrompt(0, 0, False)), BoxPrompt(5, 5, 15, 25), (40, 20), 100
-    )
+    geometry = InputGeometry.of((40, 20), 100, "stretch")
+    xy, labels = geometry.points((PointPrompt(10, 20), PointPrompt(0, 0, False)), BoxPrompt(5, 5, 15, 25))
     assert xy.tolist() == [[[25, 12.5], [75, 62.5], [50, 50], [0, 0]]]
     assert labels.tolist() == [[2, 3, 1, 0]]
 
@@ -66,12 +63,13 @@ def test_clicks_scale_with_the_frame_and_a_box_comes_first():
 def test_a_mask_is_resized_and_thresholded():
     mask = np.zeros((10, 20), bool)
     mask[:, 10:] = True
-    tensor = mask_tensor(mask, 40)
+    tensor = InputGeometry.of((10, 20), 40, "stretch").mask_tensor(mask)
     assert tensor.shape == (1, 1, 40, 40)
     assert set(tensor.unique().tolist()) == {0.0, 1.0}
     assert torch.equal(tensor[0, 0, :, 20:], torch.ones(40, 20))
     assert not tensor[0, 0, :, :19].any()
-    assert mask_tensor(np.eye(40, dtype=bool), 40)[0, 0].diagonal().all()
+    same = InputGeometry.of((40, 40), 40, "stretch")
+    assert same.mask_tensor(np.eye(40, dtype=bool))[0, 0].diagonal().all()
 
 
 def test_small_holes_are_filled_and_large_or_open_ones_are_not():
@@ -120,10 +118,6 @@ def test_rounding_is_what_the_store_keeps():
     assert kept[0, 2] == -1024
     assert torch.isfinite(kept).all()
     assert torch.equal(rounded(logits, "float32"), logits)
-
-
-def test_logits_are_brought_to_the_frame():
-    assert frame_logits(torch.ones(2, 4, 4), (7, 1)).shape == (2, 7, 1)
 
 
 @pytest.mark.parametrize("shape", [(3, 4, 5), (3, 4, 5, 1), (3, 4, 5, 3)])

@@ -25,7 +25,7 @@ from napari_sam2.cli.options.automatic_options import automatic_options, chosen_
 from napari_sam2.cli.terminal.console import Console
 from napari_sam2.cli.terminal.interrupt import InterruptFlag, graceful_interrupt
 from napari_sam2.cli.terminal.progress import ProgressBar, duration
-from napari_sam2.cli.workflow.load_model import describe, load_image_network, load_network
+from napari_sam2.cli.workflow.load_model import describe, load_following_network, load_image_network
 from napari_sam2.cli.workflow.plan import Plan, Summary, frame_limits
 from napari_sam2.cli.workflow.source_frames import SourceFrames, open_frames
 from napari_sam2.cli.workflow.write_exports import (
@@ -107,8 +107,8 @@ def _track(args: Namespace, options: AutomaticOptions, console: Console) -> None
             f"frame {outside[0]} is outside --range {first}:{last + 1}: nothing is tracked there"
         )
     region, existing = _mask_flag(args, "region", size), _mask_flag(args, "existing", size)
-    model = load_network(args.model, args.device, console, args.image_size)
-    # A Segment Anything 1 can't follow anything, but what it finds are mask prompts like any other.
+    model = load_following_network(args.model, args.device, console, args.frame_by_frame, args.image_size)
+    # What a Segment Anything 1 finds are mask prompts like any other.
     finding = load_image_network(args.find_with, args.device, console) if args.find_with else model
     summary, explanations = Summary(), []
     with ExitStack() as stack:
@@ -139,7 +139,7 @@ class _ProjectObjects:
     """The objects of a project that is made when the first object is found."""
 
     def __init__(
-        self, args: Namespace, recording: SourceFrames, model: Sam2, folder: Path, stack: ExitStack
+        self, args: Namespace, recording: SourceFrames, model: Sam | Sam2, folder: Path, stack: ExitStack
     ) -> None:
         self.project: Project | None = None
         self._args, self._recording, self._model, self._folder = args, recording, model, folder

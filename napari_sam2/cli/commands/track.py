@@ -17,7 +17,7 @@ from napari_sam2.cli.options.parser import make_parser
 from napari_sam2.cli.options.prompt_options import Prompts, collect_prompts, read_objects
 from napari_sam2.cli.terminal.console import Console
 from napari_sam2.cli.terminal.progress import duration, rate_text
-from napari_sam2.cli.workflow.load_model import describe, load_network
+from napari_sam2.cli.workflow.load_model import describe, load_following_network
 from napari_sam2.cli.workflow.plan import Direction, Plan, Summary, frame_limits, run_plan
 from napari_sam2.cli.workflow.source_frames import SourceFrames, open_frames
 from napari_sam2.cli.workflow.write_exports import (
@@ -28,6 +28,7 @@ from napari_sam2.cli.workflow.write_exports import (
     targets,
     write_exports,
 )
+from napari_sam2.model.sam1.sam import Sam
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.objects import ObjectInfo
 from napari_sam2.session.options import SessionOptions
@@ -61,7 +62,7 @@ def run(args: Namespace, console: Console) -> None:
     plan = Plan(PASSES[args.direction], first, last, args.objects)
     named = {} if args.prompts is None else read_objects(args.prompts)
     options = options_from(SessionOptions, args.set)
-    model = load_network(args.model, args.device, console, args.image_size)
+    model = load_following_network(args.model, args.device, console, args.frame_by_frame, args.image_size)
     description = describe(model, args.model)
     with make_project(folder, recording, description, options, prompts, named, args.overwrite) as project:
         project.save_setting(INPUTS, inputs)
@@ -75,13 +76,15 @@ def run(args: Namespace, console: Console) -> None:
 
 def track(
     project: Project,
-    model: Sam2,
+    model: Sam | Sam2,
     recording: SourceFrames,
     plan: Plan,
     console: Console,
     exports: Sequence[str] = (),
 ) -> Summary:
     """Run a plan in a project; ``exports`` are named when the user stops it."""
+    if isinstance(model, Sam):
+        console.note("Segment Anything 1 remembers nothing: each mask is the prompt on the next frame")
     session = open_session(project, model, recording.frames, verify=False)
     try:
         return run_plan(session, plan, console, exports)

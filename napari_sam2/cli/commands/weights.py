@@ -9,10 +9,11 @@ from pathlib import Path
 from napari_sam2.cli.errors import CommandError, UsageError
 from napari_sam2.cli.terminal.console import Console
 from napari_sam2.cli.terminal.progress import DownloadProgress
-from napari_sam2.model.weights.download import cached_file, fetch_released
-from napari_sam2.model.weights.registry import NANO_FILE, RELEASED, ReleasedModel
+from napari_sam2.model.weights.download import cached_file, cached_sam1, fetch_released, fetch_sam1
+from napari_sam2.model.weights.registry import NANO_FILE, PUBLISHED_SAM1, RELEASED, ReleasedModel
 
 NANO = "nano"
+_NAMES = (NANO, *RELEASED, *PUBLISHED_SAM1)
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,8 @@ class Availability:
     megabytes: float
     release: str
     path: Path | None
+    licence: str = "Apache-2.0"
+    sha256: str | None = None
 
 
 def run(args: Namespace, console: Console) -> None:
@@ -31,7 +34,7 @@ def run(args: Namespace, console: Console) -> None:
         _list(args, console)
         return
     if args.model is None:
-        raise UsageError(f"weights {args.action} needs a model: {', '.join([NANO, *RELEASED])}")
+        raise UsageError(f"weights {args.action} needs a model: {', '.join(_NAMES)}")
     path = _download(args.model, console) if args.action == "download" else _present(args.model)
     console.result({"model": args.model, "path": path}, str(path))
 
@@ -41,9 +44,16 @@ def available() -> list[Availability]:
     nano = NANO_FILE if NANO_FILE.is_file() else None
     size = NANO_FILE.stat().st_size / 1e6 if nano else 0.0
     released = [
-        Availability(m.name, m.megabytes, f"SAM {m.version}", cached_file(m)) for m in RELEASED.values()
+        Availability(
+            m.name, m.megabytes, f"SAM {m.version}", cached_file(m), sha256=m.sha256.get(m.pickle_file)
+        )
+        for m in RELEASED.values()
     ]
-    return [Availability(NANO, size, "embedded", nano), *released]
+    first = [
+        Availability(m.name, m.megabytes, "SAM 1", cached_sam1(m), m.licence, m.sha256)
+        for m in PUBLISHED_SAM1.values()
+    ]
+    return [Availability(NANO, size, "embedded", nano), *released, *first]
 
 
 def _list(args: Namespace, console: Console) -> None:
@@ -52,11 +62,19 @@ def _list(args: Namespace, console: Console) -> None:
     found = available()
     absent = {NANO: "missing from this installation"}
     lines = [
-        f"{m.name:15} {m.release:9} {m.megabytes:6.0f} MB  {m.path or absent.get(m.name, 'not downloaded')}"
+        f"{m.name:19} {m.release:8} {m.megabytes:5.0f} MB  {m.licence:24}  "
+        f"{m.path or absent.get(m.name, 'not downloaded')}"
         for m in found
     ]
     data = [
-        {"name": m.name, "megabytes": round(m.megabytes, 1), "path": None if m.path is None else str(m.path)}
+        {
+            "name": m.name,
+            "release": m.release,
+            "megabytes": round(m.megabytes, 1),
+            "licence": m.licence,
+            "sha256": m.sha256,
+            "path": None if m.path is None else str(m.path),
+        }
         for m in found
     ]
     console.result({"models": data}, "\n".join(lines))
@@ -65,11 +83,17 @@ def _list(args: Namespace, console: Console) -> None:
 def _download(name: str, console: Console) -> Path:
     if name == NANO:
         return _present(name)
-    return fetch_released(_released(name), DownloadProgress(console, name))
+    progress = DownloadProgress(console, name)
+    if name in PUBLISHED_SAM1:
+        return fetch_sam1(PUBLISHED_SAM1[name], progress)
+    return fetch_released(_released(name), progress)
 
 
 def _present(name: str) -> Path:
-    path = (NANO_FILE if NANO_FILE.is_file() else None) if name == NANO else cached_file(_released(name))
+    if name == NANO:
+        path = NANO_FILE if NANO_FILE.is_file() else None
+    else:
+        path = cached_sam1(PUBLISHED_SAM1[name]) if name in PUBLISHED_SAM1 else cached_file(_released(name))
     if path is None and name == NANO:
         raise CommandError("the embedded model is missing from this installation: install napari-sam2 again")
     if path is None:
@@ -79,5 +103,5 @@ def _present(name: str) -> Path:
 
 def _released(name: str) -> ReleasedModel:
     if name not in RELEASED:
-        raise UsageError(f"there is no model {name!r}: use one of {', '.join([NANO, *RELEASED])}")
+        raise UsageError(f"there is no model {name!r}: use one of {', '.join(_NAMES)}")
     return RELEASED[name]

@@ -67,6 +67,16 @@ def add_track_flags(group: Any) -> None:
         default="forward",
         help="in time from the frame on which an object was found (%(default)s)",
     )
+    add_frame_by_frame(group)
+
+
+def add_frame_by_frame(group: Any) -> None:
+    """Add the flag that lets a network without memory follow objects."""
+    group.add_argument(
+        "--frame-by-frame",
+        action="store_true",
+        help="--model is a Segment Anything 1, which has no memory: the mask on one frame is the prompt on the next",
+    )
 
 
 def _add_option_flags(parser: Any) -> None:

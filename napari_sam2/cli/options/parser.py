@@ -8,7 +8,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import napari_sam2
-from napari_sam2.cli.options.automatic_options import AUTO_EXAMPLES, add_auto_flags, add_track_flags
+from napari_sam2.cli.options.automatic_options import (
+    AUTO_EXAMPLES,
+    add_auto_flags,
+    add_frame_by_frame,
+    add_track_flags,
+)
 from napari_sam2.cli.terminal.console import printable
 from napari_sam2.formats.registry import FORMATS
 from napari_sam2.objects import MAX_OBJECT_ID
@@ -190,6 +195,7 @@ def _add_track(commands: Any) -> None:
         help="in time from the prompts (%(default)s)",
     )
     work.add_argument("--objects", type=id_list, metavar="1,2", help="only these objects")
+    add_frame_by_frame(work)
     _add_settings(work, "of the session, for example fill_hole_area=8 or precision=fast")
     out = parser.add_argument_group("results")
     out.add_argument(

@@ -8,7 +8,7 @@ from threading import Lock
 
 from cachetools import LRUCache, cached
 
-from napari_sam2.cli.errors import CommandError
+from napari_sam2.cli.errors import CommandError, UsageError
 from napari_sam2.cli.terminal.console import Console
 from napari_sam2.cli.terminal.progress import DownloadProgress
 from napari_sam2.model.sam1.sam import Sam
@@ -36,22 +36,33 @@ def load_network(name: str, device: str, console: Console, image_size: int | Non
 
 def load_image_network(name: str, device: str, console: Console, image_size: int | None = None) -> Sam | Sam2:
     """Load a network for single images, which may be a Segment Anything 1; a download shows its progress."""
-    if image_size is not None:  # a SAM 1 is refused: its input size is part of its weights
+    progress = DownloadProgress(console, name)
+    return load_image_model(_lasting_name(name), device=device, progress=progress, image_size=image_size)
+
+
+def load_following_network(
+    name: str, device: str, console: Console, frame_by_frame: bool, image_size: int | None = None
+) -> Sam | Sam2:
+    """Load a network that follows objects; a Segment Anything 1 only where ``--frame-by-frame`` was given."""
+    if not frame_by_frame:
         return load_network(name, device, console, image_size)
-    return load_image_model(_lasting_name(name), device=device, progress=DownloadProgress(console, name))
+    model = load_image_network(name, device, console, image_size)
+    if isinstance(model, Sam2):
+        raise UsageError(f"--frame-by-frame is for Segment Anything 1, and {name} is a SAM 2: leave it out")
+    return model
 
 
-def load_for(project: Project, device: str, console: Console) -> Sam2:
+def load_for(project: Project, device: str, console: Console) -> Sam | Sam2:
     """Load the network that a project was made with."""
     name = project.model.name
     if not name:
         raise CommandError(
             f"{project.path} does not say which model it was made with: it can't be computed again"
         )
-    return load_network(name, device, console, project.model.image_size)
+    return load_image_network(name, device, console, project.model.image_size)
 
 
-def describe(model: Sam2, name: str) -> ModelDescription:
+def describe(model: Sam | Sam2, name: str) -> ModelDescription:
     """Return what a project keeps of a network; the path of a file is made absolute."""
     return describe_model(model, _lasting_name(name))
 

@@ -92,6 +92,7 @@ class SamConfig:
     mask_tokens: int = 4
 
     input_layout: ClassVar[InputLayout] = "pad"
+    num_maskmem: ClassVar[int] = 1  # frames that a mask is followed from
 
     def __post_init__(self) -> None:
         if self.image_size < self.encoder.patch or self.image_size % self.encoder.patch:

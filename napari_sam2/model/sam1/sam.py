@@ -1,4 +1,4 @@
-"""Segment Anything 1: one image, any number of prompts. It has no memory, so it follows nothing by itself."""
+"""Segment Anything 1: one image, any number of prompts; through a video it follows masks frame by frame."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from napari_sam2.model.mask_decoder import shrink
+from napari_sam2.model.sam1 import frame_by_frame
 from napari_sam2.model.sam1.config import SamConfig, TinyVitConfig
 from napari_sam2.model.sam1.instance_decoder import InstanceDecoder
 from napari_sam2.model.sam1.mask_decoder import SamMaskDecoder
@@ -18,6 +20,7 @@ from napari_sam2.model.sam1.vit import ImageEncoderViT
 from napari_sam2.model.tensors import (
     ImageFeatures,
     MaskCandidates,
+    MaskResult,
     MemoryReadout,
     ModelOrigin,
     PromptTensors,
@@ -26,7 +29,6 @@ from napari_sam2.model.tensors import (
 # ImageNet statistics of bytes.
 PIXEL_MEAN = (123.675, 116.28, 103.53)
 PIXEL_STD = (58.395, 57.12, 57.375)
-VISIBLE_SCORE = 10.0  # SAM 1 has no object score: what is prompted is there
 
 
 class Sam(nn.Module):
@@ -39,9 +41,10 @@ class Sam(nn.Module):
 
     Notes
     -----
-    The verbs :meth:`encode_image`, :meth:`condition_on_memory` and :meth:`decode_masks` are those of
-    :class:`~napari_sam2.model.sam2.Sam2` as far as a single image needs them, so that image sessions and automatic
-    masks run either. :meth:`forward`, :meth:`preprocess` and :meth:`postprocess_masks` are the reference's.
+    The verbs :meth:`encode_image`, :meth:`condition_on_memory`, :meth:`decode_masks`, :meth:`use_mask_as_output` and
+    :meth:`encode_memory` are those of :class:`~napari_sam2.model.sam2.Sam2`, so that sessions and automatic masks run
+    either; what stands in for memory is the strategy of :mod:`~napari_sam2.model.sam1.frame_by_frame`.
+    :meth:`forward`, :meth:`preprocess` and :meth:`postprocess_masks` are the reference's.
     """
 
     mask_threshold = 0.0
@@ -88,10 +91,10 @@ class Sam(nn.Module):
         return ImageFeatures(finer[0], finer[1], embedding)
 
     def condition_on_memory(self, features: ImageFeatures, readout: MemoryReadout | None) -> Tensor:
-        """Return the embedding of an image as it is; ValueError for memories, of which SAM 1 has none."""
-        if readout is not None:
-            raise ValueError("Segment Anything 1 has no memory: it segments each image on its own")
-        return features.stride16
+        """Return the embedding of an image, with the last masks of objects as further channels."""
+        if readout is None:
+            return features.stride16
+        return frame_by_frame.conditioned(features.stride16, readout.spatial[:, -1])
 
     def decode_masks(
         self, embedding: Tensor, features: ImageFeatures, prompts: PromptTensors, multimask: bool
@@ -101,7 +104,8 @@ class Sam(nn.Module):
         Parameters
         ----------
         embedding : Tensor
-            (1, C, h, w), of the image.
+            (1, C, h, w), of the image; (B, C + 16, h, w) where it is conditioned on masks, which count when there is
+            no prompt.
         features : ImageFeatures
             Not used: SAM 1 has no finer features.
         prompts : PromptTensors
@@ -110,14 +114,32 @@ class Sam(nn.Module):
             Return three masks for each prompt, or one.
         """
         side = self.config.mask_side
+        embedding, last = frame_by_frame.separated(embedding, self.config.embed_dim)
+        if last is not None and prompts.points is None and prompts.mask_logits is None:
+            found = self.decode_masks(embedding, features, frame_by_frame.next_prompts(last), False)
+            return frame_by_frame.scored(found, last)
         given = prompts.mask_logits
         if given is not None and given.shape[-2:] != (side, side):
             raise ValueError(f"mask prompts must be {side} × {side}, not {tuple(given.shape[-2:])}")
         sparse, dense = self.embed_prompts(prompts, self.config.embedding_side)
         place = self.prompt_encoder.get_dense_pe()
         logits, ious = self.mask_decoder(embedding, place, sparse, dense, multimask)
-        score = logits.new_full((len(logits), 1), VISIBLE_SCORE)
+        score = logits.new_full((len(logits), 1), frame_by_frame.SEEN)  # what is prompted is there
         return MaskCandidates(logits, ious, score, logits.new_empty(*ious.shape, 0))
+
+    def use_mask_as_output(self, features: ImageFeatures, mask: Tensor) -> MaskResult:
+        """Take a given mask (B, 1, S, S) over as the answer."""
+        mask = mask.float()
+        seen = mask.flatten(1).any(1)
+        score = torch.where(seen, frame_by_frame.SEEN, frame_by_frame.LOST)
+        logits = shrink(mask * 20.0 - 10.0, self.config.mask_side)
+        return MaskResult(logits, torch.ones_like(score), score, logits.new_empty(len(mask), 0))
+
+    def encode_memory(
+        self, features: ImageFeatures, logits: Tensor, object_score: Tensor, binarize: bool | Tensor
+    ) -> Tensor:
+        """Make the memory of a frame: the mask as logits (B, 1, S/4, S/4), nothing else of the arguments."""
+        return frame_by_frame.as_memory(logits)
 
     def embed_prompts(self, prompts: PromptTensors, side: int) -> tuple[Tensor, Tensor]:
         """Return the embeddings of prompts, sparse (B, N, C) and dense (B or 1, C, side, side)."""

@@ -125,8 +125,8 @@ def read_checkpoint(path: Path) -> tuple[dict[str, Tensor], ModelConfig | None]:
     if sam1 is not None:
         raise CheckpointError(
             f"{path} is a Segment Anything 1 model ({describe_sam1(sam1)}), which segments single images: use it for "
-            "automatic masks ('napari-sam2 auto'; with --track as --find-with), or with load_image_model() and "
-            "ImageSession. Following objects through a video needs a SAM 2 model"
+            "automatic masks ('napari-sam2 auto'; with --track as --find-with), or with load_image_model(). It follows "
+            "objects only frame by frame ('napari-sam2 track --frame-by-frame'); a SAM 2 model remembers them"
         )
     raw = _flat(content, path)
     if raw and all(key.startswith("module.") for key in raw):

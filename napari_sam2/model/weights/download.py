@@ -19,7 +19,7 @@ from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError
 from tqdm.auto import tqdm
 
 from napari_sam2.model.errors import CheckpointError
-from napari_sam2.model.weights.registry import RELEASED, ReleasedModel
+from napari_sam2.model.weights.registry import RELEASED, PublishedSam1, ReleasedModel, micro_sam_cache
 
 Progress = Callable[[int, int], None]
 SAFETENSORS = "model.safetensors"
@@ -92,6 +92,39 @@ def fetch_repository(repository: str, progress: Progress | None = None) -> Path:
             f"'{repository}' is neither a model name ({', '.join(['nano', *RELEASED])}), nor a file, nor a hub "
             f"repository that can be reached now ({_reason(error)})"
         ) from error
+
+
+def fetch_sam1(model: PublishedSam1, progress: Progress | None = None) -> Path:
+    """Return the local file of a published Segment Anything 1, downloading it where the hub has it.
+
+    Raises
+    ------
+    CheckpointError
+        When it is neither here nor on the hub: says which file to get from where.
+    """
+    cached = cached_sam1(model)
+    if cached is not None:
+        return cached
+    about = [f"{model.megabytes} MB", model.licence, *([f"SHA-256 {model.sha256}"] if model.sha256 else [])]
+    how_to_get = (
+        f"the Segment Anything 1 model '{model.name}' is not on this machine: get {model.url} "
+        f"({', '.join(about)}) and give the path of the file instead of the name"
+    )
+    if model.repository is None:
+        raise CheckpointError(how_to_get)
+    try:
+        return fetch_repository(model.repository, progress)
+    except CheckpointError as error:
+        raise CheckpointError(f"{how_to_get} ({error})") from error
+
+
+def cached_sam1(model: PublishedSam1) -> Path | None:
+    """Return a published file where it is on this machine: in micro-sam's cache, or in that of the hub."""
+    file = micro_sam_cache() / model.name
+    if file.is_file():
+        return file
+    found = None if model.repository is None else try_to_load_from_cache(model.repository, SAFETENSORS)
+    return Path(found) if isinstance(found, str) else None
 
 
 def _files_of(repository: str) -> list[str]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 Size = Literal["tiny", "small", "base_plus", "large"]
@@ -118,3 +120,93 @@ RELEASED: dict[str, ReleasedModel] = {
         _release_2_0("large", "large", 898),
     )
 }
+
+
+@dataclass(frozen=True)
+class PublishedSam1:
+    """A published Segment Anything 1 file.
+
+    Parameters
+    ----------
+    name : str
+        The name to ask for.
+    url : str
+        Where the file is.
+    megabytes : int
+        Its size, rounded; of micro-sam's files that of the network, which the decoder is not part of.
+    licence : str
+        Of the weights, as their authors give it.
+    repository : str, optional
+        The same weights on the Hugging Face hub, from where they are downloaded.
+    sha256 : str, optional
+        Checksum of the file at ``url``, where it is known.
+    """
+
+    name: str
+    url: str
+    megabytes: int
+    licence: str
+    repository: str | None = None
+    sha256: str | None = None
+
+
+_META = "https://dl.fbaipublicfiles.com/segment_anything/"
+_MEGABYTES = {"vit_t": 40, "vit_b": 375, "vit_l": 1249, "vit_h": 2564}
+_ZOO = "https://uk1s3.embassy.ebi.ac.uk/public-datasets/bioimage.io/"
+
+
+def _micro_sam(name: str, entry: str) -> PublishedSam1:
+    size, licence = _MEGABYTES[name[:5]], "licence: see bioimage.io"
+    return PublishedSam1(name, f"{_ZOO}{entry}/files/{name[:5]}.pt", size, licence)
+
+
+PUBLISHED_SAM1 = MappingProxyType(
+    {
+        model.name: model
+        for model in (
+            *(
+                PublishedSam1(name, _META + file, _MEGABYTES[name], "Apache-2.0", repository, sha256)
+                for name, file, repository, sha256 in (
+                    (
+                        "vit_b",
+                        "sam_vit_b_01ec64.pth",
+                        "facebook/sam-vit-base",
+                        "ec2df62732614e57411cdcf32a23ffdf28910380d03139ee0f4fcbe91eb8c912",
+                    ),
+                    (
+                        "vit_l",
+                        "sam_vit_l_0b3195.pth",
+                        "facebook/sam-vit-large",
+                        "3adcc4315b642a4d2101128f611684e8734c41232a17c648ed1693702a49a622",
+                    ),
+                    (
+                        "vit_h",
+                        "sam_vit_h_4b8939.pth",
+                        "facebook/sam-vit-huge",
+                        "a7bf3b02f3ebf1267aba913ff637d9a2d5c33d3173bb679e46d9f338c26f262e",
+                    ),
+                )
+            ),
+            PublishedSam1(
+                "vit_t",
+                "https://github.com/ChaoningZhang/MobileSAM/blob/master/weights/mobile_sam.pt",
+                40,
+                "Apache-2.0",
+                sha256="6dbb90523a35330fedd7f1d3dfc66f995213d81b29a5ca8108dbcdd4e37d6c2f",
+            ),
+            _micro_sam("vit_t_lm", "faithful-chicken/1.1"),
+            _micro_sam("vit_b_lm", "diplomatic-bug/1.2"),
+            _micro_sam("vit_l_lm", "idealistic-rat/1.2"),
+            _micro_sam("vit_t_em_organelles", "greedy-whale/1"),
+            _micro_sam("vit_b_em_organelles", "noisy-ox/1.2"),
+            _micro_sam("vit_l_em_organelles", "humorous-crab/1.2"),
+        )
+    }
+)
+
+
+def micro_sam_cache() -> Path:
+    """Return the folder in which micro-sam keeps its models on this machine."""
+    folder = os.environ.get("MICROSAM_CACHEDIR")
+    caches = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(folder or Path(caches) / "micro_sam") / "models"

@@ -228,6 +228,31 @@ class Controller:
         self._state.set_model(ModelState(choice.name, "loading", device, precision, image_size))
         self._open()
 
+    def hand_over(self, name: str, device: str = "auto", precision: str = "auto") -> None:
+        """Load another network, and let the masks on prompted frames be the prompts that it tracks.
+
+        For masks of a Segment Anything 1 that SAM 2 is to track. What the first network made stays in its own project.
+
+        Parameters
+        ----------
+        name, device, precision : str
+            As for :meth:`load_model`.
+        """
+        frames = sorted({frame for frame, _ in self.prompts.all})
+
+        def switch(done: Future[Any]) -> None:
+            if done.exception() is not None:
+                self._context.report("Handing the masks over", str(done.exception()))
+                return
+            self.load_model(name, device, precision)
+            for masks in done.result():
+                prompted = self.prompts.on_frame(masks.frame)
+                found = {i: masks.of(i) for i in masks.object_ids if i in prompted}
+                self.prompts.set_masks(found, masks.frame)
+
+        asked = self.ask("Handing the masks over", lambda session: [session.masks(f) for f in frames])
+        asked.add_done_callback(switch)
+
     def cancel_loading(self) -> None:
         """Give up a download or the loading of a model."""
         self._session.worker.cancel_opening()

@@ -91,10 +91,15 @@ class ReplyHandler:
     def _on_opened(self, opened: SessionOpened, generation: int) -> None:
         state, context = self._state, self._context
         device, precision, side = opened.runs_on
-        ready = replace(
-            state.model, phase="ready", device=device, precision=precision, image_size=side, message=""
+        ready = replace(state.model, phase="ready", device=device, precision=precision, message="")
+        state.set_model(
+            replace(
+                ready,
+                image_size=side,
+                frame_by_frame=opened.frame_by_frame,
+                finds_instances=opened.finds_instances,
+            )
         )
-        state.set_model(ready)
         self.interrupted = opened.interrupted
         state.set_project(opened.project)
         self._timeline.forget()

@@ -21,11 +21,13 @@ from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.frames.fingerprint import fingerprint as content_fingerprint
 from napari_sam2.frames.options import FrameStackOptions
 from napari_sam2.frames.stack import FrameStack
+from napari_sam2.model.sam1.sam import Sam
 from napari_sam2.model.sam2 import Sam2
-from napari_sam2.model.weights.checkpoints import load_model
+from napari_sam2.model.weights.image_models import load_image_model
 from napari_sam2.plugin.state import ModelChoice, ProjectState
 from napari_sam2.plugin.worker.session_spec import OpenedSession, Progress, SessionSpec
 from napari_sam2.session import SessionOptions
+from napari_sam2.session.embedding_files import USUAL_MB
 from napari_sam2.storage.errors import ProjectError, ProjectLockedError, ProjectMismatchError
 from napari_sam2.storage.frames_fingerprint import frames_hash
 from napari_sam2.storage.project import Project
@@ -42,15 +44,15 @@ class LoadedModel:
     """The network that was loaded last."""
 
     def __init__(self) -> None:
-        self._loaded: tuple[ModelChoice, Sam2] | None = None
+        self._loaded: tuple[ModelChoice, Sam2 | Sam] | None = None
 
-    def get(self, choice: ModelChoice, progress: Progress) -> Sam2:
+    def get(self, choice: ModelChoice, progress: Progress) -> Sam2 | Sam:
         """Return a network; it is loaded unless it was the last one."""
         if self._loaded is None or self._loaded[0] != choice:
             self._loaded = None  # the memory of the old one is needed for the new one
             device: Any = choice.device
             size = choice.image_size
-            model = load_model(choice.name, device=device, progress=progress, image_size=size)
+            model = load_image_model(choice.name, device=device, progress=progress, image_size=size)
             self._loaded = (choice, model)
         return self._loaded[1]
 
@@ -81,7 +83,7 @@ def open_backend(loaded: LoadedModel, spec: SessionSpec, progress: Progress) -> 
 class _ProjectSearch:
     """Finds the project of some frames, or makes it."""
 
-    def __init__(self, spec: SessionSpec, model: Sam2) -> None:
+    def __init__(self, spec: SessionSpec, model: Sam2 | Sam) -> None:
         self._spec = spec
         self._model = model
         self._message = ""
@@ -193,6 +195,7 @@ class _ProjectSearch:
             # A single image is resized as the reference's image predictor does it.
             resize="bilinear" if len(spec.frames) == 1 else "bicubic",
             feature_cache_mb=spec.preferences.cache_mb,
+            embedding_cache_mb=USUAL_MB if isinstance(self._model, Sam) else 0,
         )
 
 

@@ -108,6 +108,8 @@ class SessionOpened:
         A propagation of an earlier session that did not reach its end.
     runs_on : (str, str, int)
         Device, precision, and side of the network's input in pixels.
+    frame_by_frame, finds_instances : bool
+        See :class:`ModelState`.
     """
 
     labels: Callable[[int], NDArray[np.uint16]]
@@ -116,6 +118,8 @@ class SessionOpened:
     interrupted: PendingRun | None
     runs_on: tuple[str, str, int]
     state: StateReset
+    frame_by_frame: bool = False
+    finds_instances: bool = False
 
 
 @dataclass(frozen=True)

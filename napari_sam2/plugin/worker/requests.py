@@ -285,7 +285,14 @@ class Open(Request[SessionOpened]):
         session = opened.session
         state = StateReset.of(session, min(self.frame, session.n_frames - 1))
         return SessionOpened(
-            opened.labels, opened.results, opened.project, session.pending, session.runs_on, state
+            opened.labels,
+            opened.results,
+            opened.project,
+            session.pending,
+            session.runs_on,
+            state,
+            session.frame_by_frame,
+            session.finds_instances,
         )
 
 

@@ -11,12 +11,16 @@ from napari_sam2.automatic.candidates.quantized_logits import Quantiser
 from napari_sam2.automatic.candidates.run_length import joined_pieces
 from napari_sam2.automatic.candidates.upsampling import LowResolution
 from napari_sam2.automatic.sampling.crops import Crop
-from napari_sam2.session.tensors import frame_logits
+from napari_sam2.session.tensors import InputGeometry
 from tests.automatic.toy import GRID, smooth_logits
 
 EXACT = AutomaticOptions(mode="exact", stability_score_thresh=0.0)
 SIZE = (180, 240)
 WHOLE = Crop(0, 0, 240, 180)
+
+
+def frame_logits(logits, size):
+    return InputGeometry.of(size, 4 * GRID, "stretch").frame_logits(logits)
 
 
 def overlap(a, b):

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-import torch
 
 from napari_sam2.automatic import AutomaticOptions
 from napari_sam2.automatic.options import PRESETS
@@ -17,9 +16,7 @@ from napari_sam2.cli.errors import UsageError
 from napari_sam2.cli.options.automatic_options import automatic_options, chosen_frames, flag, preset_flag
 from napari_sam2.cli.options.parser import make_parser
 from napari_sam2.masks import Rle
-from napari_sam2.model.sam1.instance_decoder import InstanceDecoder
 from napari_sam2.storage import Project
-from tests.golden.sam1_recipe import meta_state
 
 KEEP_ALL = ("--pred-iou-thresh", "0", "--stability-score-thresh", "0", "--points-per-side", "3")
 NOTHING = ("--pred-iou-thresh", "1", "--points-per-side", "2")
@@ -261,19 +258,6 @@ def test_nothing_to_track_makes_no_project(napari_sam2, movie: Path, checkpoint:
 # Models that find and models that track --------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def sam1_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small micro-sam file: a Segment Anything 1 and a decoder for instances."""
-    torch.manual_seed(0)
-    decoder = InstanceDecoder(256, 16).state_dict()
-    decoder["out_conv.bias"] = torch.tensor(
-        [8.0, -8.0, -8.0]
-    )  # foreground and seeds everywhere: one instance
-    path = tmp_path_factory.mktemp("sam1") / "vit_b_lm.pt"
-    torch.save({"model_state": meta_state(blobs=True), "decoder_state": decoder}, path)
-    return path
-
-
 def test_sam1_finds_masks(napari_sam2, movie: Path, sam1_file: Path) -> None:
     words = ("auto", movie, *KEEP_ALL, "--model", sam1_file, "--json", "--out", "found.json")
     assert napari_sam2(*words).ok()["objects"] > 1
@@ -300,3 +284,15 @@ def test_sam1_finds_and_sam2_tracks(napari_sam2, movie: Path, sam1_file: Path, c
     assert run.code != 0
     assert "Segment Anything 1" in run.err
     assert "--find-with" in run.err
+    words = (
+        "auto",
+        movie,
+        "--instances",
+        "--model",
+        sam1_file,
+        "--track",
+        "--frame-by-frame",
+        "--range",
+        "0:3",
+    )
+    assert napari_sam2(*words, "--out", "other.sam2", "--json").ok()["frames"] == 3

@@ -598,10 +598,28 @@ def test_weights_are_listed(napari_sam2) -> None:
     assert [m["name"] for m in models][:5] == ["nano", "tiny", "small", "base_plus", "large"]
     text = napari_sam2("weights", "list").out
     assert len(text.splitlines()) == len(models)
+    vit_b = next(m for m in models if m["name"] == "vit_b")
+    assert (vit_b["release"], vit_b["megabytes"], vit_b["licence"]) == ("SAM 1", 375, "Apache-2.0")
+    assert vit_b["sha256"].startswith("ec2df627")
+    assert "vit_b_lm            SAM 1      375 MB" in text
     absent = next(m["name"] for m in models if m["path"] is None)
     run = napari_sam2("weights", "path", absent)
     assert run.code in (1,)
     assert f"weights download {absent}" in run.err or absent == "nano"
+
+
+def test_a_model_in_micro_sam_s_cache_is_found(
+    napari_sam2, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MICROSAM_CACHEDIR", str(tmp_path))
+    run = napari_sam2("weights", "download", "vit_b_lm")
+    assert run.code == 1
+    assert "diplomatic-bug/1.2/files/vit_b.pt" in run.err
+    file = tmp_path / "models" / "vit_b_lm"
+    file.parent.mkdir()
+    file.write_bytes(b"")
+    for action in ("path", "download"):
+        assert napari_sam2("weights", action, "vit_b_lm", "--json").ok()["path"] == str(file)
 
 
 def test_gui_opens_napari_in_a_process_of_its_own(napari_sam2, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -152,6 +152,32 @@ def test_ctrl_c_saves_and_resume_gives_the_same_as_without_it(
     assert not napari_sam2("info", "parts.sam2", "--json").ok()["unfinished"]
 
 
+def test_segment_anything_1_follows_frame_by_frame_and_is_resumed(
+    napari_sam2, movie: Path, sam1_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("track", movie, *TWO, "--model", sam1_file, "--direction", "both")
+    run = napari_sam2(*words)
+    assert run.code == 1
+    assert "--frame-by-frame" in run.err
+    run = napari_sam2(*words, "--frame-by-frame", "--out", "whole.sam2")
+    assert run.code == 0
+    assert "each mask is the prompt on the next frame" in run.err
+    whole = all_masks(Path("whole.sam2"))
+    assert {f for f, i in whole if i == 2} == set(range(12))
+    with monkeypatch.context() as patch:
+        stop_after(patch, 5)
+        assert napari_sam2(*words, "--frame-by-frame", "--out", "parts.sam2").code == 130
+    napari_sam2("resume", "parts.sam2", "--export", "tiff", "--json").ok()
+    assert all_masks(Path("parts.sam2")) == whole
+    assert "identical" in napari_sam2("replay", "parts.sam2").out
+
+
+def test_frame_by_frame_is_refused_for_sam2(napari_sam2, movie: Path, checkpoint: Path) -> None:
+    run = napari_sam2("track", movie, *TWO, "--model", checkpoint, "--frame-by-frame")
+    assert run.code == 2
+    assert "is a SAM 2: leave it out" in run.err
+
+
 def test_ctrl_c_on_the_last_frame_of_the_last_pass(
     napari_sam2, movie: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -182,7 +182,7 @@ def test_weights_that_are_not_numbers_are_refused(tmp_path, state):
 def test_sam1_where_sam2_is_expected_says_what_it_is_for(tmp_path, state):
     path = saved(state, tmp_path / "sam.pth")
     with pytest.raises(
-        CheckpointError, match=r"Segment Anything 1 model .* segments single images.*needs a SAM 2 model"
+        CheckpointError, match=r"Segment Anything 1 model .* segments single images.*a SAM 2 model remembers"
     ):
         load_model(path, "cpu")
     assert isinstance(load_image_model("nano", "cpu"), Sam2)

@@ -11,6 +11,7 @@ from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import QCheckBox, QComboBox, QLabel, QProgressBar, QSizePolicy, QWidget
 
 from napari_sam2.automatic import AutomaticOptions, Candidates
+from napari_sam2.automatic.instances import instance_filters
 from napari_sam2.automatic.options import MOST_CROP_LAYERS, PRESETS
 from napari_sam2.plugin.controller.controller import Controller
 from napari_sam2.plugin.docks.automatic.candidate_search import CandidateSearch
@@ -19,14 +20,20 @@ from napari_sam2.plugin.docks.automatic.options_form import OptionsForm
 from napari_sam2.plugin.docks.automatic.score_histogram import ScoreHistogram
 from napari_sam2.plugin.docks.parts.actions import Actions
 from napari_sam2.plugin.docks.parts.buttons import muted_label, title_label, tool_button
+from napari_sam2.plugin.docks.parts.controller_link import events_of
 from napari_sam2.plugin.docks.parts.layouts import GAP, column, row
 from napari_sam2.plugin.docks.parts.theme import Theme
+from napari_sam2.plugin.layers.connections import Connections
 from napari_sam2.plugin.layers.preview_layer import PreviewLayer, RegionLayer
+from napari_sam2.plugin.state import ModelState
 
 # Microscopy comes first in the list.
 _PRESET_NAMES = ("cells", *(name for name in PRESETS if name != "cells"))
+# Beside the presets, where the model has micro-sam's decoder.
+_DECODER = "cell decoder"
 _POINT_AT_ONE = "Point at a mask to see its scores; click to drop or keep it."
 _SLIDER = {"widget_type": "FloatSlider", "min": 0.0, "max": 1.0, "step": 0.01}
+_DECODER_OPTIONS = instance_filters(AutomaticOptions.preset("cells"))
 _PIXELS = {"min": 0, "max": 10**9}
 _FILTERS: dict[str, tuple[str, dict[str, Any]]] = {
     "pred_iou_thresh": ("quality", _SLIDER),
@@ -65,6 +72,7 @@ class AutomaticSection(QWidget):
         self._viewer = viewer
         self._actions = actions
         self._controller: Controller | None = None
+        self._signals = Connections()
         self._search: CandidateSearch | None = None
         self._preview: PreviewLayer | None = None
         self._region: RegionLayer | None = None
@@ -85,13 +93,22 @@ class AutomaticSection(QWidget):
         if controller is not self._controller:
             self._forget()
         self._controller = controller
+        self._signals.replace(events_of(controller), model=self._on_model)
         self.setEnabled(controller is not None)
+        self._on_model(ModelState() if controller is None else controller.model)
         self._show_state()
 
     def choose_preset(self, name: str) -> None:
-        """Set the options of a preset."""
+        """Set the options of a preset, or find cells with the model's decoder."""
         self.preset.setCurrentText(name)
-        self._set_options(AutomaticOptions.preset(name))
+        if self.uses_decoder:
+            self.selection.begin(-1)  # what was found at points is no start for its filters
+        self._set_options(_DECODER_OPTIONS if self.uses_decoder else AutomaticOptions.preset(name))
+
+    @property
+    def uses_decoder(self) -> bool:
+        """True if cells are found with the model's decoder, False if masks are found at points."""
+        return self.preset.currentText() == _DECODER
 
     def run(self) -> None:
         """Search the frame that is shown."""
@@ -181,6 +198,19 @@ class AutomaticSection(QWidget):
 
     # -- search ------------------------------------------------------------------------------------------
 
+    def _on_model(self, model: ModelState) -> None:
+        """Offer the decoder of a model that has one, first."""
+        if model.phase != "ready" or model.finds_instances == (self.preset.findText(_DECODER) >= 0):
+            return
+        if model.finds_instances:
+            self.preset.insertItem(0, _DECODER)
+            self.choose_preset(_DECODER)
+        else:
+            was_chosen = self.uses_decoder
+            self.preset.removeItem(self.preset.findText(_DECODER))
+            if was_chosen:
+                self.choose_preset(_PRESET_NAMES[0])
+
     def _run(self, controller: Controller) -> None:
         if controller.status.phase == "opening":
             raise RuntimeError("the model is still loading: wait a moment")
@@ -189,9 +219,16 @@ class AutomaticSection(QWidget):
         self.selection.begin(controller.frame)
         self._set_spatial(controller)
         region = None if self._region is None else self._region.mask(controller.frame)
-        options = self.selection.options
+        if self.uses_decoder:
+            self._set_options(self.selection.options.changed(mode="exact", crop_n_layers=0, tile_size=0))
         self._search = CandidateSearch(
-            controller, controller.frame, options, region, self._on_found, self._on_end
+            controller,
+            controller.frame,
+            self.selection.options,
+            region,
+            self.uses_decoder,
+            self._on_found,
+            self._on_end,
         )
         self.bar.setRange(0, 0)
         self._show_state()

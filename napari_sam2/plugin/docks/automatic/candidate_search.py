@@ -10,7 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from napari_sam2.automatic import AutomaticOptions, CandidateBuffer, Candidates, FrameCandidates, propose
+from napari_sam2.automatic.instances import find_instances
+from napari_sam2.model.sam1.sam import Sam
 from napari_sam2.plugin.controller.controller import Controller
+from napari_sam2.session.image import ImageSession
 
 if TYPE_CHECKING:
     from napari_sam2.storage.recorded_session import RecordedSession
@@ -32,6 +35,8 @@ class CandidateSearch:
         Points and filters.
     region : ndarray of bool, shape (H, W), optional
         Only points inside are searched.
+    instances : bool
+        Use micro-sam's decoder, which finds everything in one batch, instead of points.
     on_found : callable
         ``on_found(candidates, done, total)`` after every batch, with all candidates so far.
     on_end : callable
@@ -44,6 +49,7 @@ class CandidateSearch:
         frame: int,
         options: AutomaticOptions,
         region: NDArray[np.bool_] | None,
+        instances: bool,
         on_found: Callable[[Candidates, int, int], None],
         on_end: Callable[[str], None],
     ) -> None:
@@ -51,6 +57,7 @@ class CandidateSearch:
         self._controller = controller
         self._options = options
         self._region = region
+        self._instances = instances
         self._on_found = on_found
         self._on_end = on_end
         self._batches: Iterator[FrameCandidates] | None = None
@@ -75,9 +82,18 @@ class CandidateSearch:
         if self._ended:
             return None
         if self._batches is None:
-            frame = session.frames.frame(self.frame)
-            self._batches = propose(session.model, frame, self._options, self._region)
+            self._batches = self._found(session)
         return next(self._batches, None)
+
+    def _found(self, session: RecordedSession) -> Iterator[FrameCandidates]:
+        frame = session.frames.frame(self.frame)
+        model = session.model
+        # With the options of the session: embeddings of a Segment Anything 1 are not computed twice.
+        image = ImageSession(model, session.options) if isinstance(model, Sam) else model
+        if not self._instances:
+            yield from propose(image, frame, self._options, self._region)
+        elif isinstance(image, ImageSession):
+            yield FrameCandidates(find_instances(image, frame, self._options), 1, 1)
 
     def _on_batch(self, done: Future[Any]) -> None:
         if self._ended:

@@ -17,7 +17,7 @@ from qtpy.QtWidgets import (
     QWidget,
 )
 
-from napari_sam2.model.weights.registry import RELEASED
+from napari_sam2.model.weights.registry import PUBLISHED_SAM1, RELEASED, micro_sam_cache
 from napari_sam2.plugin.controller.controller import Controller
 from napari_sam2.plugin.docks.parts.buttons import muted_label, shrinking, tool_button
 from napari_sam2.plugin.docks.parts.controller_link import events_of
@@ -57,7 +57,8 @@ class ModelSection(QWidget):
         shrinking(
             self.combo,
             13,
-            "The network that makes the masks. nano is built in; the others are downloaded once.",
+            "The network that makes the masks. nano is built in; the others are downloaded once.\n"
+            "SAM 1, micro-sam and MedSAM have no memory: they find, and follow frame by frame.",
         )
         self.runs = muted_label(wrap=False)
         self.settings = tool_button(theme, "settings", tip="Device, precision and input size", checkable=True)
@@ -114,6 +115,10 @@ class ModelSection(QWidget):
         self.combo.clear()
         for name in ("nano", *RELEASED):
             self.combo.addItem(_title(name, downloaded), name)
+        self.combo.insertSeparator(self.combo.count())
+        for name, model in PUBLISHED_SAM1.items():
+            if model.repository is not None or (micro_sam_cache() / name).is_file():
+                self.combo.addItem(f"SAM 1 {name} · {model.megabytes} MB", name)
         self.combo.addItem("Choose a file …", _FILE)
         if current is not None:
             self._show_name(current)
@@ -186,7 +191,7 @@ class ModelSection(QWidget):
 
     def _ask_file(self) -> str:
         kinds = "Checkpoints (*.safetensors *.pt *.pth);;All files (*)"
-        path, _ = QFileDialog.getOpenFileName(self, "A SAM 2 checkpoint", "", kinds)
+        path, _ = QFileDialog.getOpenFileName(self, "A checkpoint of SAM 2 or SAM 1", "", kinds)
         return str(path)
 
 

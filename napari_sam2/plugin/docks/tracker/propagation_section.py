@@ -10,13 +10,16 @@ from qtpy.QtWidgets import (
     QCheckBox,
     QComboBox,
     QLabel,
+    QMenu,
     QProgressBar,
     QSizePolicy,
     QSpinBox,
     QStackedWidget,
+    QToolButton,
     QWidget,
 )
 
+from napari_sam2.model.weights.registry import RELEASED
 from napari_sam2.plugin.controller.controller import Controller
 from napari_sam2.plugin.docks.parts.actions import Actions
 from napari_sam2.plugin.docks.parts.buttons import muted_label, title_label, tool_button
@@ -25,10 +28,11 @@ from napari_sam2.plugin.docks.parts.layouts import column, row
 from napari_sam2.plugin.docks.parts.shortcuts import tip
 from napari_sam2.plugin.docks.parts.theme import Theme
 from napari_sam2.plugin.layers.connections import Connections
-from napari_sam2.plugin.state import Direction, PropagationState, Status
+from napari_sam2.plugin.state import Direction, ModelState, PropagationState, Status
 
 _RANGES = ("to the end", "some frames", "a range")
 _ACTIVITY_MS = 250
+_FRAME_BY_FRAME = "Segment Anything 1 tracks frame by frame: the mask on one frame is the prompt on the next."
 _OUTCOMES = {"finished": "Tracked", "stopped": "Stopped after", "failed": "Failed after"}
 
 
@@ -71,6 +75,15 @@ class PropagationSection(QWidget):
         self.bar.setTextVisible(True)
         self.note = muted_label(wrap=False)
         self.note.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.strategy = muted_label(_FRAME_BY_FRAME)
+        self.hand_over = tool_button(
+            theme,
+            "tracks",
+            "Track with SAM 2",
+            "Let SAM 2 follow the masks on the prompted frames: choose the model that remembers them",
+        )
+        self.hand_over.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.hand_over.setMenu(self._models())
         self._lay_out()
         self.reach.currentIndexChanged.connect(self._show_reach)
         self._show_reach()
@@ -78,7 +91,13 @@ class PropagationSection(QWidget):
     def show_controller(self, controller: Controller | None) -> None:
         """Track another controller's objects."""
         self._controller = controller
-        self._signals.replace(events_of(controller), propagation=self._on_progress, status=self._on_status)
+        self._signals.replace(
+            events_of(controller),
+            propagation=self._on_progress,
+            status=self._on_status,
+            model=self._on_model,
+        )
+        self._on_model(ModelState() if controller is None else controller.model)
         self._end_activity()
         if controller is not None:
             last = controller.n_frames - 1
@@ -116,7 +135,18 @@ class PropagationSection(QWidget):
         self._stack.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         head = row(title_label("Track"), self.note, stretched=self.note)
         options = row(self.reach, self.count, self.selected, stretched=self.reach)
-        self.setLayout(column(head, self._stack, options, self._range))
+        self._memoryless = QWidget()
+        self._memoryless.setLayout(column(self.strategy, self.hand_over))
+        self.setLayout(column(head, self._stack, options, self._range, self._memoryless))
+
+    def _models(self) -> QMenu:
+        menu = QMenu(self)
+        for name in ("nano", *RELEASED):
+            menu.addAction(name, lambda name=name: self._actions.do(lambda c: c.hand_over(name)))
+        return menu
+
+    def _on_model(self, model: ModelState) -> None:
+        self._memoryless.setVisible(model.phase == "ready" and model.frame_by_frame)
 
     def _show_reach(self, index: int = 0) -> None:
         chosen = self.reach.currentIndex()
