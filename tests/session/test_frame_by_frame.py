@@ -200,6 +200,8 @@ def test_the_policy_recalls_one_frame():
     assert policy.recall(5, False, [0], everything, 9).spatial == ((1, 4),)
     assert policy.recall(5, True, [8], everything, 9).spatial == ((1, 6),)
     assert policy.recall(5, False, [0, 4], lambda frame: False, 9).spatial == ((1, 4),)
-    assert policy.recall(5, False, [0], lambda frame: frame == 2, 9).spatial == ((1, 2),)  # 3 and 4 are unreadable
+    assert policy.recall(5, False, [0], lambda frame: frame == 2, 9).spatial == (
+        (1, 2),
+    )  # 3 and 4 are unreadable
     assert policy.recall(15, False, [0, 17], lambda frame: False, 19).spatial == ((1, 17),)
     assert not policy.recall(5, False, [], lambda frame: False, 9)

@@ -27,13 +27,18 @@ def _identity(name: str, device: str, console: Console, image_size: int | None =
 
 
 # the jobs of a batch use one network, one after another in a process
-@cached(LRUCache(maxsize=1), key=_identity, lock=Lock())
+_loaded: LRUCache[Hashable, Sam | Sam2] = LRUCache(maxsize=1)
+_lock = Lock()
+
+
+@cached(_loaded, key=_identity, lock=_lock)
 def load_network(name: str, device: str, console: Console, image_size: int | None = None) -> Sam2:
     """Load a network, or return the one that was loaded last; a download shows its progress."""
     progress = DownloadProgress(console, name)
     return load_model(_lasting_name(name), device=device, progress=progress, image_size=image_size)
 
 
+@cached(_loaded, key=lambda *asked: ("image", _identity(*asked)), lock=_lock)
 def load_image_network(name: str, device: str, console: Console, image_size: int | None = None) -> Sam | Sam2:
     """Load a network for single images, which may be a Segment Anything 1; a download shows its progress."""
     progress = DownloadProgress(console, name)
