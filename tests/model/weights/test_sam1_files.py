@@ -186,3 +186,10 @@ def test_sam1_where_sam2_is_expected_says_what_it_is_for(tmp_path, state):
     ):
         load_model(path, "cpu")
     assert isinstance(load_image_model("nano", "cpu"), Sam2)
+
+
+def test_the_input_size_is_that_of_the_weights(tmp_path, state):
+    path = saved(state, tmp_path / "sam.pth")
+    assert load_image_model(path, image_size=256).config.image_size == 256
+    with pytest.raises(CheckpointError, match="for 256 pixels, which can't be used at 512"):
+        load_image_model(path, image_size=512)
