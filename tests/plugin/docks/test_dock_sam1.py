@@ -23,7 +23,7 @@ from napari_sam2.model.weights.image_models import load_image_model
 from napari_sam2.plugin.docks.automatic.automatic_dock import AutomaticDock
 from napari_sam2.plugin.docks.parts import controller_link
 from napari_sam2.plugin.docks.tracker.tracker_dock import TrackerDock
-from napari_sam2.plugin.open_tracker import open_tracker
+from napari_sam2.plugin.qt.open_tracker import open_tracker
 from napari_sam2.plugin.state import ModelChoice, Preferences
 from napari_sam2.prompts import PointPrompt, Prompt
 from napari_sam2.session import ArrayFrames, VideoSession
