@@ -22,11 +22,11 @@ Overwrite = bool | Literal["confirmed"]
 _SIGNED_BYTES = (4096, 4 * 2**20)  # an MP4's comment lies behind its index of frames
 # CSV has no place for a signature: these tables are known by the titles of their columns.
 _TABLES = re.compile(
-    rb"frame,([^,\n]+,)?object_id,name,visible,area_px,[^\n]*,object_score,predicted_iou,prompted\r?\n|"
-    rb"track_id,[a-z],y,x,name\r?\n"
+    rb"frame,([^,\n]+,)?object_id,name,visible,area_px,[^\n]*,object_score,predicted_iou,prompted(,parent,generation)?\r?\n|"
+    rb"track_id,[a-z],y,x,name(,parent,generation)?\r?\n"
 )
 _UNSIGNED = "res_track.txt"  # the challenge's table; its images are signed
-_ZARR_NAMES = re.compile(r"zarr\.json|c|\d+")
+_ZARR_NAMES = re.compile(r"zarr\.json|c|\d+|nodes|edges|props|ids|values|track_id|[a-z]")
 
 
 @contextmanager

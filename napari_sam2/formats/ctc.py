@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from napari_sam2.formats.imported_masks import Collector, ImportedMasks, ImportP
 from napari_sam2.formats.label_images import readable
 from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.masks import compose_labels
-from napari_sam2.objects import MAX_OBJECT_ID
+from napari_sam2.objects import MAX_OBJECT_ID, Parent, lineage_graph
 
 # Table of tracks -> its images, of a result and of ground truth.
 TABLES = {"res_track.txt": "mask*.tif", "man_track.txt": "man_track*.tif"}
@@ -36,15 +37,18 @@ class TrackTable:
     """Cut objects into the challenge's tracks, which may have no gaps, while frames go by.
 
     An object keeps its id as label for its first stretch; each later stretch gets an unused label and the
-    stretch before it as parent.
+    stretch before it as parent. The parent of a first stretch is the last one of the mother, which must have ended.
 
     Parameters
     ----------
     object_ids : frozenset of int
         All objects of the run; their ids are never given to later stretches.
+    parents : mapping of int to int
+        Object to the one that divided into it.
     """
 
     object_ids: frozenset[int]
+    parents: Mapping[int, int] = field(default_factory=dict)
     tracks: list[CtcTrack] = field(default_factory=list)
     _newest: dict[int, CtcTrack] = field(default_factory=dict)
     _last_label: int = 0
@@ -53,7 +57,9 @@ class TrackTable:
         """Return the label of an object that is seen on ``frame``; frames must come in order."""
         track = self._newest.get(object_id)
         if track is None:
-            track = self._add(object_id, CtcTrack(object_id, frame, frame))
+            mother = self._newest.get(self.parents.get(object_id, 0))
+            parent = 0 if mother is None else mother.label
+            track = self._add(object_id, CtcTrack(object_id, frame, frame, parent))
         elif track.end < frame - 1:
             track = self._add(object_id, CtcTrack(self._unused(), frame, frame, parent=track.label))
         track.end = frame
@@ -61,8 +67,10 @@ class TrackTable:
 
     def text(self) -> str:
         """Return the table as the challenge wants it, ordered by label."""
+        ends = {t.label: t.end for t in self.tracks}
         rows = sorted(self.tracks, key=lambda t: t.label)
-        return "".join(f"{t.label} {t.begin} {t.end} {t.parent}\n" for t in rows)
+        parents = {t.label: t.parent if ends.get(t.parent, -1) < t.begin else 0 for t in rows}
+        return "".join(f"{t.label} {t.begin} {t.end} {parents[t.label]}\n" for t in rows)
 
     def _add(self, object_id: int, track: CtcTrack) -> CtcTrack:
         self.tracks.append(track)
@@ -86,7 +94,7 @@ def write_ctc(results: TrackingResults, path: Path, *, overwrite: Overwrite = Fa
 
     Labels are uint16; where objects overlap the smaller one is on top, and an object that is wholly covered
     on a frame counts as not seen there. A gap ends the track: what follows is a new track whose parent is
-    the one before.
+    the one before. Daughters have their mother's last track as parent, unless she is still seen when they begin.
 
     Raises
     ------
@@ -97,7 +105,8 @@ def write_ctc(results: TrackingResults, path: Path, *, overwrite: Overwrite = Fa
         bits.
     """
     digits = max(3, len(str(results.n_frames - 1)))
-    table = TrackTable(frozenset(results.object_ids))
+    parents = {child: found[0] for child, found in lineage_graph(results.objects).items()}
+    table = TrackTable(frozenset(results.object_ids), parents)
     with staged(path, overwrite) as part:
         part.mkdir()
         for found in results.frames():
@@ -136,7 +145,8 @@ def read_ctc(path: Path, *, join_gaps: bool = True) -> ImportedMasks:
         Folder with ``res_track.txt`` or ``man_track.txt``.
     join_gaps : bool
         A track whose parent has no other child and ended at least one frame earlier than the frame before
-        continues the parent: it gets the parent's id. Daughters of a division stay objects of their own.
+        continues the parent: it gets the parent's id. Daughters of a division stay objects of their own, and have the
+        parent and the frame on which they begin.
 
     Raises
     ------
@@ -160,7 +170,17 @@ def read_ctc(path: Path, *, join_gaps: bool = True) -> ImportedMasks:
         for frame, file in sorted(zip(frames, files)):
             collector.add_labels(frame, _renamed(tifffile.imread(file), ids))
         names = {frame: file.name for frame, file in zip(frames, files, strict=True)}
-        return collector.finished(max(frames) + 1, frame_names=names, numbered=True)
+        found = collector.finished(max(frames) + 1, frame_names=names, numbered=True)
+        return replace(found, parents=_parents(tracks, ids))
+
+
+def _parents(tracks: Mapping[int, CtcTrack], ids: Mapping[int, int]) -> dict[int, Parent]:
+    """Return the parents of tracks that do not continue another one, by object id."""
+    return {
+        track.label: Parent(ids.get(track.parent, track.parent), track.begin)
+        for track in tracks.values()
+        if track.label not in ids and track.parent in tracks and 1 <= track.label <= MAX_OBJECT_ID
+    }
 
 
 def _read_table(path: Path) -> dict[int, CtcTrack]:

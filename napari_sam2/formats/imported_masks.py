@@ -16,7 +16,7 @@ from scipy.ndimage import find_objects
 
 from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.masks import Masklet, Rle, encode_rle
-from napari_sam2.objects import MAX_OBJECT_ID, Color, ObjectInfo
+from napari_sam2.objects import MAX_OBJECT_ID, Color, ObjectInfo, Parent
 from napari_sam2.prompts import BoxPrompt, MaskPrompt, Prompt
 
 
@@ -46,6 +46,8 @@ class ImportedMasks:
         Boxes of objects that have no mask on a frame, by object id and frame.
     frame_names : mapping of int to str
         Name of the image of each frame, where the file has names.
+    parents : mapping of int to Parent
+        Parents of the objects that have one, by id.
     numbered : bool
         Whether the file's numbers are frame indices by definition (COCO's ``frame_index``, the images of the Cell
         Tracking Challenge), and hold where the names differ from the source's.
@@ -59,6 +61,7 @@ class ImportedMasks:
     boxes: Mapping[int, Mapping[int, BoxPrompt]] = field(default_factory=dict)
     frame_names: Mapping[int, str] = field(default_factory=dict)
     numbered: bool = False
+    parents: Mapping[int, Parent] = field(default_factory=dict)
 
     def on_frames(self, source_names: Sequence[str]) -> ImportedMasks:
         """Return the masks on the frames of a source whose frames have names, such as a folder of images.
@@ -90,12 +93,23 @@ class ImportedMasks:
         }
         boxes = {i: {moved[frame]: box for frame, box in found.items()} for i, found in self.boxes.items()}
         named = {moved[frame]: name for frame, name in self.frame_names.items()}
-        return replace(self, n_frames=len(source_names), masklets=masklets, boxes=boxes, frame_names=named)
+        parents = {i: replace(p, frame=moved.get(p.frame, p.frame)) for i, p in self.parents.items()}
+        return replace(
+            self,
+            n_frames=len(source_names),
+            masklets=masklets,
+            boxes=boxes,
+            frame_names=named,
+            parents=parents,
+        )
 
     @property
     def objects(self) -> tuple[ObjectInfo, ...]:
         """Ids, names and colours of the objects, in the order of their ids."""
-        return tuple(ObjectInfo(i, self.names.get(i, ""), self.colors.get(i)) for i in sorted(self.masklets))
+        return tuple(
+            ObjectInfo(i, self.names.get(i, ""), self.colors.get(i), parent=self.parents.get(i))
+            for i in sorted(self.masklets)
+        )
 
     def prompts(self, on: Literal["all", "first"] = "all", shift: int = 0) -> dict[tuple[int, int], Prompt]:
         """Return the masks and boxes as prompts, ``{(frame, object_id): Prompt}``, ordered by frame.

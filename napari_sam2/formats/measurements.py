@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from napari_sam2.formats.atomic_output import Overwrite, staged
 from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.frames.errors import FrameReadError
 from napari_sam2.masks import BoolArray, FrameMasks, mask_box
+from napari_sam2.objects import ObjectInfo, generations, lineage_graph
 
 Value = int | float | str
 Row = dict[str, Value]
@@ -30,7 +31,8 @@ def write_measurements(results: TrackingResults, path: Path, *, overwrite: Overw
     ``centroid_x_px``, the box ``box_y0_px`` to ``box_x1_px`` (lower and right edge exclusive),
     ``perimeter_px``; area, centroid and perimeter again in physical units where the pixel size is known
     (perimeter only for square pixels); ``mean_NAME`` for each channel of the source's own intensities;
-    ``object_score``, ``predicted_iou``, ``prompted``. Measured by :func:`skimage.measure.regionprops` on
+    ``object_score``, ``predicted_iou``, ``prompted``; ``parent`` (the object that divided into this one) and
+    ``generation`` (the number of divisions before it). Measured by :func:`skimage.measure.regionprops` on
     each object's own mask, overlaps included, pieces together. What is not defined (NaN intensities, the
     centroid of an empty mask) is left empty.
 
@@ -53,6 +55,13 @@ def csv_text(text: str) -> str:
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
+def lineage_columns(objects: Iterable[ObjectInfo]) -> dict[int, Row]:
+    """Return the cells ``parent`` ("" without one) and ``generation`` of each object."""
+    infos = list(objects)
+    graph, number = lineage_graph(infos), generations(infos)
+    return {i: {"parent": graph.get(i, [""])[0], "generation": number[i]} for i in number}
+
+
 def columns(results: TrackingResults) -> list[str]:
     """Return the titles of the table's columns, in order."""
     cal = results.calibration
@@ -66,11 +75,12 @@ def columns(results: TrackingResults) -> list[str]:
         names += [f"area_{unit}2", f"centroid_y_{unit}", f"centroid_x_{unit}"]
         names += [f"perimeter_{unit}"] if _square(cal) else []
     names += [f"mean_{c}" for c in _channel_names(results)]
-    return names + ["object_score", "predicted_iou", "prompted"]
+    return names + ["object_score", "predicted_iou", "prompted", "parent", "generation"]
 
 
 def measurements(results: TrackingResults) -> Iterator[Row]:
     """Measure frame by frame; a row has the keys of :func:`columns`, without those that are not defined."""
+    lineage = lineage_columns(results.objects)
     for found in results.frames():
         intensity = None
         if results.intensity is not None and found.masks.any():
@@ -79,7 +89,7 @@ def measurements(results: TrackingResults) -> Iterator[Row]:
             ):  # a painted mask on a damaged frame: its intensities are not defined
                 intensity = _with_channels(results.intensity(found.frame), results.size)
         for row in range(len(found.object_ids)):
-            yield _row(results, found, row, intensity)
+            yield _row(results, found, row, intensity) | lineage[found.object_ids[row]]
 
 
 def _row(results: TrackingResults, found: FrameMasks, row: int, intensity: NDArray[Any] | None) -> Row:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ class ExportFormat:
         ``module:function``; imported when first used, because the writers' libraries take a while to load.
     needs_frames : bool
         Whether the source's frames are read and not only the masks.
+    library : str
+        A library that it needs and that is not installed with napari-sam2; empty: none.
     """
 
     name: str
@@ -37,11 +40,21 @@ class ExportFormat:
     title: str
     writer: str
     needs_frames: bool = False
+    library: str = ""
+
+    @property
+    def available(self) -> bool:
+        """True if the library that it needs is installed."""
+        return not self.library or find_spec(self.library) is not None
 
     def write(
         self, results: TrackingResults, path: Path, *, overwrite: Overwrite = False, **options: Any
     ) -> Path:
         """Write ``results`` to ``path``; errors are those of the format's writer."""
+        if not self.available:
+            raise ImportError(
+                f"the format {self.name} needs the library {self.library}: pip install 'napari-sam2[lineage]'"
+            )
         module, function = self.writer.split(":")
         write: Callable[..., Path] = getattr(import_module(f"napari_sam2.formats.{module}"), function)
         return write(results, Path(path), overwrite=overwrite, **options)
@@ -54,6 +67,12 @@ _ALL = (
     ExportFormat("coco", "coco.json", "COCO JSON, run-length masks and track ids", "coco:write_coco"),
     ExportFormat("ctc", "01_RES", "Cell Tracking Challenge result folder", "ctc:write_ctc"),
     ExportFormat("tracks", "tracks.csv", "centroids as napari Tracks", "tracks:write_tracks"),
+    ExportFormat(
+        "trackmate", "trackmate.xml", "outlines, links, divisions for TrackMate", "trackmate:write_trackmate"
+    ),
+    ExportFormat(
+        "geff", "tracks.geff", "graph of tracks with divisions, GEFF", "geff:write_geff", library="geff"
+    ),
     ExportFormat(
         "csv", "measurements.csv", "area, position, intensity, score", "measurements:write_measurements", True
     ),

@@ -37,7 +37,7 @@ def test_napari_takes_the_array(run: TrackingResults) -> None:
 
 def test_csv_gives_the_same_tracks(run: TrackingResults, tmp_path: Path) -> None:
     table = pd.read_csv(write_tracks(run, tmp_path / "tracks.csv"))
-    assert list(table.columns) == ["track_id", "t", "y", "x", "name"]
+    assert list(table.columns) == ["track_id", "t", "y", "x", "name", "parent", "generation"]
     rows = table.sort_values(["track_id", "t"])[["track_id", "t", "y", "x"]].to_numpy()
     np.testing.assert_allclose(rows, tracks_array(run), atol=5e-4)
     assert set(table["name"]) == {"mother", "object 7", "Zelle ü"}

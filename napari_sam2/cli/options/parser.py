@@ -506,7 +506,7 @@ def channel_list(text: str) -> tuple[int, ...]:
 def format_list(text: str) -> tuple[str, ...]:
     """Read "tiff,coco" as names of export formats; "all" is all of them."""
     if text == "all":
-        return tuple(FORMATS)
+        return tuple(name for name, known in FORMATS.items() if known.available)
     names = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     unknown = [n for n in names if n not in FORMATS]
     if unknown or not names:

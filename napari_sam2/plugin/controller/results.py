@@ -15,6 +15,7 @@ from napari_sam2.formats.measurements import measurements
 from napari_sam2.formats.registry import export_format
 from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.formats.tracks import tracks_array
+from napari_sam2.objects import lineage_graph
 from napari_sam2.plugin.controller.context import ControllerContext
 from napari_sam2.plugin.controller.exporter import ExportCancelled, Exporter
 from napari_sam2.plugin.controller.objects import Objects
@@ -82,7 +83,7 @@ class ResultsLayer:
         return mask if mask.any() else None
 
     def add_tracks(self) -> Future[Any]:
-        """Add a Tracks layer with the centroids of all objects; the future gives the layer."""
+        """Add a Tracks layer with the centroids of all objects and their divisions; the future gives the layer."""
         name = f"SAM 2 tracks – {self._context.view.image.name}"
         return self._start("tracks", tracks_array, lambda rows: self._show_tracks(rows, name))
 
@@ -265,4 +266,6 @@ class ResultsLayer:
             raise ValueError("there are no tracks yet: click on an object and propagate it first")
         places = np.concatenate([view.geometry.to_data(int(t), [(x, y)]) for _, t, y, x in rows])
         data = np.concatenate([rows[:, :1], places], axis=1)
-        return view.viewer.add_tracks(data, name=name, **placement_of(view.image))
+        shown = set(rows[:, 0])  # the graph may name no other tracks
+        infos = [info for i, info in self._objects.infos.items() if i in shown]
+        return view.viewer.add_tracks(data, graph=lineage_graph(infos), name=name, **placement_of(view.image))

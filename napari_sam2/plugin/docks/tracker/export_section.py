@@ -49,7 +49,7 @@ class ExportSection(QWidget):
         self.cancel.clicked.connect(lambda: actions.do(lambda c: c.results.cancel_exports()))
         self.cancel.hide()
         menu = QMenu(self.export)
-        for form in FORMATS.values():
+        for form in (known for known in FORMATS.values() if known.available):
             # The file name is on the right, where menus show their keys.
             title = form.title[:1].upper() + form.title[1:]
             menu.addAction(f"{title}\t{form.file_name}", lambda form=form: self.write(form))
