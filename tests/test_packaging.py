@@ -2,12 +2,15 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 import napari_sam2
 
@@ -34,6 +37,8 @@ def test_the_wheel_has_the_manifest_the_weights_and_the_typing_marker(wheel):
         assert file.read("napari_sam2/napari.yaml") == (ROOT / "napari.yaml").read_bytes()
         assert "napari_sam2/py.typed" in names
         assert "napari_sam2/model/weights/nano.safetensors" in names
+        module, icon = yaml.safe_load((ROOT / "napari.yaml").read_text(encoding="utf-8"))["icon"].split(":")
+        assert f"{module.replace('.', '/')}/{icon}" in names
         entry_points = next(file.read(n).decode() for n in names if n.endswith("entry_points.txt"))
     assert "napari-sam2 = napari_sam2:napari.yaml" in entry_points
     assert "napari-sam2 = napari_sam2.cli:main" in entry_points
@@ -42,7 +47,7 @@ def test_the_wheel_has_the_manifest_the_weights_and_the_typing_marker(wheel):
 
 def test_the_wheel_is_small_and_pure(wheel):
     assert wheel.name.endswith("py3-none-any.whl")
-    assert wheel.stat().st_size < 16e6
+    assert wheel.stat().st_size < 12e6
 
 
 def test_a_wheel_can_be_made_from_the_source_distribution(tmp_path):
@@ -53,6 +58,13 @@ def test_a_wheel_can_be_made_from_the_source_distribution(tmp_path):
         file.extractall(tmp_path / "source", filter="data")
     (root,) = (tmp_path / "source").iterdir()
     assert (root / "napari.yaml").is_file()
+    makefile = (root / "Makefile").read_text(encoding="utf-8")
+    needed = set(re.findall(r"(?<=\s)(?:constraints[\w-]*\.txt|\.ci/[\w-]+|pyproject\.toml)", makefile))
+    assert len(needed) >= 4
+    assert not [
+        name for name in needed | {"mkdocs.yml", "README.md", "LICENSE"} if not (root / name).is_file()
+    ]
+    assert len(list((root / "examples").glob("*.py"))) >= 7
     code = f"import hatchling.build as b; print(b.build_wheel({str(tmp_path)!r}))"
     out = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
     assert out.returncode == 0, out.stderr
@@ -127,3 +139,12 @@ def test_the_manifest_passes_npe2_validate():
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Manifest for 'SAM 2' valid" in done.stdout
+
+
+def test_the_conda_recipe_has_the_dependencies_of_the_package():
+    recipe = yaml.safe_load((ROOT / "conda-recipe" / "recipe.yaml").read_text(encoding="utf-8"))
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    there = {"dask[array]": "dask-core", "torch": "pytorch", "huggingface-hub": "huggingface_hub"}
+    expected = [re.fullmatch(r"([\w\[\]-]+)(.*)", line).groups() for line in project["dependencies"]]
+    run = [line for line in recipe["requirements"]["run"] if not line.startswith("python ")]
+    assert run == [f"{there.get(name, name)} {versions}".strip() for name, versions in expected]

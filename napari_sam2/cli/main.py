@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import traceback
@@ -23,6 +24,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0: done. 1: it failed. 2: the arguments are wrong. 130: stopped with Ctrl-C, what was done is saved.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # on Windows, a file or a pipe may take few letters only
+            stream.reconfigure(errors="backslashreplace")
     try:
         args = make_parser().parse_args(argv)
     except SystemExit as end:  # argparse has printed the error or the help

@@ -157,6 +157,7 @@ def shrink(mask: Tensor, side: int) -> Tensor:
     """Resize mask maps (B, 1, H, W) to (B, 1, side, side), bilinear with antialias."""
     if mask.shape[-2:] == (side, side):
         return mask
-    return F.interpolate(
-        mask.float(), size=(side, side), mode="bilinear", align_corners=False, antialias=True
-    )
+    # Not every PyTorch that is supported can antialias on Apple's GPUs.
+    source = mask.float().cpu() if mask.device.type == "mps" else mask.float()
+    small = F.interpolate(source, size=(side, side), mode="bilinear", align_corners=False, antialias=True)
+    return small.to(mask.device)

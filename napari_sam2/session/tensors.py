@@ -93,9 +93,10 @@ class InputGeometry:
             return logits
         count = logits.shape[-1]
         # Centres of the new cells, as fractions of the input; grid_sample counts from -1 to 1.
-        centres = (torch.arange(count, dtype=torch.float64, device=logits.device) + 0.5) / count
+        # On the CPU: Apple's GPUs have no float64.
+        centres = (torch.arange(count, dtype=torch.float64) + 0.5) / count
         y, x = (centres * (length / self.side) * 2 - 1 for length in self.inside)
-        grid = torch.stack([x.expand(count, -1), y[:, None].expand(-1, count)], -1).to(logits.dtype)
+        grid = torch.stack([x.expand(count, -1), y[:, None].expand(-1, count)], -1).to(logits)
         sampled = functional.grid_sample(
             logits[None], grid[None], mode="bilinear", padding_mode="border", align_corners=False
         )

@@ -79,7 +79,8 @@ class Console:
             print(printable(text if exit_code >= 128 else f"error: {text}"), file=self.err, flush=True)
 
     def _line(self, data: Mapping[str, Any]) -> None:
-        line = json.dumps(data, ensure_ascii=False, default=_plain)
+        takes_all = (self.out.encoding or "utf-8").lower().startswith("utf")
+        line = json.dumps(data, ensure_ascii=not takes_all, default=_plain)
         print(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", line), file=self.out, flush=True)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,6 +25,11 @@ _CONTAINERS = (
     "vc1test,wtv,swf,nsv,nuv,cine,ser,fits,r3d,avs2,avs3,cavsvideo,amv,film_cpk,filmstrip,flic,roq,smk,bink,vivo,rpl,pva,"
     "mtv,mlv,lxf,ty,rl2,4xm,idcin,ea,wc3movie,xmv,yop,jpegxl_anim"
 )
+
+# Ctrl-C in a terminal is for this program, which finishes its frame first. On Windows no console window may open.
+_APART: dict[str, Any] = {"process_group": 0}
+if sys.platform == "win32":
+    _APART = {"creationflags": subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP}
 
 
 def executable() -> str:
@@ -99,7 +105,7 @@ def start(command: list[str], **pipes: Any) -> subprocess.Popen[bytes]:
         If it can't be started; the video is not to blame then.
     """
     try:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, env=_environment(), **pipes)
+        return subprocess.Popen(command, stdin=subprocess.DEVNULL, env=_environment(), **_APART, **pipes)
     except OSError as error:
         raise _launch_error(error) from error
 
@@ -114,7 +120,13 @@ def finished(command: list[str], seconds: float, **pipes: Any) -> subprocess.Com
     """
     try:
         done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, env=_environment(), timeout=seconds, check=False, **pipes
+            command,
+            stdin=subprocess.DEVNULL,
+            env=_environment(),
+            timeout=seconds,
+            check=False,
+            **_APART,
+            **pipes,
         )
     except OSError as error:
         raise _launch_error(error) from error

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
 from itertools import count
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 from napari_sam2.cli.main import main
@@ -54,3 +59,26 @@ def test_progress_and_errors_about_what_was_typed(capsys: pytest.CaptureFixture[
     said = capsys.readouterr().err
     assert said.count(r"movie\x1b]0;owned\x07\x9b2J\u202egpj") == 2
     assert "\x1b" not in said
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_names_that_an_encoding_lacks_are_written_out(tmp_path: Path, as_json: bool) -> None:
+    """As on Windows, where what is written to a file or a pipe has the code page of one language."""
+    np.save(tmp_path / "細胞😀.npy", np.zeros((2, 8, 8), np.uint8))
+    command = [
+        sys.executable,
+        "-m",
+        "napari_sam2.cli",
+        "info",
+        "細胞😀.npy",
+        *(["--json"] if as_json else []),
+    ]
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252", "PYTHONUTF8": "0"}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    text = done.stdout.decode("cp1252")
+    if as_json:
+        assert json.loads(text.splitlines()[-1])["path"].endswith("細胞😀.npy")
+    else:
+        assert "\\u7d30\\u80de\\U0001f600.npy" in text
+        assert "×" in text

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import subprocess
 
 import numpy as np
 import pytest
@@ -101,3 +102,13 @@ def test_scripts_that_name_other_files_are_not_followed(tmp_path, variant_video,
     (tmp_path / "a.mp4").write_text(text)
     with pytest.raises(SourceError, match=r"a\.mp4 can't be read as a video"):
         open_source(tmp_path / "a.mp4")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="process groups of POSIX")
+def test_ctrl_c_in_a_terminal_does_not_reach_the_decoder():
+    """A terminal sends it to the whole group; the frame that is being computed may still have to be read."""
+    process = ffmpeg.start([ffmpeg.executable(), "-version"], stdout=subprocess.PIPE)
+    try:
+        assert os.getpgid(process.pid) == process.pid != os.getpgid(0)
+    finally:
+        process.communicate()

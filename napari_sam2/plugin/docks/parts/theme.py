@@ -152,7 +152,7 @@ def mixed(a: str, b: str, part: float) -> str:
 
 @lru_cache(maxsize=64)
 def _svg(name: str) -> str:
-    return (ICONS / f"{name}.svg").read_text()
+    return (ICONS / f"{name}.svg").read_text(encoding="utf-8")
 
 
 def _faded(source: QPixmap) -> QPixmap:
