@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import time
 
 import napari_sam2
 
@@ -25,15 +24,9 @@ def test_importing_loads_neither_torch_nor_qt():
 
 
 def test_importing_is_nearly_free():
-    def seconds(code):
-        times = []
-        for _ in range(7):
-            start = time.perf_counter()
-            run(code)
-            times.append(time.perf_counter() - start)
-        return min(times)
-
-    assert seconds("import napari_sam2") - seconds("pass") < 0.1
+    """In processor time, which other work on the machine does not change much."""
+    code = "import time; t = time.process_time(); import napari_sam2; print(time.process_time() - t)"
+    assert min(float(run(code)) for _ in range(5)) < 0.1
 
 
 def test_every_public_name_exists():
