@@ -123,7 +123,7 @@ def _annotation(found: FrameMasks, row: int) -> dict[str, Any] | None:
     return annotation
 
 
-def read_coco(path: Path) -> ImportedMasks:
+def read_coco(path: Path, series: int | str | None = None) -> ImportedMasks:
     """Read COCO annotations.
 
     The object id is ``track_id``, ``attributes.track_id``, or the annotation's own ``id``.
@@ -131,7 +131,8 @@ def read_coco(path: Path) -> ImportedMasks:
     The frame of an image is its ``frame_index`` (or ``frame_id``) where every image has one; otherwise
     images are ordered by file name, numbers in names by value. Segmentations may be polygons, lists of run
     lengths or compressed run lengths; annotations without a segmentation become boxes. YouTube-VIS files, which list
-    "videos", are read as well. Ids that are no label values are renumbered, with a notice.
+    "videos", are read as well; of several videos ``series`` chooses one by its number or name. Ids that are no label
+    values are renumbered, with a notice.
 
     Raises
     ------
@@ -140,7 +141,7 @@ def read_coco(path: Path) -> ImportedMasks:
     """
     path = Path(path)
     with readable(path):
-        data = _per_image(json.loads(path.read_text(encoding="utf-8-sig")), path)
+        data = _per_image(_one_video(json.loads(path.read_text(encoding="utf-8-sig")), path, series))
         images, annotations = _lists(data, path)
         frames = _frames(images, path)
         sizes = {i["id"]: (int(i["height"]), int(i["width"])) for i in images}
@@ -301,15 +302,48 @@ def _box(annotation: Mapping[str, Any], size: tuple[int, int]) -> BoxPrompt | No
     return BoxPrompt(float(x0), float(y0), float(x1), float(y1)) if x0 < x1 and y0 < y1 else None
 
 
-def _per_image(data: Any, path: Path) -> Any:
+def _one_video(data: Any, path: Path, series: int | str | None) -> Any:
+    """Return the part of a file with several videos that is about the chosen one."""
+    videos = data.get("videos") if isinstance(data, dict) else None
+    if not isinstance(videos, list) or len(videos) < 2:
+        if series is not None:
+            raise ImportProblem(f"{path} holds one video or none: there is no series {series!r}")
+        return data
+    names = [_video_name(video) for video in videos]
+    shown = ", ".join(f"{k} {name}" for k, name in enumerate(names[:8])) + (", …" if len(names) > 8 else "")
+    if series is None:
+        raise ImportProblem(
+            f"{path} lists {len(videos)} videos ({shown}): choose one with series (--mask-series of track, --series of "
+            "evaluate)"
+        )
+    number = (
+        names.index(str(series)) if str(series) in names else int(series) if str(series).isdecimal() else -1
+    )
+    if not 0 <= number < len(videos):
+        raise ImportProblem(f"{path} has no video {series!r}: there are {shown}")
+    chosen = videos[number]["id"]
+    images = [image for image in data.get("images", ()) if image.get("video_id") == chosen]
+    ids = {image["id"] for image in images}
+    annotations = [
+        one
+        for one in data["annotations"]
+        if (one.get("image_id") in ids if "images" in data else one.get("video_id") == chosen)
+    ]
+    part = {**data, "videos": [videos[number]], "annotations": annotations}
+    return part | ({"images": images} if "images" in data else {})
+
+
+def _video_name(video: Mapping[str, Any]) -> str:
+    """Return the name of a video; in YouTube-VIS files it is the folder of its frames."""
+    files = video.get("file_names") or [""]
+    return str(video.get("name") or str(files[0]).rpartition("/")[0] or video.get("id"))
+
+
+def _per_image(data: Any) -> Any:
     """Turn a YouTube-VIS file, whose annotations are lists through a video, into one annotation for each image."""
     videos = data.get("videos") if isinstance(data, dict) and "images" not in data else None
-    if not isinstance(videos, list):
+    if not isinstance(videos, list) or not videos:
         return data
-    if len(videos) != 1:
-        raise ImportProblem(
-            f"{path} lists {len(videos)} videos: save the one that belongs to these frames alone"
-        )
     video = videos[0]
     names = video.get("file_names") or [""] * int(video["length"])
     images = [

@@ -14,7 +14,7 @@ from napari_sam2.formats.label_images import is_zarr, read_label_stack
 _STACKS = (".tif", ".tiff", ".npy", ".png", ".zip", ".ozx")
 
 
-def read_masks(path: Path, frame_names: Sequence[str] = ()) -> ImportedMasks:
+def read_masks(path: Path, frame_names: Sequence[str] = (), series: int | str | None = None) -> ImportedMasks:
     """Read a label stack, COCO JSON, a Cell Tracking Challenge or a DAVIS folder; the path tells which.
 
     Parameters
@@ -24,6 +24,8 @@ def read_masks(path: Path, frame_names: Sequence[str] = ()) -> ImportedMasks:
     frame_names : sequence of str
         File names of the source's frames, where it is a sequence of images: masks with names go to the frames with
         the same names or numbers (see :meth:`ImportedMasks.on_frames`).
+    series : int or str, optional
+        Number or name of one video of a COCO file, or one image of a stack, that holds several.
 
     Raises
     ------
@@ -34,22 +36,24 @@ def read_masks(path: Path, frame_names: Sequence[str] = ()) -> ImportedMasks:
     """
     path = Path(path)
     try:
-        return _read(path).on_frames(frame_names)
+        return _read(path, series).on_frames(frame_names)
     except ImportProblem as problem:
         if str(path) in str(problem):
             raise
         raise ImportProblem(f"{path}: {problem}") from problem
 
 
-def _read(path: Path) -> ImportedMasks:
+def _read(path: Path, series: int | str | None) -> ImportedMasks:
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
+    if path.suffix.lower() == ".json":
+        return read_coco(path, series)
+    if is_zarr(path) if path.is_dir() else path.suffix.lower() in _STACKS:
+        return read_label_stack(path, series)
+    if series is not None:
+        raise ImportProblem(f"{path} holds one series: there is no series {series!r}")
     if path.is_dir():
         return _read_folder(path)
-    if path.suffix.lower() == ".json":
-        return read_coco(path)
-    if path.suffix.lower() in _STACKS:
-        return read_label_stack(path)
     raise ImportProblem(
         f"{path} is not a format that masks are read from: use a label stack ({', '.join(_STACKS)}, zarr), "
         "COCO .json, a Cell Tracking Challenge folder or a folder of PNG images"
@@ -59,8 +63,6 @@ def _read(path: Path) -> ImportedMasks:
 def _read_folder(path: Path) -> ImportedMasks:
     if is_ctc(path):
         return read_ctc(path)
-    if is_zarr(path):
-        return read_label_stack(path)
     if any(path.glob("*.png")):
         return read_davis(path)
     return read_label_stack(path)

@@ -16,18 +16,18 @@ from PIL import Image, UnidentifiedImageError
 from napari_sam2.formats.imported_masks import Collector, ImportedMasks, ImportProblem, frames_of_files
 from napari_sam2.frames.formats.tiff import TiffPlanes
 from napari_sam2.frames.formats.zarr_arrays import check_codecs, named_axes, open_store
-from napari_sam2.frames.source import plane_order, take_plane
+from napari_sam2.frames.source import chosen_series, plane_order, take_plane
 from napari_sam2.objects import Color
 
 _IMAGE_SUFFIXES = (".tif", ".tiff", ".png")
 
 
-def read_label_stack(path: Path) -> ImportedMasks:
+def read_label_stack(path: Path, series: int | str | None = None) -> ImportedMasks:
     """Read a label stack (T or Z, Y, X), or a single label image (Y, X) as one frame.
 
-    TIFF, OME-TIFF, zarr, OME-Zarr (level 0; an image with labels gives its first label image), npy, PNG, or
+    TIFF, OME-TIFF, zarr, OME-Zarr (level 0; of an image with labels those), npy, PNG, or
     a folder of label images in the order of their numbers. Axes of length 1 are ignored. Read frame by
-    frame.
+    frame. Of a TIFF or OME-Zarr with several label images, ``series`` chooses one by its number or name.
 
     Raises
     ------
@@ -39,14 +39,14 @@ def read_label_stack(path: Path) -> ImportedMasks:
         if path.is_dir() and not is_zarr(path):
             return _read_folder(path)
         if path.is_dir() or path.suffix.lower() in (".zip", ".ozx"):
-            return _read_zarr(path)
+            return _read_zarr(path, series)
         if path.suffix.lower() == ".npy":
             return _read_array(np.load(path, mmap_mode="r", allow_pickle=False), str(path))
         if path.suffix.lower() == ".png":
             collector = Collector(str(path))
             collector.add_labels(0, read_label_image(path))
             return collector.finished(1, frame_names={0: path.name}, numbered=True)
-        return _read_tiff(path)
+        return _read_tiff(path, series)
 
 
 def is_zarr(path: Path) -> bool:
@@ -94,9 +94,9 @@ def _read_folder(path: Path) -> ImportedMasks:
     )
 
 
-def _read_tiff(path: Path) -> ImportedMasks:
+def _read_tiff(path: Path, series: int | str | None) -> ImportedMasks:
     # Separate samples are what tifffile makes of three or four frames; samples that lie together are colours.
-    planes = TiffPlanes(str(path), samples=False)
+    planes = TiffPlanes(str(path), series, samples=False)
     try:
         if planes.axes[-1] == "s":
             raise ImportProblem(f"{path} is a colour image: colours are not labels, save it as a label image")
@@ -111,11 +111,11 @@ def _read_tiff(path: Path) -> ImportedMasks:
         planes.close()
 
 
-def _read_zarr(path: Path) -> ImportedMasks:
+def _read_zarr(path: Path, series: int | str | None) -> ImportedMasks:
     node, names, colors = open_store(str(path)), dict[int, str](), dict[int, Color]()
     axes = None
     if isinstance(node, zarr.Group):
-        node, axes, names, colors = _label_array(node, path)
+        node, axes, names, colors = _label_array(node, path, series)
     check_codecs(node, str(path))
     axes = axes or named_axes(None, node, str(path))
     if axes is None:
@@ -131,7 +131,7 @@ def _read_zarr(path: Path) -> ImportedMasks:
 
 
 def _label_array(
-    group: Any, path: Path
+    group: Any, path: Path, series: int | str | None = None
 ) -> tuple[Any, tuple[str, ...] | None, dict[int, str], dict[int, Color]]:
     """Return level 0 of the label image in an OME-Zarr group, its axes, and names and colours of the objects."""
     attributes = dict(group.attrs.get("ome", group.attrs))
@@ -139,7 +139,7 @@ def _label_array(
         labels = group["labels"]
         listed = dict(labels.attrs.get("ome", labels.attrs)).get("labels") or sorted(labels.group_keys())
         if listed:
-            return _label_array(labels[listed[0]], path)
+            return _label_array(labels[listed[chosen_series(listed, series, str(path))]], path)
     try:
         level = attributes["multiscales"][0]["datasets"][0]["path"]
     except (KeyError, IndexError, TypeError):

@@ -198,7 +198,7 @@ def chosen_series(names: Sequence[str], wanted: int | str | None, path: str, def
         if len(names) > 1:
             warnings.warn(
                 f"{path} holds {len(names)} series ({shown}); {default} is opened, choose another with series "
-                "(--series on the command line).",
+                "(--series on the command line, --mask-series for masks).",
                 PartialSourceWarning,
                 stacklevel=6,
             )

@@ -7,6 +7,7 @@ from time import process_time
 import numpy as np
 import pytest
 import tifffile
+import zarr
 
 from napari_sam2.formats import (
     ImportNotice,
@@ -17,6 +18,7 @@ from napari_sam2.formats import (
     read_masks,
 )
 from napari_sam2.formats.measurements import csv_text
+from napari_sam2.frames import PartialSourceWarning
 from napari_sam2.prompts import BoxPrompt, Prompt
 
 LABELS = np.zeros((2, 6, 8), np.int64)
@@ -91,9 +93,61 @@ def test_youtube_vis(tmp_path: Path) -> None:
     found = read_masks(tmp_path / "a.json", ["00000.jpg", "00005.jpg", "00010.jpg"])
     assert found.masklets[9].frames == (1,)
     assert found.prompts()[2, 9] == Prompt(box=BoxPrompt(1, 1, 3, 3))
-    (tmp_path / "a.json").write_text(json.dumps({"videos": [video, video], "annotations": []}))
-    with pytest.raises(ImportProblem, match="lists 2 videos"):
-        read_coco(tmp_path / "a.json")
+
+
+def test_one_of_several_videos_is_chosen(tmp_path: Path) -> None:
+    full = {"size": [6, 8], "counts": [0, 48]}
+    videos = [
+        {
+            "id": 5 + k,
+            "height": 6,
+            "width": 8,
+            "length": 2,
+            "file_names": [f"v{k}/00000.jpg", f"v{k}/00001.jpg"],
+        }
+        for k in range(2)
+    ]
+    tracks = [{"id": 9 + k, "video_id": 5 + k, "segmentations": [full, None][:: 1 - 2 * k]} for k in range(2)]
+    (tmp_path / "vis.json").write_text(json.dumps({"videos": videos, "annotations": tracks}))
+    images = [
+        {"id": 10 * k + t, "video_id": 5 + k, "height": 6, "width": 8, "frame_id": t, "file_name": f"{t}.jpg"}
+        for k in range(2)
+        for t in range(2)
+    ]
+    ones = [{"id": k, "image_id": 10 * k + k, "track_id": 9 + k, "segmentation": full} for k in range(2)]
+    named = [{"id": 5, "name": "v0"}, {"id": 6, "name": "v1"}]
+    (tmp_path / "vid.json").write_text(json.dumps({"videos": named, "images": images, "annotations": ones}))
+    for name in ("vis.json", "vid.json"):
+        with pytest.raises(
+            ImportProblem, match=r"lists 2 videos \(0 v0, 1 v1\): choose one with series \(--mask-series"
+        ):
+            read_masks(tmp_path / name)
+        for series in ("v1", 1, "1"):
+            found = read_masks(tmp_path / name, series=series)
+            assert (found.n_frames, list(found.masklets), found.masklets[10].frames) == (2, [10], (1,))
+        assert list(read_masks(tmp_path / name, series=0).masklets) == [9]
+        with pytest.raises(ImportProblem, match="has no video 'x': there are 0 v0, 1 v1"):
+            read_masks(tmp_path / name, series="x")
+
+
+def test_one_of_several_label_images_is_chosen(tmp_path: Path) -> None:
+    with tifffile.TiffWriter(tmp_path / "a.tif") as writer:
+        for k in (1, 2):
+            writer.write(np.full((2, 6 + k, 8), k, np.uint8), photometric="minisblack")
+    assert list(read_masks(tmp_path / "a.tif", series=0).masklets) == [1]
+    assert list(read_masks(tmp_path / "a.tif", series=1).masklets) == [2]
+    group = zarr.open_group(str(tmp_path / "a.zarr"), mode="w", zarr_format=2)
+    group.create_group("labels").attrs["labels"] = ["cells", "nuclei"]
+    for k, name in enumerate(("cells", "nuclei"), 1):
+        label = group.create_group(f"labels/{name}")
+        label.create_array("0", data=np.full((2, 6, 8), k, np.uint8))
+        axes = [{"name": c} for c in "tyx"]
+        label.attrs.update({"image-label": {}, "multiscales": [{"axes": axes, "datasets": [{"path": "0"}]}]})
+    with pytest.warns(PartialSourceWarning, match=r"holds 2 series \(0 cells, 1 nuclei\); 0 is opened"):
+        assert list(read_masks(tmp_path / "a.zarr").masklets) == [1]
+    assert list(read_masks(tmp_path / "a.zarr", series="nuclei").masklets) == [2]
+    with pytest.raises(ImportProblem, match="holds one series: there is no series 1"):
+        read_masks(tmp_path, series=1)
 
 
 @pytest.mark.parametrize("counts", [[2**63, 2**63, 48], [2**62] * 4 + [48], [-5, 53], [10**30], [1e300]])

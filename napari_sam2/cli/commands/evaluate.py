@@ -49,7 +49,14 @@ def run(args: Namespace, console: Console) -> None:
     """Run the command."""
     with Project.open(args.project) as project:
         found = evaluate(
-            project, args.truth, console, args.range, args.match, args.skip_prompted, args.unlabelled
+            project,
+            args.truth,
+            console,
+            args.range,
+            args.match,
+            args.skip_prompted,
+            args.unlabelled,
+            args.series,
         )
     text = (
         f"{found.score.table()}\n\nmatched by {found.matching}; frames with ground truth: {len(found.frames)}"
@@ -65,13 +72,14 @@ def evaluate(
     match: str = "auto",
     skip_prompted: bool = False,
     unlabelled: Literal["skip", "absent"] = "skip",
+    series: str | None = None,
 ) -> Evaluation:
     """Compare a project with ground truth at a path; the frames of both must be the same ones.
 
     On frames that the ground truth does not have (a folder or COCO file of some of the images) nothing is compared, or
     every object counts as absent. Overlapping masks of both are composed by the same rule.
     """
-    truth = read_masks(truth_path, frame_names_of(project))
+    truth = read_masks(truth_path, frame_names_of(project), series)
     first, end = wanted[0] or 0, project.frame_count if wanted[1] is None else wanted[1]
     shift = _shift(project, truth, truth_path, first, end)
     labelled = {frame - shift for frame in truth.frame_names or range(truth.n_frames)}

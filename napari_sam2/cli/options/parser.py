@@ -183,6 +183,11 @@ def _add_track(commands: Any) -> None:
         default="all",
         help="of a label stack, every mask is a prompt, or only each object's first (%(default)s)",
     )
+    prompts.add_argument(
+        "--mask-series",
+        metavar="N",
+        help="which video of a COCO file, or image of a stack, with several: number or name",
+    )
     prompts.add_argument("--prompts", type=Path, metavar="FILE.json", help="prompts file, see docs/cli.md")
     _add_reading(parser)
     work = parser.add_argument_group("tracking")
@@ -299,6 +304,9 @@ def _add_evaluate(commands: Any) -> None:
     parser.add_argument("project", type=Path, help="folder NAME.sam2")
     parser.add_argument(
         "truth", type=Path, help="label stack, COCO, CTC or DAVIS folder with the same frames"
+    )
+    parser.add_argument(
+        "--series", metavar="N", help="which video or image of ground truth with several: number or name"
     )
     _add_range(parser, "frames A to B-1 only (all)")
     parser.add_argument(

@@ -38,7 +38,7 @@ def collect_prompts(
     Parameters
     ----------
     args : Namespace
-        With ``point``, ``box``, ``mask``, ``mask_on`` and ``prompts``.
+        With ``point``, ``box``, ``mask``, ``mask_on``, ``mask_series`` and ``prompts``.
     n_frames, size : int, (int, int)
         Number of frames and their (height, width).
     first_frame : int
@@ -50,7 +50,7 @@ def collect_prompts(
     if args.prompts is not None:
         parts += read_prompts_file(args.prompts, n_frames, size).items()
     if args.mask is not None:
-        parts += _masks(args.mask, args.mask_on, n_frames, size, first_frame, frame_names).items()
+        parts += _masks(args, n_frames, size, first_frame, frame_names).items()
     parts += [box_flag(text) for text in args.box]
     parts += [point_flag(text) for text in args.point]
     if not parts:
@@ -172,11 +172,12 @@ def _check(prompt: Prompt, frame: int, object_id: int, n_frames: int, size: tupl
 
 
 def _masks(
-    path: Path, on: str, n_frames: int, size: tuple[int, int], first_frame: int, frame_names: Sequence[str]
+    args: Namespace, n_frames: int, size: tuple[int, int], first_frame: int, frame_names: Sequence[str]
 ) -> Prompts:
     from napari_sam2.formats.detect_format import read_masks
 
-    found = read_masks(path, frame_names)
+    path: Path = args.mask
+    found = read_masks(path, frame_names, getattr(args, "mask_series", None))
     if found.size != size:
         raise CommandError(
             f"the masks in {path} are {found.size[0]} × {found.size[1]} pixels (height × width) and the frames "
@@ -187,7 +188,7 @@ def _masks(
     if found.n_frames > n_frames:
         raise CommandError(f"{path} has {found.n_frames} frames, but the source has only {n_frames}")
     shift = first_frame if found.n_frames == 1 else 0
-    return found.prompts("first" if on == "first" else "all", shift)
+    return found.prompts("first" if args.mask_on == "first" else "all", shift)
 
 
 def _key(fields: list[str], complaint: str) -> tuple[int, int]:
