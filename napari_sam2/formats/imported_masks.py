@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
 from napari_sam2.formats.tracking_results import TrackingResults
+from napari_sam2.frames.open_source import natural_key
 from napari_sam2.masks import Masklet, Rle, encode_rle
 from napari_sam2.objects import MAX_OBJECT_ID, Color, ObjectInfo, Parent
 from napari_sam2.prompts import BoxPrompt, MaskPrompt, Prompt
@@ -297,12 +298,14 @@ def frame_numbers(stems: Iterable[str]) -> list[int] | None:
 def frames_of_files(files: Sequence[Path]) -> list[int]:
     """Return the frame of each image of a folder: its place in a series without gaps, otherwise its number.
 
-    Series begin at 0 or at 1 and both mean the first frame; where only some frames were annotated, the
-    number in the name is all that says which.
+    Series begin at 0 or at 1 and both mean the first frame; where only some frames were annotated, the number in the
+    name (at its end, or the one that varies) is all that says which. Other names are in their natural order.
     """
-    numbers = frame_numbers(f.stem for f in files)
-    if numbers is None:
-        return list(range(len(files)))
+    stems = [file.stem for file in files]
+    numbers = frame_numbers(stems) or _varying_numbers(stems)
+    if numbers is None or len(set(numbers)) < len(numbers) or max(numbers) >= 10**9:
+        order = {name: k for k, name in enumerate(sorted((f.name for f in files), key=natural_key))}
+        return [order[file.name] for file in files]
     if len(files) > 1 and max(numbers) - min(numbers) == len(files) - 1:
         return [n - min(numbers) for n in numbers]
     return numbers
@@ -311,17 +314,21 @@ def frames_of_files(files: Sequence[Path]) -> list[int]:
 def match_names(names: Sequence[str], source_names: Sequence[str]) -> list[int] | None:
     """Return the place of each name among the names of a source's frames; None when they do not fit.
 
-    By the stems of the names; else by the numbers in them; else, where both are series without gaps and equally long
-    (one begins at 0, the other at 1), by order.
+    By the stems of the names; else by the source's stem inside of a longer one (``f006`` in ``f006_cp_masks``); else by
+    the numbers that vary among the source's names; else, where both are series without gaps and equally long (one
+    begins at 0, the other at 1), by order.
     """
     stems, source_stems = ([Path(n).stem.casefold() for n in given] for given in (names, source_names))
+    places = {stem: place for place, stem in enumerate(source_stems)}
+    if len(places) == len(source_stems):
+        for found in ([places.get(stem) for stem in stems], [_contained(stem, places) for stem in stems]):
+            exact = [place for place in found if place is not None]
+            if len(set(exact)) == len(stems):
+                return exact
+    matched = _matched_numbers(stems, source_stems)
+    if matched is not None:
+        return matched
     numbers, source_numbers = _varying_numbers(stems), _varying_numbers(source_stems)
-    for keys, source_keys in ((stems, source_stems), (numbers, source_numbers)):
-        if keys is None or source_keys is None:
-            continue
-        places = {key: place for place, key in enumerate(source_keys)}
-        if len(places) == len(source_keys) and len(set(keys)) == len(keys) and all(k in places for k in keys):
-            return [places[key] for key in keys]
     if numbers and source_numbers and len(numbers) == len(source_numbers) > 1:
         gapless = all(max(n) - min(n) == len(set(n)) - 1 == len(n) - 1 for n in (numbers, source_numbers))
         if gapless and sorted(source_numbers) == source_numbers:
@@ -329,18 +336,57 @@ def match_names(names: Sequence[str], source_names: Sequence[str]) -> list[int] 
     return None
 
 
+def _contained(stem: str, places: Mapping[str, int]) -> int | None:
+    """Return the place of the only, or longest, stem that is a part of another one between separators."""
+    ends = [0, *(m.start() for m in re.finditer(r"[^a-z0-9]", stem)), len(stem)]
+    begins = [0, *(m.end() for m in re.finditer(r"[^a-z0-9]", stem))]
+    parts = {stem[a:b] for a in begins for b in ends if a < b and stem[a:b] in places}
+    longest = [part for part in parts if len(part) == max(map(len, parts))]
+    return places[longest[0]] if len(longest) == 1 else None
+
+
+def _matched_numbers(stems: Sequence[str], source_stems: Sequence[str]) -> list[int] | None:
+    """Match by the numbers that vary among the source's names, at the same places in names of as many numbers.
+
+    In names of another number of numbers one must vary, and be a frame's, and only one.
+    """
+    rows, source_rows = ([_numbers(stem) for stem in given] for given in (stems, source_stems))
+    width = len(source_rows[0])
+    if width == 0 or any(len(row) != width for row in source_rows):
+        source_rows, width = [row[-1:] for row in source_rows], 1
+    varying = [k for k in range(width) if len({row[k:] and row[k] for row in source_rows}) > 1] or [width - 1]
+    places = {tuple(row[k] for k in varying if row): place for place, row in enumerate(source_rows)}
+    if len(places) < len(source_rows) or () in places:
+        return None
+    if all(len(row) == width for row in rows):
+        candidates = [[tuple(row[k] for k in varying) for row in rows]]
+    else:
+        shortest = min(map(len, rows))
+        candidates = [[(row[k],) for row in rows] for k in range(shortest) if len(varying) == 1]
+    fitting = [
+        [places[key] for key in keys]
+        for keys in candidates
+        if len(set(keys)) == len(keys) and {*keys} <= {*places}
+    ]
+    return fitting[0] if len(fitting) == 1 else None
+
+
+def _numbers(stem: str) -> tuple[int, ...]:
+    return tuple(int(number) for number in re.findall(r"[0-9]{1,18}", stem))
+
+
 def _varying_numbers(stems: Sequence[str]) -> list[int] | None:
     """Return the number in each stem: the one that varies, or else the last; None where a stem has none."""
-    found = [re.findall(r"[0-9]{1,18}", stem) for stem in stems]
+    found = [_numbers(stem) for stem in stems]
     if not found or not all(found):
         return None
     counts = {len(numbers) for numbers in found}
     if len(counts) == 1:
-        columns = [[int(numbers[k]) for numbers in found] for k in range(counts.pop())]
+        columns = [[numbers[k] for numbers in found] for k in range(counts.pop())]
         varying = [column for column in columns if len(set(column)) == len(column)]
         if varying:
             return varying[-1]
-    return [int(numbers[-1]) for numbers in found]
+    return [numbers[-1] for numbers in found]
 
 
 def _beginning(names: Sequence[str]) -> str:

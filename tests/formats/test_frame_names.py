@@ -26,6 +26,19 @@ GAP = [f"f{n:03d}.png" for n in (1, 2, 3, 5, 6, 7)]  # f004 is missing
         (["f004.png"], GAP, None),
         (["x.png"], ["a.png", "b.png"], None),
         (["b.png"], ["a.png", "b.png"], [1]),
+        # prefixes and suffixes, several numbers, other padding, single masks
+        (["pred_f006_v2.png", "pred_f001_v2.png"], GAP, [4, 0]),
+        (["exp2_t0003_label1.png"], ["exp2_t0001.png", "exp2_t0002.png", "exp2_t0003.png"], [2]),
+        (["t3_cell2.png"], ["t01_cell2.png", "t02_cell2.png", "t03_cell2.png"], [2]),
+        (["mask_3_1.png", "mask_2_1.png"], ["1.png", "2.png", "3.png"], [2, 1]),
+        (["mask_3_1.png"], ["1.png", "2.png", "3.png"], None),  # the frame or the object: which?
+        (["f002_a.png", "f002_b.png"], GAP, None),  # two masks of one frame
+        (["f00006.png"], GAP, [4]),
+        (["run_2_z03_t01.png"], ["run_2_z03_t00.png", "run_2_z03_t01.png"], [1]),
+        (["3.png", "4.png"], ["t0_z3.png", "t0_z4.png", "t0_z5.png"], [0, 1]),
+        (["t1_z0.png"], ["t0_z0.png", "t0_z1.png", "t1_z0.png", "t1_z1.png"], [2]),
+        (["1.png"], ["t0_z0.png", "t0_z1.png", "t1_z0.png"], None),
+        (["photo_mask.png"], ["photo.jpg"], [0]),
         (["img_000_DAPI_007.png"], ["img_000_GFP_006.png", "img_000_GFP_007.png"], [1]),
     ],
 )
@@ -89,3 +102,19 @@ def test_exports_of_an_image_folder_come_back_to_its_frames(
     assert {i: m.frames for i, m in found.masklets.items()} == {
         i: m.frames for i, m in expected.masklets.items()
     }
+
+
+@pytest.mark.parametrize("suffix", ["_cp_masks", "_seg", ""])
+def test_numbers_inside_of_names_order_the_masks_of_a_source_without_names(
+    tmp_path: Path, suffix: str
+) -> None:
+    names = [f"mask_{k}{suffix}.png" for k in range(1, 13)]
+    found = read_masks(write_masks(tmp_path / "all", names))
+    assert {i: m.frames[0] for i, m in found.masklets.items()} == {k: k - 1 for k in range(1, 13)}
+    some = read_masks(write_masks(tmp_path / "some", [f"mask_{k}{suffix}.png" for k in (2, 10)]))
+    assert {i: m.frames for i, m in some.masklets.items()} == {1: (2,), 2: (10,)}
+
+
+def test_masks_without_numbers_are_in_their_natural_order(tmp_path: Path) -> None:
+    found = read_masks(write_masks(tmp_path / "masks", ["a2b1.png", "a10b1.png", "a1b1.png", "x.png"]))
+    assert [found.masklets[i].frames[0] for i in (1, 2, 3, 4)] == [1, 2, 0, 3]
