@@ -37,6 +37,7 @@ _CHECKED_BYTES = 32 * 2**20  # larger databases are checked as a whole by verify
 _SMALL_TABLES = ("project", "step", "entry", "removal")
 _PAGE = 4096  # bytes
 _CHECKPOINT_PAGES = 4000
+_ROWS_AT_ONCE = 100
 _QUIET_PAGES = 1000  # of the log, that are moved into the database when it is quiet
 _LIMITS = {
     sqlite3.SQLITE_LIMIT_LENGTH: 256 * 2**20,
@@ -123,9 +124,18 @@ class Database:
     # -- reading and writing -----------------------------------------------------------------------------
 
     def rows(self, query: str, values: Sequence[Any] = ()) -> list[Any]:
-        """Return all rows of a query."""
+        """Return all rows of a query; ProjectDamagedError when they are larger than the database."""
+        rows: list[Any] = []
+        size = 0
         with self._reading, disk_errors(self.path):
-            return self._connection.execute(query, values).fetchall()
+            cursor = self._connection.execute(query, values)
+            while found := cursor.fetchmany(_ROWS_AT_ONCE):
+                rows += found
+                if len(found) == _ROWS_AT_ONCE:  # a damaged tree may lead to the same rows again and again
+                    size += sum(len(v) if isinstance(v, (str, bytes)) else 1 for row in found for v in row)
+                    if size > self._bytes():
+                        raise ProjectDamagedError(f"{self.path} is damaged: its tables run in a circle")
+        return rows
 
     def value(self, query: str, values: Sequence[Any] = ()) -> Any:
         """Return the first column of the first row of a query; None when there is no row."""
@@ -136,6 +146,10 @@ class Database:
         """Run a statement inside a transaction; returns how many rows it changed."""
         with self._reading, disk_errors(self.path):
             return self._connection.execute(statement, values).rowcount
+
+    def _bytes(self) -> int:
+        files = (Path(f"{self.path}{suffix}") for suffix in ("", "-wal"))
+        return sum(file.stat().st_size for file in files if file.is_file())
 
     def write_rows(self, statement: str, rows: Sequence[Sequence[Any]]) -> None:
         """Run a statement for every row inside a transaction."""

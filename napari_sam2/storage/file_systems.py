@@ -1,4 +1,4 @@
-"""Where a file is: whether programs that use it can share memory, as SQLite's write-ahead log needs."""
+"""Kinds of file systems: on some, programs can share memory, as SQLite's write-ahead log needs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _REMOTE_DRIVE = 4  # DRIVE_REMOTE of Windows
 
 
 def has_shared_memory(folder: Path) -> bool:
-    """Whether all programs that see a folder run on this computer, so that they can share memory.
+    """Return True if all programs that see a folder run on this computer, so that they can share memory.
 
     False on network drives: there the index of a write-ahead log would be another one on every computer. When that
     cannot be known, as on volumes that macOS mounts later, the answer is False, too.
@@ -35,7 +35,7 @@ def has_shared_memory(folder: Path) -> bool:
 
 
 def is_network(kind: str) -> bool:
-    """Whether a file system of this kind, as Linux calls it, may be on another computer."""
+    """Return True if a file system of this kind, as Linux calls it, may be on another computer."""
     return kind in _NETWORK or (kind.startswith("fuse") and kind not in _LOCAL_FUSE)
 
 

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 from typing import Any
 
-from napari_sam2.objects import ObjectInfo
-from napari_sam2.prompts import Prompt, PromptKey
 from napari_sam2.storage.database import Database
 from napari_sam2.storage.errors import ProjectDamagedError, ProjectError
-from napari_sam2.storage.user_state import UserState
 
 DEFAULT_BUDGET = 4 * 2**30
 _MAX_STEPS = 500
@@ -31,18 +28,16 @@ class History:
     ----------
     database : Database
         The open project.
-    state : UserState
-        Its prompts and objects.
     budget_bytes : int
         Bytes of superseded results that may be kept. When there are more, the oldest steps can no longer be undone.
     """
 
-    def __init__(self, database: Database, state: UserState, budget_bytes: int = DEFAULT_BUDGET) -> None:
+    def __init__(self, database: Database, budget_bytes: int = DEFAULT_BUDGET) -> None:
         self._database = database
-        self._state = state
         self.budget_bytes = budget_bytes
         self.defers = False
         self.when_quiet: Callable[[], None] = lambda: None
+        self.when_moved: Callable[[int], None] = lambda step: None  # after undo and redo of a step
         self._open = 0  # the step that is going on
         broken = (
             "SELECT MAX(CASE WHEN applied THEN id END) > MIN(CASE WHEN NOT applied THEN id END) FROM step"
@@ -54,12 +49,12 @@ class History:
 
     @property
     def can_undo(self) -> bool:
-        """Whether there is a step to undo."""
+        """True if there is a step to undo."""
         return self.undo_label is not None
 
     @property
     def can_redo(self) -> bool:
-        """Whether there is a step to redo."""
+        """True if there is a step to redo."""
         return self.redo_label is not None
 
     @property
@@ -74,7 +69,7 @@ class History:
 
     @property
     def is_open(self) -> bool:
-        """Whether a step is going on."""
+        """True while a step is going on."""
         return self._open != 0
 
     @property
@@ -185,8 +180,6 @@ class History:
         """Do the last undone step again and return its label; ProjectError when there is none."""
         return self._move(False)
 
-    # Changes, inside a step or as part of the last one --------------------------------------------------
-
     def writing_step(self) -> int:
         """Return the step that new rows belong to; outside of steps that is the last one."""
         if not self.is_open:
@@ -194,7 +187,7 @@ class History:
         return self._open or self.top
 
     def in_reach(self, step: int) -> bool:
-        """Whether a step can be undone, so that what it replaces has to be kept."""
+        """Return True if a step can be undone, so that the results that it replaces are kept."""
         return bool(self._database.value("SELECT reach = 1 FROM step WHERE id = ?", (step,)))
 
     def account(self, step: int, replaced: int, written: int) -> None:
@@ -203,39 +196,6 @@ class History:
             "UPDATE step SET replaced = replaced + ?, written = written + ? WHERE id = ? AND reach = 1",
             (replaced, written, step),
         )
-
-    def put_prompt(self, key: PromptKey, prompt: Prompt | None) -> None:
-        """Set or (None) delete the prompt of one object on one frame."""
-        with self._database.transaction():
-            self._state.put_prompt(self.writing_step(), key, prompt)
-
-    def put_prompts(self, prompts: Mapping[PromptKey, Prompt]) -> None:
-        """Replace all prompts."""
-        with self._database.transaction():
-            if list(prompts.items()) != list(self._state.prompts.items()):
-                self._state.put_prompts(self.writing_step(), prompts)
-
-    def put_object(self, info: ObjectInfo) -> None:
-        """Add an object or change its name and colour."""
-        with self._database.transaction():
-            if self._state.object(info.object_id) != info:
-                self._state.put_object(self.writing_step(), info)
-
-    def remove_object(self, object_id: int) -> None:
-        """Remove an object, its prompts and its results on all frames."""
-        if not self.is_open:
-            with self.action(f"Remove object {object_id}"):
-                self.remove_object(object_id)
-            return
-        with self._database.transaction():
-            step, replaced = self.writing_step(), 0
-            for table in _TABLES:
-                where = f"FROM {table} WHERE object_id = ? AND step"
-                replaced += self._database.value(f"SELECT SUM(bytes) {where} < ?", (object_id, step)) or 0
-                self._database.write(f"DELETE {where} = ?", (object_id, step))
-            self._database.write("INSERT OR IGNORE INTO removal VALUES (?, ?)", (object_id, step))
-            self._state.remove_object(step, object_id)
-            self.account(step, replaced, 0)
 
     # Room ---------------------------------------------------------------------------------------------
 
@@ -345,7 +305,7 @@ class History:
             if label is None:
                 raise ProjectError(f"there is nothing to {'undo' if undoes else 'redo'}")
             self._database.write("UPDATE step SET applied = ? WHERE id = ?", (not undoes, step))
-            self._state.reread(step)
+            self.when_moved(step)
         return label
 
     def _discard_undone(self) -> None:

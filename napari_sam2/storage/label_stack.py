@@ -12,37 +12,38 @@ Labels = NDArray[np.uint16]
 
 
 class LabelStack:
-    """Labels of all frames, uint16 (frames, H, W); can be the data of a napari layer. Nothing is kept on disk.
+    """Labels of all frames, uint16 (frames, H, W), that can be the data of a napari layer. Nothing is kept on disk.
 
     Parameters
     ----------
     shape : tuple of int
         (number of frames, height, width).
-    compose : callable
-        Makes the labels of a frame from its masks.
+    frame : callable
+        Returns the labels of a frame.
     """
 
     dtype = np.dtype(np.uint16)
     ndim = 3
 
-    def __init__(self, shape: tuple[int, int, int], compose: Callable[[int], Labels]) -> None:
+    def __init__(self, shape: tuple[int, int, int], frame: Callable[[int], Labels]) -> None:
         self.shape = shape
-        self.frame = compose
+        self.frame = frame
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, key: Any) -> NDArray[Any]:
-        key = key if isinstance(key, tuple) else (key,)
-        first, rest = (key[0], key[1:]) if key and key[0] is not Ellipsis else (slice(None), key)
-        if isinstance(first, (int, np.integer)):
-            picked: NDArray[Any] = self.frame(range(len(self))[first])[rest]
+        first, *rest = (key if isinstance(key, tuple) else (key,)) or (Ellipsis,)
+        if first is Ellipsis:
+            first, rest = slice(None), [first, *rest]
+        chosen = np.arange(len(self))[first]
+        if chosen.ndim == 0:
+            picked: NDArray[Any] = self.frame(int(chosen))[tuple(rest)]
             return picked
-        chosen = range(len(self))[first] if isinstance(first, slice) else np.arange(len(self))[first]
         stack = np.zeros((len(chosen), *self.shape[1:]), self.dtype)
         for row, frame in enumerate(chosen):
             stack[row] = self.frame(int(frame))
-        picked = stack[rest] if rest and rest[0] is Ellipsis else stack[(slice(None), *rest)]
+        picked = stack[tuple(rest) if rest and rest[0] is Ellipsis else (slice(None), *rest)]
         return picked
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:

@@ -19,7 +19,7 @@ Table = dict[str, list[Any]]
 
 @dataclass(frozen=True)
 class ProjectData:
-    """What is in a project.
+    """Labels and tables of a project.
 
     Parameters
     ----------

@@ -62,6 +62,10 @@ class Project:
     ----------
     path : Path
         The folder.
+    created : str
+        Date and time when it was made, as ISO writes them.
+    shape, frame_count, size : tuple of int, int, tuple of int
+        (number of frames, height, width); the number; (height, width).
     history : History
         Undo and redo.
     store : ProjectRecords
@@ -77,11 +81,13 @@ class Project:
         self._database = database
         self._lock = lock
         self._header = self._saved_header()
+        self.created, self.shape = self._header.created, self._header.shape
+        self.frame_count, self.size = self.shape[0], self.shape[1:]
         self._damage: dict[int | None, list[str]] = {}
         if database.problem:
             self._report(database.problem)
-        self._state = UserState(database, self.frame_count)
-        self.history = History(database, self._state, history_budget)
+        self.history = History(database, history_budget)
+        self._state = UserState(database, self.history, self.frame_count)
         self.store = ProjectRecords(database, self.history, self._state, self.shape, self._report)
         self.labels = LabelStack(self.shape, self._labels)
         self._seen = self._data_version
@@ -89,7 +95,6 @@ class Project:
         self._copied = self._state.revision if has_copies(folder) else -1
         self._copied_at = monotonic()
         self.history.when_quiet = self._copy_now_and_then
-        database.on_rollback = self._state.reload
 
     @classmethod
     def create(
@@ -227,23 +232,8 @@ class Project:
 
     @property
     def mode(self) -> Literal["r", "a"]:
-        """Whether the project is open for reading ("r") or writing ("a")."""
+        """Mode in which the project is open: "r" for reading, "a" for writing."""
         return "a" if self._database.writable else "r"
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(number of frames, height, width)."""
-        return self._header.shape
-
-    @property
-    def frame_count(self) -> int:
-        """Number of frames."""
-        return self.shape[0]
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of every frame."""
-        return self.shape[1], self.shape[2]
 
     @property
     def source(self) -> SourceDescription:
@@ -259,11 +249,6 @@ class Project:
     def options(self) -> dict[str, Any]:
         """Options of the session."""
         return dict(self._header.options)
-
-    @property
-    def created(self) -> str:
-        """Date and time when the project was made, as ISO writes them."""
-        return self._header.created
 
     @property
     def writer(self) -> str:
@@ -402,23 +387,21 @@ class Project:
 
     def save_prompts(self, prompts: Mapping[PromptKey, Prompt]) -> None:
         """Replace all prompts, and their order."""
-        self.history.put_prompts(prompts)
+        self._state.put_prompts(prompts)
 
     def put_prompt(self, frame: int, object_id: int, prompt: Prompt | None) -> None:
         """Set or (None) delete the prompt of one object on one frame; the others need not be looked at."""
-        self.history.put_prompt((self.store.checked_frame(frame), checked_object_id(object_id)), prompt)
+        self._state.put_prompt((self.store.checked_frame(frame), checked_object_id(object_id)), prompt)
 
-    def put_object(self, object_id: int, name: str | None = None, color: Any = None) -> ObjectInfo:
-        """Add an object, or change its name and colour ("#rrggbb" or 8-bit RGB); None leaves what is there."""
-        object_id = checked_object_id(object_id)
-        info = self._state.object(object_id) or ObjectInfo(object_id)
-        info = replace(
-            info,
-            name=info.name if name is None else str(name),
-            color=info.color if color is None else checked_color(color),
-        )
-        self.history.put_object(info)
-        return info
+    def put_object(self, info: ObjectInfo) -> None:
+        """Add an object, or change its name, colour and lock."""
+        self._state.put_object(info)
+
+    def change_object(self, object_id: int, name: str | None = None, color: Any = None) -> None:
+        """Change the name or colour ("#rrggbb" or 8-bit RGB) of an object, or add it; None leaves what is there."""
+        info = self._state.object(checked_object_id(object_id)) or ObjectInfo(int(object_id))
+        name = info.name if name is None else str(name)
+        self.put_object(replace(info, name=name, color=info.color if color is None else checked_color(color)))
 
     def save_options(self, options: Mapping[str, Any]) -> None:
         """Replace the options of the session."""
@@ -559,10 +542,10 @@ def _made(folder: Path, copies: ReadableCopies) -> Iterator[Path]:
                 settings = {_SETTING + name: value for name, value in copies.settings.items()}
                 for key, data in {"header": copies.header.to_json(), **settings}.items():
                     database.write("INSERT INTO project VALUES (?, ?, ?)", (key, *packed(data)))
-                state = UserState(database, copies.header.shape[0])
+                state = UserState(database, History(database), copies.header.shape[0])
                 for info in copies.objects.values():
-                    state.put_object(1, info)
-                state.put_prompts(1, copies.prompts)
+                    state.put_object(info)
+                state.put_prompts(copies.prompts)
         finally:
             database.close()
         copies.write(place)

@@ -23,7 +23,7 @@ _OWN = {DATABASE, *(DATABASE + suffix for suffix in SIDE_FILES), *NAMES, EXPORTS
 
 
 def is_project(path: str | os.PathLike[str]) -> bool:
-    """Whether there is a project (or the readable copies of one whose database is destroyed) at a path."""
+    """Return True if there is a project (or the readable copies of one with a destroyed database) at a path."""
     folder = Path(path)
     try:
         check_file(folder / DATABASE, writable=False)
@@ -148,5 +148,5 @@ def require_project(folder: Path) -> None:
 
 
 def _beside(folder: Path) -> Path:
-    """Return a new name beside a folder; it tells which process uses it."""
+    """Return a new name beside a folder, with the number of this process."""
     return folder.with_name(f".{folder.name}.{os.getpid()}-{secrets.token_hex(4)}.new")

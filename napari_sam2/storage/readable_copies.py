@@ -101,7 +101,7 @@ def write_document(path: Path, text: str) -> None:
 
 
 def has_copies(folder: Path) -> bool:
-    """Whether a folder holds the settings of a project, whatever became of its database."""
+    """Return True if a folder holds the settings of a project, whatever became of its database."""
     try:
         return _document(folder / SETTINGS).get("format") == FORMAT
     except (OSError, ValueError, RecursionError):

@@ -160,8 +160,20 @@ class ProjectRecords:
                     self.put_masks(masks, row.origin)
 
     def remove_object(self, object_id: int) -> None:
-        """Drop every record of an object, whatever their number, in one step."""
-        self._history.remove_object(object_id)
+        """Remove an object, its prompts and its results on all frames, whatever their number."""
+        if not self._history.is_open:
+            with self._history.action(f"Remove object {object_id}"):
+                self.remove_object(object_id)
+            return
+        with self._database.transaction():
+            step, replaced = self._history.writing_step(), 0
+            for table in ("mask", "record"):
+                where = f"FROM {table} WHERE object_id = ? AND step"
+                replaced += self._database.value(f"SELECT SUM(bytes) {where} < ?", (object_id, step)) or 0
+                self._database.write(f"DELETE {where} = ?", (object_id, step))
+            self._database.write("INSERT OR IGNORE INTO removal VALUES (?, ?)", (object_id, step))
+            self._state.remove_object(object_id)
+            self._history.account(step, replaced, 0)
 
     def flush(self) -> None:
         """Force what was written to the disk."""
@@ -178,7 +190,7 @@ class ProjectRecords:
             self._check_layout(records)
             for i in masks:
                 if self._state.object(i) is None:
-                    self._history.put_object(ObjectInfo(i))
+                    self._state.put_object(ObjectInfo(i))
             rows = {i: (1, len(mask[4]), *mask) for i, mask in masks.items()}
             columns = "present, bytes, origin, object_score, predicted_iou, prompted, rle, checksum"
             replaced = self._replace("mask", frame, step, rows, columns)

@@ -15,8 +15,7 @@ from napari_sam2.masks import FrameMasks
 from napari_sam2.model.sam1.sam import Sam
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.objects import ObjectInfo, checked_object_id, free_object_id, undecided
-from napari_sam2.prompts import MaskPrompt, Prompt, PromptKey
-from napari_sam2.session.frame_output import Alternatives
+from napari_sam2.prompts import MaskPrompt, Prompt
 from napari_sam2.session.options import SessionOptions
 from napari_sam2.session.protocols import FrameSource
 from napari_sam2.session.video import VideoSession
@@ -27,11 +26,10 @@ from napari_sam2.storage.record_store import BY_HAND
 from napari_sam2.storage.review import Review
 
 
-class RecordedSession:
+class RecordedSession(VideoSession):
     """A :class:`VideoSession` whose prompts, masks and history are in a project.
 
-    It has the verbs of a session and some more. Each verb is one step of undo; results are on disk before
-    they are returned. It belongs to one thread at a time, as a session does.
+    Each verb is one step of undo; results are on disk before they are returned.
 
     Parameters
     ----------
@@ -51,30 +49,13 @@ class RecordedSession:
     ) -> None:
         self.project = project
         self.history = project.history
-        self._frames = frames
-        self.options = options
-        self.session = VideoSession(
-            model, frames, options, project.store, project.prompts, decided=project.decided
-        )
+        self.n_frames = project.frame_count
+        self.model = model
         self.review = Review(project, self._action, self._rebuild)
         self._group = (0, 0)  # number of the last group of verbs, and of the step of undo that they are
+        super().__init__(model, frames, options, project.store, project.prompts, decided=project.decided)
 
-    # -- what is known -----------------------------------------------------------------------------------
-
-    @property
-    def frames(self) -> FrameSource:
-        """The video."""
-        return self._frames
-
-    @property
-    def n_frames(self) -> int:
-        """Number of frames."""
-        return self.project.frame_count
-
-    @property
-    def model(self) -> Sam2 | Sam:
-        """The network."""
-        return self.session.runner.model
+    # -- results -----------------------------------------------------------------------------------------
 
     @property
     def frame_by_frame(self) -> bool:
@@ -89,13 +70,8 @@ class RecordedSession:
     @property
     def runs_on(self) -> tuple[str, str, int]:
         """Device, precision and side of the input of the network, as in ("cuda", "bfloat16", 1024)."""
-        runner = self.session.runner
+        runner = self.runner
         return str(runner.device), str(runner.autocast or "float32").removeprefix("torch."), runner.side
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) of every frame."""
-        return self.project.size
 
     @property
     def object_ids(self) -> tuple[int, ...]:
@@ -107,22 +83,12 @@ class RecordedSession:
         """Names and colours of all objects, by id in order."""
         return self.project.objects
 
-    @property
-    def prompts(self) -> dict[PromptKey, Prompt]:
-        """All prompts by (frame, object_id)."""
-        return self.session.prompts
-
-    @property
-    def unreadable(self) -> dict[int, str]:
-        """Frames that propagation passed over because they can't be read, with the reason."""
-        return self.session.unreadable
-
     def masks(self, frame: int) -> FrameMasks:
         """Return the newest masks of all objects on a frame, finished ones included."""
         found = self.project.masks(frame)
         if not self.options.non_overlap:
             return found
-        return self._preferred(found, self.session.masks(frame))
+        return self._preferred(found, super().masks(frame))
 
     def tracked_frames(self) -> list[int]:
         """Return the frames on which any object has a mask, in order."""
@@ -131,10 +97,6 @@ class RecordedSession:
     def scores(self, frame: int) -> dict[int, tuple[float, float]]:
         """Return (object score, predicted IoU) of every object on a frame; NaN for masks made by hand."""
         return self.project.scores(frame)
-
-    def alternatives(self, frame: int, object_id: int) -> Alternatives:
-        """Return all masks that the network offered for a prompt (one or three)."""
-        return self.session.alternatives(frame, object_id)
 
     # -- verbs of a session ------------------------------------------------------------------------------
 
@@ -158,8 +120,8 @@ class RecordedSession:
     def set_prompt(self, frame: int, object_id: int, prompt: Prompt) -> FrameMasks:
         """Set the prompt of one object on one frame; see :meth:`VideoSession.set_prompt`."""
         with self._action(f"Prompt object {object_id} on frame {frame}"):
-            self.session.restore_object(object_id)  # here, removing an object can be undone
-            masks = self.session.set_prompt(frame, object_id, prompt)
+            self.restore_object(object_id)  # here, removing an object can be undone
+            masks = super().set_prompt(frame, object_id, prompt)
             self.project.store.put_masks(masks, "draft")
             self.project.put_prompt(frame, object_id, prompt)
             self._undecide(frame, object_id)
@@ -168,22 +130,16 @@ class RecordedSession:
     def clear_prompt(self, frame: int, object_id: int) -> None:
         """Clear the prompt of one object on one frame, and its result there."""
         with self._action(f"Clear prompt of object {object_id} on frame {frame}"):
-            self.session.clear_prompt(frame, object_id)
+            super().clear_prompt(frame, object_id)
             self._drop_draft(frame, object_id)
             self.project.put_prompt(frame, object_id, None)
 
     def remove_object(self, object_id: int) -> None:
         """Remove an object with its prompts and masks; the others are not touched."""
-        if object_id not in self.project.objects:
-            raise ValueError(f"object {object_id} does not exist; there are {list(self.project.objects)}")
-        with self._action(f"Remove object {object_id}"):
-            if object_id in self.session.object_ids:
-                self.session.remove_object(object_id)
-            self.history.remove_object(object_id)
-
-    def commit(self) -> None:
-        """Take all drafts into memory."""
-        self.session.commit()
+        with self._action(f"Remove object {self._existing(object_id)}"):
+            if object_id in super().object_ids:
+                super().remove_object(object_id)
+            self.project.store.remove_object(object_id)
 
     def propagate(
         self,
@@ -212,7 +168,7 @@ class RecordedSession:
             Also make it part of the last step if that has the same group (see :meth:`step`).
         """
         wanted = None if objects is None else tuple(objects)
-        steps = self.session.propagate(start, stop, reverse, wanted)
+        steps = super().propagate(start, stop, reverse, wanted)
         joins = joins or self._continues(group)
         return self._run(steps, PendingRun(start, stop, reverse, wanted), label, joins)
 
@@ -230,9 +186,9 @@ class RecordedSession:
         start = run.next_frame
         last = (0 if run.reverse else self.project.frame_count - 1) if run.stop is None else run.stop
         if start is not None and (start < last if run.reverse else start > last):
-            self._end_run()
+            self.project.clear_pending()
             return iter(())
-        steps = self.session.propagate(start, run.stop, run.reverse, run.objects)
+        steps = super().propagate(start, run.stop, run.reverse, run.objects)
         return self._run(steps)
 
     @property
@@ -241,26 +197,6 @@ class RecordedSession:
         return self.project.pending
 
     # -- undo --------------------------------------------------------------------------------------------
-
-    @property
-    def can_undo(self) -> bool:
-        """True if a step can be undone."""
-        return self.history.can_undo
-
-    @property
-    def can_redo(self) -> bool:
-        """True if a step can be redone."""
-        return self.history.can_redo
-
-    @property
-    def undo_label(self) -> str | None:
-        """Label of the next undo; None if there is none."""
-        return self.history.undo_label
-
-    @property
-    def redo_label(self) -> str | None:
-        """Label of the next redo; None if there is none."""
-        return self.history.redo_label
 
     def undo(self) -> str:
         """Take back the last step and return what it was."""
@@ -293,8 +229,8 @@ class RecordedSession:
         if object_id in taken:
             raise ValueError(f"object {object_id} exists already: choose another id")
         with self._action(f"Add object {object_id}"):
-            self.session.restore_object(object_id)
-            self.project.put_object(object_id, name, color)
+            self.restore_object(object_id)
+            self.project.change_object(object_id, name, color)
         return object_id
 
     def put_object(self, info: ObjectInfo) -> None:
@@ -302,20 +238,20 @@ class RecordedSession:
         known = self.project.objects.get(info.object_id)
         with self._action(f"Change {info.title}"):
             if known is None:
-                self.session.restore_object(info.object_id)
+                self.restore_object(info.object_id)
             else:
                 info = replace(known, name=info.name, color=info.color, locked=info.locked)
-            self.history.put_object(info)
+            self.project.put_object(info)
 
     def rename(self, object_id: int, name: str) -> None:
         """Give an object a name."""
         with self._action(f"Rename object {object_id}"):
-            self.project.put_object(self._existing(object_id), name=name)
+            self.project.change_object(self._existing(object_id), name=name)
 
     def recolour(self, object_id: int, color: Any) -> None:
         """Give an object a colour, "#rrggbb" or 8-bit RGB."""
         with self._action(f"Recolour object {object_id}"):
-            self.project.put_object(self._existing(object_id), color=color)
+            self.project.change_object(self._existing(object_id), color=color)
 
     def set_mask(self, frame: int, object_id: int, mask: NDArray[Any]) -> FrameMasks:
         """Replace the mask of one object on one frame by a finished one, for example a painted one.
@@ -359,21 +295,17 @@ class RecordedSession:
 
     def encode(self, frame: int) -> None:
         """Compute the image features of a frame ahead of time."""
-        self.session.features.get(frame)
+        self.features.get(frame)
 
     def write_deferred(self) -> None:
         """Write what was deferred because nobody has to wait for it; see :meth:`ProjectRecords.defer`."""
         self.project.store.tidy()
 
-    def close(self) -> None:
-        """End the session; the project stays open."""
-        self.session.close()
-
     # -- inside ------------------------------------------------------------------------------------------
 
     def _rebuild(self) -> None:
         # What a session computes follows from prompts and records alone.
-        self.session.restart(self.project.prompts)
+        self.restart(self.project.prompts)
 
     @property
     def _last_step(self) -> int:
@@ -412,9 +344,6 @@ class RecordedSession:
                 self.history.commit()
                 if self.unreadable:
                     self.project.save_setting(UNREADABLE_FRAMES, sorted(self.unreadable))
-        self._end_run()
-
-    def _end_run(self) -> None:
         self.project.clear_pending()
 
     def _shown(self, masks: FrameMasks) -> FrameMasks:
@@ -435,7 +364,7 @@ class RecordedSession:
     def _drop_draft(self, frame: int, object_id: int) -> None:
         if self.project.origins(frame).get(object_id) != "draft":
             return
-        shown = self.session.masks(frame)
+        shown = super().masks(frame)
         if object_id in shown.object_ids:
             self.project.store.put_masks(shown.select([object_id]), "tracked")
         else:
@@ -444,7 +373,7 @@ class RecordedSession:
     def _undecide(self, frame: int, object_id: int) -> None:
         """Take back that an object is absent or accepted where it is marked or painted."""
         info = self.project.objects[object_id]
-        self.history.put_object(undecided(info, frame, frame))
+        self.project.put_object(undecided(info, frame, frame))
 
     def _existing(self, object_id: int) -> int:
         if object_id not in self.project.objects:

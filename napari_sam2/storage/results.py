@@ -1,4 +1,4 @@
-"""What a project holds, as the exports read it."""
+"""A project's masks, objects and calibration, as the exports read them."""
 
 from __future__ import annotations
 

@@ -119,13 +119,13 @@ class Review:
         for stretch in stretches_of(flags):
             accepted = with_stretch(accepted, *stretch)
         with self._action(f"Accept {info.title} on {_frames(first, last)}"):
-            self._project.history.put_object(replace(info, accepted=accepted))
+            self._project.put_object(replace(info, accepted=accepted))
 
     def reopen(self, object_id: int, first: int, last: int | None = None) -> None:
         """Take back what was decided about an object on the frames ``first`` to ``last``."""
         info, first, last = self._stretch(object_id, first, last)
         with self._action(f"Review {info.title} again on {_frames(first, last)}"):
-            self._project.history.put_object(undecided(info, first, last))
+            self._project.put_object(undecided(info, first, last))
         self._changed()
 
     def mark_absent(self, object_id: int, first: int, last: int | None = None) -> None:
@@ -253,18 +253,18 @@ class Review:
             if object_id == info.object_id and first <= frame <= last:
                 self._project.put_prompt(frame, object_id, None)
         info = undecided(info, first, last)
-        self._project.history.put_object(replace(info, absent=with_stretch(info.absent, first, last)))
+        self._project.put_object(replace(info, absent=with_stretch(info.absent, first, last)))
 
     def _set_parent(self, object_id: int, parent: Parent | None) -> None:
         known = dict(self._project.objects)
         known[object_id] = replace(known[object_id], parent=parent)
         ancestors(object_id, {child: ids[0] for child, ids in lineage_graph(known.values()).items()})
-        self._project.history.put_object(known[object_id])
+        self._project.put_object(known[object_id])
 
     def _continued(self, mother: int, frame: int) -> int:
         """Hand the masks of an object from a frame on over to a new object, and return its id."""
         new = free_object_id(self._project.objects)
-        self._project.put_object(new)
+        self._project.change_object(new)
         self._exchange(mother, new, frame)
         return new
 
@@ -295,13 +295,13 @@ class Review:
         for info, source in ((one, two), (two, one)):
             accepted = _joined(info.accepted, source.accepted, frame, last)
             absent = _joined(info.absent, source.absent, frame, last)
-            self._project.history.put_object(replace(info, accepted=accepted, absent=absent))
+            self._project.put_object(replace(info, accepted=accepted, absent=absent))
         other = {first: second, second: first}
         for info in known.values():
             parent = info.parent
             if parent is not None and parent.object_id in other and parent.frame > frame:
                 child = self._project.objects[info.object_id]
-                self._project.history.put_object(
+                self._project.put_object(
                     replace(child, parent=Parent(other[parent.object_id], parent.frame))
                 )
 

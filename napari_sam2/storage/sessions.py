@@ -35,7 +35,7 @@ def open_session(
     frames : FrameSource
         The frames; those that the project was made with.
     options : SessionOptions, optional
-        How to compute; by default as the project says. Others are saved in the project.
+        How to compute; by default as saved in the project. Others are saved there.
     verify : bool
         Compare the content of the frames with the project's fingerprint, which reads a few of them.
 

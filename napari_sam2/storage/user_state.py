@@ -8,24 +8,28 @@ from typing import Any
 from napari_sam2.objects import ObjectInfo, checked_object_id
 from napari_sam2.prompts import Prompt, PromptKey
 from napari_sam2.storage.database import Database
+from napari_sam2.storage.history import History
 from napari_sam2.storage.schema import objects_from_json, objects_to_json, packed, unpacked, whole_number
 
 _OBJECT = -1  # the frame of entries that are objects
 
 
 class UserState:
-    """Prompts and objects as they are now; changes are written inside the transaction of the caller.
+    """Prompts and objects as they are now; changes belong to the step of undo that is going on, or to the last one.
 
     Parameters
     ----------
     database : Database
         The open project.
+    history : History
+        Its steps of undo.
     frames : int
         Number of frames.
     """
 
-    def __init__(self, database: Database, frames: int) -> None:
+    def __init__(self, database: Database, history: History, frames: int) -> None:
         self._database = database
+        self._history = history
         self._frames = frames
         self.problems: dict[str, None] = {}  # in the order in which they were found
         self.revision = 0
@@ -33,6 +37,7 @@ class UserState:
         self._objects: dict[int, ObjectInfo] = {}
         self._in_order = False
         self.reload()
+        database.on_rollback, history.when_moved = self.reload, self._reread
 
     @property
     def prompts(self) -> dict[PromptKey, Prompt]:
@@ -60,58 +65,60 @@ class UserState:
         self._read("1", ())
         self._next_rank = 1 + (self._database.value("SELECT MAX(rank) FROM entry") or 0)
 
-    def reread(self, step: int) -> None:
-        """Read again what a step changed, after it was undone or redone."""
+    def _reread(self, step: int) -> None:
         self.revision += 1
         for key in self._database.rows("SELECT frame, object_id FROM entry WHERE step = ?", (step,)):
             self._forget(key)
             self._read("frame = ? AND object_id = ?", key)
             self._in_order = False
 
-    def put_prompt(self, step: int, key: PromptKey, prompt: Prompt | None) -> None:
-        """Set or (None) delete one prompt."""
+    def put_prompt(self, key: PromptKey, prompt: Prompt | None) -> None:
+        """Set or (None) delete the prompt of one object on one frame."""
         rank, known = self._prompts.get(key, (self._next_rank, None))
         if known == prompt:
             return
         self._next_rank = max(self._next_rank, rank + 1)
-        self._write(step, key, rank, None if prompt is None else prompt.to_json())
+        self._write(key, rank, None if prompt is None else prompt.to_json())
         if prompt is None:
             del self._prompts[key]
         else:
             self._prompts[key] = (rank, prompt)
 
-    def put_prompts(self, step: int, prompts: Mapping[PromptKey, Prompt]) -> None:
+    def put_prompts(self, prompts: Mapping[PromptKey, Prompt]) -> None:
         """Replace all prompts, and their order."""
-        for key in self._prompts.keys() - prompts.keys():
-            self.put_prompt(step, key, None)
-        for key, prompt in prompts.items():
-            self.put_prompt(step, key, prompt)
-        if list(prompts) == list(self.prompts):
-            return
-        for rank, (key, prompt) in enumerate(prompts.items(), self._next_rank):
-            self._write(step, key, rank, prompt.to_json())
-            self._prompts[key] = (rank, prompt)
-        self._next_rank += len(prompts)
-        self._in_order = False
+        with self._database.transaction():
+            for key in self._prompts.keys() - prompts.keys():
+                self.put_prompt(key, None)
+            for key, prompt in prompts.items():
+                self.put_prompt(key, prompt)
+            if list(prompts) == list(self.prompts):
+                return
+            for rank, (key, prompt) in enumerate(prompts.items(), self._next_rank):
+                self._write(key, rank, prompt.to_json())
+                self._prompts[key] = (rank, prompt)
+            self._next_rank += len(prompts)
+            self._in_order = False
 
-    def put_object(self, step: int, info: ObjectInfo) -> None:
-        """Add an object or change it."""
-        self._write(step, (_OBJECT, info.object_id), 0, objects_to_json([info])[0])
+    def put_object(self, info: ObjectInfo) -> None:
+        """Add an object, or change its name, colour and lock."""
+        if self._objects.get(info.object_id) == info:
+            return
+        self._write((_OBJECT, info.object_id), 0, objects_to_json([info])[0])
         self._objects[info.object_id] = info
 
-    def remove_object(self, step: int, object_id: int) -> None:
+    def remove_object(self, object_id: int) -> None:
         """Remove an object and its prompts."""
         for key in [k for k in self._prompts if k[1] == object_id]:
-            self.put_prompt(step, key, None)
+            self.put_prompt(key, None)
         if self._objects.pop(object_id, None) is not None:
-            self._write(step, (_OBJECT, object_id), 0, None)
+            self._write((_OBJECT, object_id), 0, None)
 
-    def _write(self, step: int, key: PromptKey, rank: int, data: Any) -> None:
+    def _write(self, key: PromptKey, rank: int, data: Any) -> None:
         self.revision += 1
         row = (None, None) if data is None else packed(data)
-        self._database.write(
-            "INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?, ?)", (*key, step, rank, *row)
-        )
+        with self._database.transaction():
+            values = (*key, self._history.writing_step(), rank, *row)
+            self._database.write("INSERT OR REPLACE INTO entry VALUES (?, ?, ?, ?, ?, ?)", values)
 
     def _forget(self, key: PromptKey) -> None:
         if key[0] == _OBJECT:

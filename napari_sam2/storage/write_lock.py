@@ -26,7 +26,7 @@ class WriterLock:
     """The right to write to a project.
 
     The lock is the operating system's lock on an open file, so a killed process leaves none behind, whatever
-    ``writer.json`` says. That file (process, host, time and place) tells others who is writing.
+    ``writer.json`` holds. From that file (process, host, time and place) others learn who is writing.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def owner_of(folder: Path) -> dict[str, Any]:
 
 
 def is_copy_of_open(folder: Path) -> bool:
-    """Whether these files were copied while a program had the project open, so that they may be of different moments.
+    """Return True if these files were copied while a program had the project open: they may be of different moments.
 
     A project that a killed process left is no copy: its database is still the file that this process had open.
     """

@@ -20,12 +20,17 @@ from pathlib import Path
 
 import numpy as np
 
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
 from napari_sam2.prompts import BoxPrompt, PointPrompt, Prompt
 from napari_sam2.session.protocols import ObjectRecord
 from napari_sam2.storage import Project, ProjectError
 
 SHAPE = (5, 12, 16)
-SECONDS = 20  # no case may take longer
+SECONDS = 20  # of the processor; no case may take longer
 PROMPTS = {
     (1, 1): Prompt((PointPrompt(3.25, 4.5), PointPrompt(7, 8, False))),
     (2, 3): Prompt(box=BoxPrompt(1, 2, 9, 8)),
@@ -59,7 +64,7 @@ def work(project: Project) -> None:
                 seeds = {i: 100 * round_ + 10 * frame + i for i in (1, 3)}
                 project.store.put_frame(frame, {i: (record_of(s), mask_of(s)) for i, s in seeds.items()})
             project.save_prompts(PROMPTS if round_ else {})
-            project.put_object(3, name=f"three {round_}", color="#010203")
+            project.change_object(3, name=f"three {round_}", color="#010203")
     project.history.undo()
 
 
@@ -346,19 +351,23 @@ def run(cases: int, seed: int, folder: Path) -> collections.Counter[str]:
         shutil.copytree(originals[rng.random() < 0.4], copy)
         kind = damage(copy, rng)
         for mode in "ra":
-            start = time.monotonic()
+            start = time.process_time()
             try:
                 end = attempt(copy, mode, masks, records)
             except Exception as error:
                 raise AssertionError(
                     f"case {case} of seed {seed}: {kind!r} opened with {mode}: {error!r}"
                 ) from error
-            assert time.monotonic() - start < SECONDS, f"case {case} of seed {seed}: {kind!r} took too long"
+            assert time.process_time() - start < SECONDS, (
+                f"case {case} of seed {seed}: {kind!r} took too long"
+            )
             seen[f"{mode} {end}"] += 1
     return seen
 
 
 if __name__ == "__main__":
+    if resource is not None:  # what would fill the memory ends here, with the case that does it
+        resource.setrlimit(resource.RLIMIT_AS, (2 * 2**30, resource.getrlimit(resource.RLIMIT_AS)[1]))
     where = Path(tempfile.mkdtemp())
     try:
         print(json.dumps(run(int(sys.argv[1]), int(sys.argv[2]), where)))

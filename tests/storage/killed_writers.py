@@ -162,7 +162,7 @@ def all_verbs(path: Path, report: Callable[[str], None], defers: bool) -> None:
     report("track")
     with project.history.action("paint"):
         project.store.put_masks(FrameMasks(2, (1,), mask_of(9)[None], nan, nan, np.zeros(1, bool)), "painted")
-        project.put_object(1, "name", "#102030")
+        project.change_object(1, "name", "#102030")
     report("paint")
     project.store.remove_object(2)
     report("remove")
@@ -175,7 +175,7 @@ def all_verbs(path: Path, report: Callable[[str], None], defers: bool) -> None:
     report("again")
     with project.history.action("not told", joins=True):
         project.store.put(1, 2, record_of(11), mask_of(11))
-        project.put_object(3, "three")
+        project.change_object(3, "three")
     report("joined")
     project.store.tidy()
     report("tidy")

@@ -56,7 +56,7 @@ def write(path: Path, mode: str) -> None:
             project.store.put_frame(
                 frame, {i: (record_of(10 * frame + i), mask_of(10 * frame + i)) for i in (1, 2)}
             )
-            project.put_object(1, f"frame {frame}")
+            project.change_object(1, f"frame {frame}")
         os.write(mark, struct.pack("<i", frame))
         if frame % 5 == 4:
             project.history.undo()

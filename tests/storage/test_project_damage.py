@@ -231,7 +231,7 @@ def test_links_are_not_followed_for_writing(made, tmp_path) -> None:
     home.mkdir()
     (made / "exports").symlink_to(home)
     with Project.open(made, "a") as project:
-        project.put_object(9, "new")
+        project.change_object(9, "new")
         with pytest.raises(ProjectError, match="exports is a link"):
             _ = project.exports_folder
     assert thesis.read_bytes() == b"precious"

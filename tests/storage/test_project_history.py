@@ -87,9 +87,9 @@ def change(project: Project, kind: str, first, second) -> None:
     elif kind == "clear":
         project.save_prompts({k: p for k, p in project.prompts.items() if k != (first, second)})
     elif kind == "rename":
-        project.put_object(first, name=second)
+        project.change_object(first, name=second)
     elif kind == "recolour":
-        project.put_object(first, color=second)
+        project.change_object(first, color=second)
 
 
 def snapshot(project: Project) -> dict:
@@ -281,7 +281,7 @@ def test_undoing_the_removal_of_an_object_brings_back_prompts_name_and_masks(
         for frame in range(12):
             project.store.put(7, frame, make_record(frame), make_mask(frame))
         project.save_prompts({(0, 7): prompt})
-        project.put_object(7, "cell", "#ff0080")
+        project.change_object(7, "cell", "#ff0080")
     project.store.remove_object(7)
     assert project.objects == {}
     assert project.prompts == {}

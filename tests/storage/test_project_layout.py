@@ -36,7 +36,7 @@ def filled(tmp_path: Path, make_record, make_mask) -> Path:
     path = tmp_path / "a.sam2"
     source = SourceDescription("a.tif", "sha256:12", "tiff", {"axis": "t"}, {"scale": [1.0, 0.5, 0.5]})
     with Project.create(path, SHAPE, source=source, model=ModelDescription("nano", "ab12")) as project:
-        project.put_object(5, "Zelle ä", "#00ff10")
+        project.change_object(5, "Zelle ä", "#00ff10")
         project.save_prompts({(3, 5): Prompt((PointPrompt(1.5, 2, False),), BoxPrompt(0, 0, 3, 4))})
         for frame in range(3, 12):
             project.store.put_frame(
@@ -66,7 +66,7 @@ def test_people_can_read_the_prompts(filled) -> None:
 def test_readable_copies_follow_when_it_is_quiet(filled) -> None:
     with Project.open(filled, "a") as project:
         project.store.defer()
-        project.put_object(2, "two")
+        project.change_object(2, "two")
         assert "two" not in (filled / "objects.json").read_text()
         project.store.tidy()
         assert "two" in (filled / "objects.json").read_text()
@@ -96,7 +96,7 @@ def test_the_queries_in_the_documentation_say_what_they_promise(filled) -> None:
     with Project.open(filled, "a") as project:
         for name in ("one", "two"):
             with project.history.action(name):
-                project.put_object(2, name)
+                project.change_object(2, name)
         project.history.undo()
     with closing(sqlite3.connect(filled / "project.db")) as database:
         found = [database.execute(query).fetchall() for query in queries]

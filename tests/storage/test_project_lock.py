@@ -222,7 +222,7 @@ def test_any_write_may_fail_and_nothing_is_lost(tmp_path, make_record, make_mask
             assert n > 8, "every write was tried"
             return
         with project.history.action("third"):  # with room again it goes on
-            project.put_object(5, "five")
+            project.change_object(5, "five")
         project.history.undo()
         project.close()
         for mode in ("r", "a"):

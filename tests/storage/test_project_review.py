@@ -64,7 +64,7 @@ def everything(project):
 
 def stale_frames(session, object_id):
     """What the session itself would track again."""
-    tracked = session.session._objects[object_id]
+    tracked = session._objects[object_id]
     return {
         t for t in session.project.store.frames(object_id) if not tracked.is_current(t, tracked.stored(t))
     }
@@ -110,7 +110,7 @@ def test_accepted_frames_stay_as_they_are_when_tracked_again(session):
     assert all(np.array_equal(before[t], after[t]) for t in range(16, 20))
     assert not all(np.array_equal(before[t], after[t]) for t in range(20, LAST + 1))
     # Accepted results are recalled, whatever prompts they answered.
-    assert {17, 18, 19} <= {t for _, t in session.session._objects[1].recall(20, False, True).spatial}
+    assert {17, 18, 19} <= {t for _, t in session._objects[1].recall(20, False, True).spatial}
     session.set_prompt(17, 1, Prompt((PointPrompt(22, 15),)))
     assert session.objects[1].accepted == ((16, 16), (18, 19))
 
@@ -133,7 +133,7 @@ def test_an_absent_object_has_no_mask_is_not_looked_for_and_not_recalled(session
     assert set(session.review.states()[1][14:19]) == {S.ABSENT}
     shown = {masks.frame: masks.object_ids for masks in session.propagate()}
     assert all((1 in ids) == (not 14 <= t <= 18) for t, ids in shown.items() if t >= 4)
-    recalled = session.session._objects[1].recall(20, False, True)
+    recalled = session._objects[1].recall(20, False, True)
     assert not {t for _, t in recalled.spatial + recalled.pointers} & set(range(14, 19))
     assert same(masks_of(project, 2), others)
     session.set_prompt(16, 1, Prompt((PointPrompt(22, 15),)))  # it is there after all
@@ -282,7 +282,7 @@ def test_decisions_are_in_the_readable_copy_and_a_restored_project_has_those_tha
 )
 def test_damaged_decisions_are_reported(tmp_path, damage):
     with Project.create(tmp_path / "a.sam2", SHAPE) as project:
-        project.put_object(1, "cell")
+        project.change_object(1, "cell")
         row = json.dumps({"id": 1, "name": "cell", "color": None} | damage)
         with project._database.transaction():
             project._database.write("UPDATE entry SET data = ?, checksum = NULL WHERE frame = -1", (row,))

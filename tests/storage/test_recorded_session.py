@@ -181,7 +181,7 @@ def test_undo_leads_back_and_what_follows_is_as_if_it_had_never_been_done(sessio
         "Prompt object 1 on frame 4",
         "Prompt object 3 on frame 20",
     ):
-        assert session.undo_label == label
+        assert session.history.undo_label == label
         assert session.undo() == label
     assert state(session.project) == before
     assert session.prompts == reference.prompts
@@ -214,13 +214,13 @@ def test_redo_leads_forward(session) -> None:
         assert [x[:3] if isinstance(x, tuple) else x for x in state(session.project)[2:]] == [
             x[:3] if isinstance(x, tuple) else x for x in expected[2:]
         ]
-    assert not session.can_undo
+    assert not session.history.can_undo
     for expected in states[1:]:
         session.redo()
         assert [x[:3] if isinstance(x, tuple) else x for x in state(session.project)[2:]] == [
             x[:3] if isinstance(x, tuple) else x for x in expected[2:]
         ]
-    assert not session.can_redo
+    assert not session.history.can_redo
 
 
 def test_clearing_a_correction_brings_back_what_was_tracked(session) -> None:
@@ -265,7 +265,7 @@ def test_masks_are_imported_as_finished_ones_or_as_prompts(session) -> None:
         return FrameMasks(frame, ids, stack, nan, nan, np.zeros(len(ids), bool))
 
     session.import_masks(masks(t, 1, 2) for t in range(5))
-    assert session.undo_label == "Import masks"
+    assert session.history.undo_label == "Import masks"
     assert session.object_ids == (1, 2)
     assert np.array_equal(session.masks(3).of(2), masks(3, 2).of(2))
     assert session.prompts == {}
@@ -331,7 +331,7 @@ def test_a_full_disk_stops_tracking_and_with_room_it_goes_on(tmp_path, model, fr
         database.value("PRAGMA max_page_count = 1000000")
         list(other.resume() if other.pending else other.propagate())
         assert state(project) == expected
-        while other.can_undo:
+        while other.history.can_undo:
             other.undo()
         assert project.frames() == []
 
@@ -344,8 +344,8 @@ def test_a_prompt_that_fails_changes_nothing(session) -> None:
     with pytest.raises(ValueError, match="out of range"):
         session.set_prompt(400, 2, tiny.PROMPTS[4, 1])
     assert state(session.project) == before
-    assert session.undo_label == "Prompt object 1 on frame 4"
-    assert session.object_ids == session.session.object_ids == (1,)
+    assert session.history.undo_label == "Prompt object 1 on frame 4"
+    assert session.object_ids == (1,)
 
 
 def test_other_frames_another_model_or_a_reader_are_refused(tmp_path, model, frames) -> None:

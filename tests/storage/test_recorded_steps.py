@@ -42,7 +42,7 @@ def test_verbs_in_a_step_are_one_and_a_joined_one_is_part_of_it(session) -> None
         say(session, SECOND)
     with session.step("more", joins=True):
         session.rename(1, "one")
-    assert session.undo_label == "all of it"
+    assert session.history.undo_label == "all of it"
     session.undo()
     assert session.prompts == {}
     assert session.objects == {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from types import FrameType
 
@@ -22,10 +22,10 @@ class InterruptFlag:
 
 @contextmanager
 def graceful_interrupt(on_first: Callable[[], None]) -> Iterator[InterruptFlag]:
-    """Turn the first Ctrl-C (or termination signal) into a flag that the caller checks between two frames.
+    """Turn the first Ctrl-C, termination or hang-up into a flag that the caller checks between two frames.
 
     ``on_first`` is called when it comes. A second one ends the program at once, as usual. Outside the main thread,
-    where Python can't receive signals, nothing changes.
+    where Python can't receive signals, nothing changes; nor does a hang-up that ``nohup`` ignores.
     """
     flag = InterruptFlag()
     if threading.current_thread() is not threading.main_thread():
@@ -36,9 +36,13 @@ def graceful_interrupt(on_first: Callable[[], None]) -> Iterator[InterruptFlag]:
         if flag:
             raise KeyboardInterrupt
         flag.signal_number = number
-        on_first()
+        with suppress(OSError):  # the terminal may be gone
+            on_first()
 
-    watched = (signal.SIGINT, signal.SIGTERM)
+    watched = [signal.SIGINT, signal.SIGTERM]
+    hang_up = getattr(signal, "SIGHUP", None)  # not on Windows
+    if hang_up is not None and signal.getsignal(hang_up) is not signal.SIG_IGN:
+        watched.append(hang_up)
     before = {number: signal.signal(number, receive) for number in watched}
     try:
         yield flag

@@ -189,14 +189,26 @@ def test_ctrl_c_on_the_last_frame_of_the_last_pass(
     assert {f for f, _ in all_masks(Path("movie.sam2"))} == set(range(12))
 
 
-def test_termination_is_as_graceful(
-    napari_sam2, movie: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_termination_and_hang_up_save_and_resume_goes_on(
+    napari_sam2, movie: Path, checkpoint: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
+    number = getattr(signal, name, None)
+    if number is None:
+        pytest.skip("Windows has no hang-up")
+    words = ("track", movie, *TWO, "--model", checkpoint)
+    napari_sam2(*words, "--out", "whole.sam2", "--json").ok()
     with monkeypatch.context() as patch:
-        stop_after(patch, 2, signal.SIGTERM)
-        run = napari_sam2("track", movie, *TWO, "--model", checkpoint)
-    assert run.code == 128 + signal.SIGTERM
-    assert "is saved" in run.err
+        stop_after(patch, 2, number)
+        run = napari_sam2(*words, "--out", "parts.sam2")
+    assert run.code == 128 + number
+    assert "everything up to it is saved. Go on with:" in run.err
+    assert "Traceback" not in run.err
+    whole, saved = all_masks(Path("whole.sam2")), all_masks(Path("parts.sam2"))
+    assert 0 < len(saved) < len(whole)
+    assert saved.items() <= whole.items()
+    napari_sam2("resume", "parts.sam2", "--json").ok()
+    assert all_masks(Path("parts.sam2")) == whole
 
 
 def test_resume_of_a_complete_project_says_so(napari_sam2, movie: Path, checkpoint: Path) -> None:

@@ -145,7 +145,10 @@ def test_rates() -> None:
     assert rate_text(12.0, "MB") == "12.0 MB/s"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+HANG_UP = getattr(signal, "SIGHUP", signal.SIGTERM)  # not on Windows
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, HANG_UP])
 def test_first_signal_is_a_wish_the_second_ends(number: int) -> None:
     before = signal.getsignal(number)
     told: list[str] = []
@@ -158,3 +161,23 @@ def test_first_signal_is_a_wish_the_second_ends(number: int) -> None:
             signal.raise_signal(number)
     assert told == ["once"]
     assert signal.getsignal(number) is before
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no hang-up")
+def test_a_hang_up_stays_ignored_under_nohup() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with graceful_interrupt(lambda: None) as flag:
+            signal.raise_signal(signal.SIGHUP)
+            assert not flag
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_terminal_that_is_gone_does_not_stop_the_stopping() -> None:
+    def fail() -> None:
+        raise OSError(5, "Input/output error")
+
+    with graceful_interrupt(fail) as flag:
+        signal.raise_signal(HANG_UP)
+        assert flag.signal_number == HANG_UP

@@ -182,7 +182,7 @@ def test_embeddings_are_made_ahead_and_found_again_on_disk(qtbot, window, file, 
     # Nobody asked for a mask: frames are encoded while there is nothing to do, the one that is shown first.
     qtbot.waitUntil(lambda: len(list(folder.glob("*.safetensors"))) == 2, timeout=WAIT)
     choose_file(qtbot, dock, file)  # a new session: its memory is empty, the files are not
-    asked = c.ask("cache", lambda session: session.session.runner.encode_image(session.frames.frame(0)))
+    asked = c.ask("cache", lambda session: session.runner.encode_image(session.frames.frame(0)))
     qtbot.waitUntil(asked.done, timeout=WAIT)
     path = max(folder.glob("*.safetensors"), key=lambda path: path.stat().st_mtime_ns)
     assert torch.equal(load_file(path)["stride16"], asked.result().stride16)
