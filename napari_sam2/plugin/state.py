@@ -204,6 +204,8 @@ class ProjectState:
         It will be deleted on closing, because no project folder could be written (see ``message``).
     message : str
         One sentence when autosave is not what the user expects.
+    destroyed : Path or None
+        A project with a destroyed database, which :meth:`Controller.restore_project` starts again.
     """
 
     path: Path | None = None
@@ -211,6 +213,7 @@ class ProjectState:
     interrupted_at: int | None = None
     temporary: bool = False
     message: str = ""
+    destroyed: Path | None = None
 
 
 @dataclass(frozen=True)

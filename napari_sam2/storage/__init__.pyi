@@ -8,7 +8,6 @@ from .errors import ProjectNotFoundError as ProjectNotFoundError
 from .errors import ProjectReadOnlyError as ProjectReadOnlyError
 from .errors import ProjectVersionError as ProjectVersionError
 from .history import History as History
-from .interrupted_run import PendingRun as PendingRun
 from .label_stack import LabelStack as LabelStack
 from .open_project import ProjectData as ProjectData
 from .open_project import open_project as open_project
@@ -19,6 +18,7 @@ from .recorded_session import RecordedSession as RecordedSession
 from .results import project_results as project_results
 from .review import Review as Review
 from .schema import ModelDescription as ModelDescription
+from .schema import PendingRun as PendingRun
 from .schema import SourceDescription as SourceDescription
 from .sessions import describe_model as describe_model
 from .sessions import open_session as open_session

@@ -99,14 +99,8 @@ class Database:
     log, the operating system writes it to the disk half a second later at most; a loss of power takes back the
     transactions since then and never leaves half of one.
 
-    Parameters
-    ----------
-    folder : Path
-        The project.
-    may_write : bool
-        Whether this process holds the right to write, so that a transaction that was cut short can be taken back.
-    is_copy : bool
-        Whether the files were copied while another program wrote to them: they are then checked as a whole.
+    ``may_write``: this process holds the right to write, so it may take back a transaction that was cut short.
+    ``is_copy``: the files were copied while a program wrote to them, so they are checked as a whole.
     """
 
     def __init__(self, folder: Path, may_write: bool = False, is_copy: bool = False) -> None:

@@ -47,7 +47,15 @@ class ProjectFullError(ProjectError):
 
 
 class ProjectDamagedError(ProjectError):
-    """A file of the project cannot be read or does not hold what it should."""
+    """A file of the project cannot be read or does not hold what it should.
+
+    Attributes
+    ----------
+    restorable : Path or None
+        The project, where it can be started again from its readable copies; see :meth:`Project.restore`.
+    """
+
+    restorable: Path | None = None
 
 
 class ProjectVersionError(ProjectError):

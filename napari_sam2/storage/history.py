@@ -22,14 +22,8 @@ class History:
 
     Undoing copies nothing: every row of the database belongs to a step, and undo only changes which steps count.
     Rows that no step in reach needs are removed in small portions when nobody waits. In the table ``step``, ``reach``
-    is 1 for steps that can be undone or redone, 0 for others until their rows are swept, and then -1.
-
-    Parameters
-    ----------
-    database : Database
-        The open project.
-    budget_bytes : int
-        Bytes of superseded results that may be kept. When there are more, the oldest steps can no longer be undone.
+    is 1 for steps that can be undone or redone, 0 for others until their rows are swept, and then -1. When more than
+    ``budget_bytes`` of superseded results are kept, the oldest steps can no longer be undone.
     """
 
     def __init__(self, database: Database, budget_bytes: int = DEFAULT_BUDGET) -> None:

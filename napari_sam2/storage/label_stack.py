@@ -12,15 +12,7 @@ Labels = NDArray[np.uint16]
 
 
 class LabelStack:
-    """Labels of all frames, uint16 (frames, H, W), that can be the data of a napari layer. Nothing is kept on disk.
-
-    Parameters
-    ----------
-    shape : tuple of int
-        (number of frames, height, width).
-    frame : callable
-        Returns the labels of a frame.
-    """
+    """Labels of all frames, uint16 (frames, H, W), that can be the data of a napari layer; ``frame(t)`` returns one."""
 
     dtype = np.dtype(np.uint16)
     ndim = 3

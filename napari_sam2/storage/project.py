@@ -22,7 +22,6 @@ from napari_sam2.prompts import Prompt, PromptKey
 from napari_sam2.storage.database import DATABASE, Database
 from napari_sam2.storage.errors import ProjectDamagedError, ProjectError, ProjectNotFoundError, disk_errors
 from napari_sam2.storage.history import DEFAULT_BUDGET, History
-from napari_sam2.storage.interrupted_run import PendingRun
 from napari_sam2.storage.label_stack import LabelStack
 from napari_sam2.storage.project_folder import (
     check_place,
@@ -36,6 +35,7 @@ from napari_sam2.storage.readable_copies import ReadableCopies, has_copies
 from napari_sam2.storage.record_store import ProjectRecords
 from napari_sam2.storage.schema import (
     ModelDescription,
+    PendingRun,
     ProjectHeader,
     SourceDescription,
     checked_color,
@@ -194,10 +194,12 @@ class Project:
                 if lock is not None:
                     lock.release()
             if isinstance(error, (ProjectDamagedError, ProjectNotFoundError)) and has_copies(folder):
-                raise ProjectDamagedError(
+                failure = ProjectDamagedError(
                     f"{error}; start again from the prompts, objects and settings beside it with "
                     f"'napari-sam2 info {folder} --restore' or Project.restore"
-                ) from error
+                )
+                failure.restorable = folder
+                raise failure from error
             raise
 
     @classmethod

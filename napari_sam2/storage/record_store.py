@@ -50,19 +50,7 @@ class ProjectRecords:
     """A session's :class:`~napari_sam2.session.protocols.RecordStore` in a project.
 
     Every call is one transaction, or part of the one that is going on: a frame is there as a whole or not at all.
-
-    Parameters
-    ----------
-    database : Database
-        The open project.
-    history : History
-        Knows which step a write belongs to.
-    state : UserState
-        Prompts and objects.
-    shape : tuple of int
-        (number of frames, height, width).
-    report : callable
-        Called with (problem, frame) when something is damaged.
+    ``report(problem, frame)`` is called when something is damaged.
     """
 
     def __init__(

@@ -20,10 +20,10 @@ from napari_sam2.session.options import SessionOptions
 from napari_sam2.session.protocols import FrameSource
 from napari_sam2.session.video import VideoSession
 from napari_sam2.storage.errors import ProjectError
-from napari_sam2.storage.interrupted_run import PendingRun
 from napari_sam2.storage.project import UNREADABLE_FRAMES, Project
 from napari_sam2.storage.record_store import BY_HAND
 from napari_sam2.storage.review import Review
+from napari_sam2.storage.schema import PendingRun
 
 
 class RecordedSession(VideoSession):

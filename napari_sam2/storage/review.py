@@ -301,9 +301,7 @@ class Review:
             parent = info.parent
             if parent is not None and parent.object_id in other and parent.frame > frame:
                 child = self._project.objects[info.object_id]
-                self._project.put_object(
-                    replace(child, parent=Parent(other[parent.object_id], parent.frame))
-                )
+                self._project.put_object(replace(child, parent=Parent(other[parent.object_id], parent.frame)))
 
 
 def _frames(first: int, last: int) -> str:

@@ -15,17 +15,7 @@ _OBJECT = -1  # the frame of entries that are objects
 
 
 class UserState:
-    """Prompts and objects as they are now; changes belong to the step of undo that is going on, or to the last one.
-
-    Parameters
-    ----------
-    database : Database
-        The open project.
-    history : History
-        Its steps of undo.
-    frames : int
-        Number of frames.
-    """
+    """Prompts and objects as they are now; changes belong to the step of undo that is going on, or to the last one."""
 
     def __init__(self, database: Database, history: History, frames: int) -> None:
         self._database = database

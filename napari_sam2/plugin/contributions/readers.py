@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from napari_sam2.frames.open_source import open_source
 from napari_sam2.frames.source import Source
 from napari_sam2.plugin.layers.frame_array import FrameArray
 from napari_sam2.plugin.layers.metadata import PROJECT_KEY
+from napari_sam2.storage.errors import ProjectDamagedError
 from napari_sam2.storage.project import Project
 from napari_sam2.storage.project_folder import is_project
 
@@ -55,7 +57,7 @@ def _paths(path: str | Sequence[str]) -> list[str]:
 
 def _project_layers(path: Path) -> list[LayerData]:
     layers: list[LayerData] = []
-    project = Project.open(path, "r")
+    project = _opened(path)
     source = _source_of(project)
     placement: dict[str, Any] = {}
     if source is not None:
@@ -70,6 +72,22 @@ def _project_layers(path: Path) -> list[LayerData]:
     metadata = {PROJECT_KEY: str(path)}
     layers.append((labels, {"name": f"{path.stem} masks", "metadata": metadata, **placement}, "labels"))
     return layers
+
+
+def _opened(path: Path) -> Project:
+    """Return a project, open for reading; one with a destroyed database is started again if the user wants it."""
+    try:
+        return Project.open(path, "r")
+    except ProjectDamagedError as error:
+        qt = sys.modules.get("qtpy.QtCore")
+        if error.restorable is None or qt is None or qt.QCoreApplication.instance() is None:
+            raise
+        from napari_sam2.plugin.qt.restore_dialog import wants_to_restore
+
+        if not wants_to_restore(path.name, str(error)):
+            raise
+        Project.restore(path).close()
+        return Project.open(path, "r")
 
 
 def _source_of(project: Project) -> Source | None:

@@ -273,6 +273,16 @@ class Controller:
         """Let the model see what the viewer shows now: contrast, gamma, colours. Results so far stay saved."""
         self._open(keep_contrast=False)
 
+    def restore_project(self) -> None:
+        """Start the project with the destroyed database again, from its prompts, objects and settings.
+
+        Its masks have to be tracked again. The destroyed database stays beside the new one.
+        """
+        if self.project.destroyed is not None:
+            self._project = self.project.destroyed
+            self._state.set_model(replace(self.model, phase="loading", message=""))
+            self._open(restores=True)
+
     # -- verbs -------------------------------------------------------------------------------------------
 
     def propagate(
@@ -434,7 +444,7 @@ class Controller:
             with self._context.attempt("Closing"):  # a reply that fails ends `process`
                 self.process()
 
-    def _open(self, keep_contrast: bool = True) -> None:
+    def _open(self, keep_contrast: bool = True, restores: bool = False) -> None:
         """Open a session on the image as it looks now."""
         spec = SessionSpec.of_layers(
             self.images,
@@ -444,6 +454,7 @@ class Controller:
             self._project_required,
             keep_contrast,
         )
+        spec = replace(spec, restores=restores)
         opener = self._opener
         self._session.open(Open(lambda progress: opener(spec, progress), self.frame))
         self._update_status()

@@ -30,7 +30,7 @@ from napari_sam2.plugin.worker.replies import (
 )
 
 if TYPE_CHECKING:
-    from napari_sam2.storage.interrupted_run import PendingRun
+    from napari_sam2.storage.schema import PendingRun
 
 
 class ReplyHandler:
@@ -157,6 +157,7 @@ class ReplyHandler:
         self._session.finish_call(generation, result.value)
 
     def _on_opening_failed(self, failed: OpeningFailed, generation: int) -> None:
+        self._state.set_project(replace(self._state.project, destroyed=failed.destroyed))
         self._state.set_model(replace(self._state.model, phase="failed", message=failed.message))
         self._context.report(failed.title, failed.message, failed.details)
 

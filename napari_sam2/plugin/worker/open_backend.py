@@ -28,7 +28,12 @@ from napari_sam2.plugin.state import ModelChoice, ProjectState
 from napari_sam2.plugin.worker.session_spec import OpenedSession, Progress, SessionSpec
 from napari_sam2.session import SessionOptions
 from napari_sam2.session.embedding_files import USUAL_MB
-from napari_sam2.storage.errors import ProjectError, ProjectLockedError, ProjectMismatchError
+from napari_sam2.storage.errors import (
+    ProjectDamagedError,
+    ProjectError,
+    ProjectLockedError,
+    ProjectMismatchError,
+)
 from napari_sam2.storage.frames_fingerprint import frames_hash
 from napari_sam2.storage.project import Project
 from napari_sam2.storage.project_folder import discard
@@ -87,6 +92,7 @@ class _ProjectSearch:
         self._spec = spec
         self._model = model
         self._message = ""
+        self._destroyed: Path | None = None
         chosen = spec.preferences.autosave_folder
         self._folder = Path(chosen).expanduser() if chosen else Path.home() / DEFAULT_FOLDER
         size = f"{spec.choice.image_size}px-" if spec.choice.image_size else ""
@@ -133,6 +139,8 @@ class _ProjectSearch:
 
     def _note(self, error: Exception) -> None:
         """Remember why a project is not used, for the user to read."""
+        if isinstance(error, ProjectDamagedError):
+            self._destroyed = self._destroyed or error.restorable
         if isinstance(error, ProjectLockedError):
             self._message = f"A second project was begun, because {error}"
         elif isinstance(error, ProjectMismatchError) and not self._spec.keep_contrast:
@@ -141,7 +149,9 @@ class _ProjectSearch:
             self._message = f"A new project was begun, because the old one cannot be used: {error}"
 
     def _open(self, path: Path) -> OpenedSession:
-        project = Project.open(path, "a")
+        spec = self._spec
+        restores = spec.restores and path == spec.project
+        project = Project.restore(path) if restores else Project.open(path, "a")
         try:
             frames = self._spec.frames
             saved = project.source.reading.get("options")
@@ -181,7 +191,9 @@ class _ProjectSearch:
         named = spec.project is not None and spec.project_required
         return OpenedSession(
             session,
-            ProjectState(project.path, resumed, interrupted, folder is not None, self._message),
+            ProjectState(
+                project.path, resumed, interrupted, folder is not None, self._message, self._destroyed
+            ),
             _SavedLabels(project, folder).read,
             partial(_results, project, frames, spec),
             partial(_close, session, discard_unused=not named),

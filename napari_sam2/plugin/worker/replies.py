@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +20,8 @@ from napari_sam2.review import FrameFact, facts_of
 from napari_sam2.session import Alternatives
 
 if TYPE_CHECKING:
-    from napari_sam2.storage.interrupted_run import PendingRun
     from napari_sam2.storage.recorded_session import RecordedSession
+    from napari_sam2.storage.schema import PendingRun
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,14 +175,22 @@ class RequestFailed:
     details: str
 
     @classmethod
-    def of(cls, title: str, error: Exception) -> RequestFailed:
+    def of(cls, title: str, error: Exception) -> Self:
         """Return the reply for an exception."""
         message = str(error).strip() or type(error).__name__
         return cls(title, message, "".join(traceback.format_exception(error)))
 
 
+@dataclass(frozen=True)
 class OpeningFailed(RequestFailed):
-    """A session could not be opened."""
+    """A session could not be opened, perhaps because the database of its project is destroyed."""
+
+    destroyed: Path | None = None
+
+    @classmethod
+    def of(cls, title: str, error: Exception) -> Self:
+        """Return the reply for an exception."""
+        return replace(super().of(title, error), destroyed=getattr(error, "restorable", None))
 
 
 class PropagationFailed(RequestFailed):

@@ -45,6 +45,8 @@ class SessionSpec:
         False: if the named project cannot be used, another one is.
     keep_contrast : bool
         True: a project that is found again keeps its own contrast, whatever the viewer shows now.
+    restores : bool
+        Start the named project, whose database is destroyed, again from its readable copies.
     """
 
     frames: FrameStack
@@ -56,6 +58,7 @@ class SessionSpec:
     project: Path | None = None
     project_required: bool = True
     keep_contrast: bool = True
+    restores: bool = False
 
     @classmethod
     def of_layers(

@@ -104,6 +104,12 @@ class Banner(QFrame):
         welcome = self._welcome(controller, status)
         if not status.plane_is_current:
             self._show(status.message, "warning", "Work here", controller.follow_plane)
+        elif controller.project.destroyed is not None and controller.model.phase != "loading":
+            name = controller.project.destroyed.name
+            text = (
+                f"{name} is damaged. Its prompts and objects are still there; masks have to be tracked again."
+            )
+            self._show(text, "warning", "Start it again", controller.restore_project)
         elif controller.model.phase == "failed":
             choice = controller.preferences.model
             again = lambda: controller.load_model(*astuple(choice))  # noqa: E731
