@@ -28,10 +28,11 @@ class LabelStack:
         first, *rest = (key if isinstance(key, tuple) else (key,)) or (Ellipsis,)
         if first is Ellipsis:
             first, rest = slice(None), [first, *rest]
-        chosen = np.arange(len(self))[first]
-        if chosen.ndim == 0:
-            picked: NDArray[Any] = self.frame(int(chosen))[tuple(rest)]
+        frames = range(len(self))  # however many a damaged project says that there are
+        if isinstance(first, (int, np.integer)):
+            picked: NDArray[Any] = self.frame(frames[first])[tuple(rest)]
             return picked
+        chosen = frames[first] if isinstance(first, slice) else np.arange(len(self))[first]
         stack = np.zeros((len(chosen), *self.shape[1:]), self.dtype)
         for row, frame in enumerate(chosen):
             stack[row] = self.frame(int(frame))

@@ -14,8 +14,9 @@ from napari_sam2.prompts import Prompt, PromptKey
 
 FORMAT = "napari-sam2-project"
 VERSION = 1
-MAX_FRAMES = 2**31
-MAX_PIXELS = 2**31  # no frame is larger; a damaged document must not make us allocate
+# A damaged document must not make us allocate: no recording has more frames, and no frame is larger.
+MAX_FRAMES = 2**24
+MAX_PIXELS = 2**31
 _COLOR = re.compile(r"#[0-9a-fA-F]{6}")
 _KINDS: dict[Any, tuple[type, ...]] = {
     "str": (str,),

@@ -204,6 +204,7 @@ STATEMENTS = [
     "UPDATE record SET logits = zeroblob(9000000), checksum = NULL WHERE frame = 1",
     "UPDATE mask SET rle = CAST(zeroblob(9000000) AS TEXT), checksum = NULL WHERE frame = 1",
     "UPDATE project SET value = replace(value, '\"frames\":5', '\"frames\":2000000000'), checksum = NULL",
+    "UPDATE project SET value = replace(value, '\"frames\":5', '\"frames\":16000000'), checksum = NULL",
     "UPDATE project SET value = replace(value, '\"height\":12', '\"height\":40000'), checksum = NULL",
     "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000) "
     "INSERT OR IGNORE INTO entry SELECT i % 5, i, 2, i, '{}', NULL FROM n",

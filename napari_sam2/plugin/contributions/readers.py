@@ -82,7 +82,7 @@ def _opened(path: Path) -> Project:
         qt = sys.modules.get("qtpy.QtCore")
         if error.restorable is None or qt is None or qt.QCoreApplication.instance() is None:
             raise
-        from napari_sam2.plugin.qt.restore_dialog import wants_to_restore
+        from napari_sam2.plugin.contributions.restore_dialog import wants_to_restore
 
         if not wants_to_restore(path.name, str(error)):
             raise
