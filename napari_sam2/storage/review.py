@@ -30,7 +30,7 @@ from napari_sam2.storage.project import Project
 
 
 class Review:
-    """What there is to review in a project, and the verbs that decide it.
+    """Open questions of a project, and the verbs that decide them.
 
     Each verb is one step of undo, saved in one transaction. Reading a whole project decodes its masks once; what was
     read is kept until something changes.
