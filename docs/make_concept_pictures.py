@@ -182,7 +182,7 @@ def pointers() -> str:
 
 
 def staleness() -> str:
-    """A correction makes frames between the neighbouring prompts stale; doubt is about what is current."""
+    """A correction makes frames between the neighbouring prompts stale; uncertainty is about what is current."""
     d = Drawing("A correction at frame 12 makes the frames between the neighbouring prompts stale", 260)
     rows = ["tracked", "a correction", "tracked again"]
     for r, name in enumerate(rows):
@@ -209,7 +209,7 @@ def staleness() -> str:
     d.diamond(40, 232)
     d.text(54, 236, "prompt", MUTED, 12)
     d.rect(120, 225, 16, 12, ORANGE)
-    d.text(142, 236, "doubtful: look here", MUTED, 12)
+    d.text(142, 236, "uncertain: look here", MUTED, 12)
     d.rect(284, 225, 16, 12, "#ffffff", RIM, stroke_dasharray="3 3")
     d.text(306, 236, "stale: answers earlier prompts, computed again", MUTED, 12)
     d.rect(628, 225, 16, 12, "#a9d0ca", RIM)

@@ -34,7 +34,12 @@ from napari_sam2.synthetic.samples import FirstSight, sample_timelapse  # noqa: 
 
 SMALL, LARGE = (1366, 768), (1920, 1080)
 THEMES = ("dark", "light")
-ON_LARGE = ("05-box", "09-tracking", "10-doubt", "16-auto")  # steps that are shown on a large screen, too
+ON_LARGE = (
+    "05-box",
+    "09-tracking",
+    "10-uncertainty",
+    "16-auto",
+)  # steps that are shown on a large screen, too
 MID_RUN = 12  # frames
 LARGE_ENOUGH = 400  # pixels of a cell that can be clicked
 PLUGIN = "napari-sam2"
@@ -154,13 +159,13 @@ class Story:
         self.settle()
 
     def check(self) -> None:
-        """Show a doubtful frame, and its correction."""
+        """Show an uncertain frame, and its correction."""
         controller = self.controller
         controller.frame = 0
         if not controller.go_to_uncertain():
             controller.frame = int(np.argmax(controller.timeline.uncertainty()))
         self.settle()
-        self.studio.take("10-doubt")
+        self.studio.take("10-uncertainty")
         self.dock.tools.choose("points")
         frame, wrong = controller.frame, controller.objects.active
         if self.seen(wrong, frame) < LARGE_ENOUGH:  # too small to click

@@ -16,7 +16,7 @@ def main(folder: Path, frames: int = 5) -> Path:
     options = AutomaticOptions.preset("cells", points_per_side=12)
     found = list(
         track_everything(session, options)
-    )  # with newcomers_every=10, later frames are searched, too
+    )  # with new_objects_every=10, later frames are searched, too
     print(len(session.object_ids), "objects on", len(found), "frames")
     results = TrackingResults.from_frames(found)
     export_format("ctc").write(results, folder / "01_RES")

@@ -57,7 +57,7 @@ def run_automatic(
     options: AutomaticOptions | None = None,
     indices: Sequence[int] = (0,),
     track: bool = False,
-    newcomers_every: int = 0,
+    new_objects_every: int = 0,
     session_options: SessionOptions | None = None,
     progress: FrameDone | None = None,
     overwrite: bool = False,
@@ -80,7 +80,7 @@ def run_automatic(
         Frames to search; with ``track``, new objects are added on all but the first of them.
     track : bool
         Follow what was found through the whole video, both ways.
-    newcomers_every : int
+    new_objects_every : int
         With ``track``: search again after this many frames; 0 never does.
     session_options : SessionOptions, optional
         Options of tracking.
@@ -102,7 +102,7 @@ def run_automatic(
         return _write_found(model, frames, path, options, indices, progress, overwrite)
     session = VideoSession(model, frames, session_options)
     try:
-        searched = search_frames(indices, newcomers_every, len(frames))
+        searched = search_frames(indices, new_objects_every, len(frames))
         steps = _both_ways(session, session_finder(session, options), searched)
         for done, _ in enumerate(steps, start=1):
             if progress is not None:

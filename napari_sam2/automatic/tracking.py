@@ -144,7 +144,7 @@ def track_everything(
     session: VideoSession,
     options: AutomaticOptions | None = None,
     start: int = 0,
-    newcomers_every: int = 0,
+    new_objects_every: int = 0,
     progress: Progress | None = None,
 ) -> Iterator[FrameMasks]:
     """Find everything on a frame and follow it to the end of the video.
@@ -157,7 +157,7 @@ def track_everything(
         Options of the search.
     start : int
         The frame to begin with.
-    newcomers_every : int
+    new_objects_every : int
         Look for new objects again after this many frames, again and again; 0 never does.
     progress : callable, optional
         Called with (points done, points in total) while objects are searched; what it raises ends the search.
@@ -168,7 +168,7 @@ def track_everything(
         One for each frame from ``start`` on, all objects at once; nothing when there is nothing to follow.
     """
     finder = session_finder(session, options, None, progress)
-    yield from seed_and_track(session, finder, search_frames([start], newcomers_every, len(session.frames)))
+    yield from seed_and_track(session, finder, search_frames([start], new_objects_every, len(session.frames)))
 
 
 def session_finder(
@@ -187,7 +187,7 @@ def session_finder(
 def search_frames(frames: Sequence[int], every: int, count: int) -> list[int]:
     """Return the frames to search, in order: those given, and every so many after the first of them; 0 adds none."""
     if every < 0:
-        raise ValueError(f"newcomers_every must not be negative, got {every}")
+        raise ValueError(f"new_objects_every must not be negative, got {every}")
     first = min(frames)
     return sorted({*frames, *(range(first, count, every) if every else ())})
 

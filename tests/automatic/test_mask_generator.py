@@ -169,7 +169,7 @@ def test_region_asks_only_inside(session, options):
         generate_masks(session, IMAGE, options, SpatialFilter(region=np.zeros((3, 3), bool)))
 
 
-def test_newcomers_only(session, options):
+def test_new_objects_only(session, options):
     first = generate_masks(session, discs(SIZE, *PLACES[:2]), options).labels()
     more = generate_masks(session, IMAGE, options.changed(max_overlap=0.2), SpatialFilter(existing=first))
     assert len(more) == 2

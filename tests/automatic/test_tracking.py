@@ -112,14 +112,14 @@ def test_track_everything_visits_every_frame(session, disc_finder):
 
 def test_track_everything_with_new_objects(session, disc_finder):
     asked = {}
-    for masks in track_everything(session, OPTIONS, newcomers_every=2):
+    for masks in track_everything(session, OPTIONS, new_objects_every=2):
         asked[masks.frame] = session.object_ids
     assert asked[1] == (1, 2)
     # Whatever the untrained network lost by frame 2 is found again; the disc that appears there is new.
     assert len(asked[2]) > 2
     assert any((session.prompts[2, i].mask.array()[75, 60]) for i in asked[2][2:])
-    with pytest.raises(ValueError, match="newcomers_every must not be negative"):
-        next(track_everything(session, OPTIONS, newcomers_every=-1))
+    with pytest.raises(ValueError, match="new_objects_every must not be negative"):
+        next(track_everything(session, OPTIONS, new_objects_every=-1))
 
 
 class StillSession:
@@ -161,7 +161,7 @@ def test_only_what_is_new_is_added(disc_finder, every):
     still = discs(SIZE, (30, 30, 12), (90, 30, 14))
     more = discs(SIZE, (30, 30, 12), (90, 30, 14), (60, 75, 13))
     session = StillSession(ArrayFrames([still, still, more, more, more]))
-    seen = [masks.frame for masks in track_everything(session, OPTIONS, newcomers_every=every)]
+    seen = [masks.frame for masks in track_everything(session, OPTIONS, new_objects_every=every)]
     assert seen == [0, 1, 2, 3, 4]  # each once, in order
     appeared = {1: 2, 2: 2, 3: 3}[every]
     assert sorted(session.prompts) == [(0, 1), (0, 2), (appeared, 3)]

@@ -1,4 +1,4 @@
-"""Doubt: where a tracked object should be looked at again."""
+"""Uncertainty: where a tracked object should be looked at again."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def test_a_steady_object_is_sure_everywhere():
         ("areas", 300.0, 0.9),
     ],
 )
-def test_one_bad_number_makes_its_frame_doubtful(name, value, least):
+def test_one_bad_number_makes_its_frame_uncertain(name, value, least):
     facts = steady()
     getattr(facts, name)[12] = value
-    doubt = frame_uncertainty(facts)
-    assert doubt[12] > least
-    assert doubt[:12].max() < 0.05
-    assert doubt[14:].max() < 0.05
+    uncertainty = frame_uncertainty(facts)
+    assert uncertainty[12] > least
+    assert uncertainty[:12].max() < 0.05
+    assert uncertainty[14:].max() < 0.05
 
 
 def test_a_jump_in_position_is_judged_against_the_usual_speed():
@@ -51,18 +51,18 @@ def test_a_jump_in_position_is_judged_against_the_usual_speed():
     assert frame_uncertainty(facts).max() < 0.05
 
 
-def test_appearing_and_vanishing_are_doubtful_and_absence_is_not():
+def test_appearing_and_vanishing_are_uncertain_and_absence_is_not():
     facts = steady()
     facts.areas[10:15] = 0
     facts.centers[10:15] = np.nan
     facts.object_scores[10:15] = -6
-    doubt = frame_uncertainty(facts)
-    assert doubt[10] == 1
-    assert doubt[15] == 1
-    assert doubt[11:15].max() < 0.05
+    uncertainty = frame_uncertainty(facts)
+    assert uncertainty[10] == 1
+    assert uncertainty[15] == 1
+    assert uncertainty[11:15].max() < 0.05
 
 
-def test_prompted_and_unknown_frames_are_not_doubtful():
+def test_prompted_and_unknown_frames_are_not_uncertain():
     facts = steady()
     facts.object_scores[12] = 0
     facts.prompted[12] = True
@@ -80,17 +80,17 @@ def test_gaps_between_known_frames_are_no_jumps():
     assert position_jumps(np.array([[0, 0], [np.nan, np.nan], [90, 90.0]]), areas).max() == 0
 
 
-def test_next_doubtful_goes_from_peak_to_peak():
-    doubt = np.zeros(20)
-    doubt[[3, 4, 5]] = (0.6, 0.9, 0.7)
-    doubt[11] = 0.55
-    assert uncertain_peaks(doubt) == [4, 11]
-    assert next_uncertain(doubt, 0) == 4
-    assert next_uncertain(doubt, 4) == 11
-    assert next_uncertain(doubt, 11) is None
-    assert next_uncertain(doubt, 19, -1) == 11
-    assert next_uncertain(doubt, 11, -1) == 4
-    assert next_uncertain(doubt, 0, threshold=0.95) is None
+def test_next_uncertain_goes_from_peak_to_peak():
+    uncertainty = np.zeros(20)
+    uncertainty[[3, 4, 5]] = (0.6, 0.9, 0.7)
+    uncertainty[11] = 0.55
+    assert uncertain_peaks(uncertainty) == [4, 11]
+    assert next_uncertain(uncertainty, 0) == 4
+    assert next_uncertain(uncertainty, 4) == 11
+    assert next_uncertain(uncertainty, 11) is None
+    assert next_uncertain(uncertainty, 19, -1) == 11
+    assert next_uncertain(uncertainty, 11, -1) == 4
+    assert next_uncertain(uncertainty, 0, threshold=0.95) is None
 
 
 def test_one_frame_and_none():

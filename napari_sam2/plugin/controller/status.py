@@ -11,7 +11,7 @@ from napari_sam2.plugin.state import Status
 # What to do next, by how the last propagation ended.
 _NEXT = {
     "": "Does the mask fit? Track with “Forward”, or press “New” and click on the next object.",
-    "finished": "Tracked. G goes to the next doubtful frame: correct it with a click, and track again.",
+    "finished": "Tracked. G goes to the next uncertain frame: correct it with a click, and track again.",
     "stopped": "Stopped; what is done stays. Correct a mask with a click, or track on with “Forward”.",
     "failed": "Tracking failed; what is done stays. Track again, or take other prompts.",
 }

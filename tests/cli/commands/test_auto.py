@@ -233,7 +233,7 @@ def test_what_is_found_is_tracked_into_a_project(napari_sam2, movie: Path, check
     assert "--overwrite" in run.err
 
 
-def test_newcomers_of_later_frames_overlap_no_object(napari_sam2, movie: Path, checkpoint: Path) -> None:
+def test_new_objects_of_later_frames_overlap_no_object(napari_sam2, movie: Path, checkpoint: Path) -> None:
     words = ("--box-nms-thresh", "0.5", "--frames", "0,6", "--track", "--out", "new.sam2", "--json")
     napari_sam2("auto", movie, *KEEP_ALL, *words, "--model", checkpoint).ok()
     with Project.open("new.sam2", mode="r") as project:

@@ -594,7 +594,7 @@ def test_one_controller_for_each_image_and_viewer(world, fake, preferences):
     assert find_controller(viewer, [image]) is c
 
 
-def test_doubtful_frames_are_found_from_where_the_viewer_is(world):
+def test_uncertain_frames_are_found_from_where_the_viewer_is(world):
     _, _, c, fake = world
     c.prompts.add_point(20, 20)
     c.propagate()

@@ -120,7 +120,7 @@ def test_nothing_is_cut_off_when_there_is_more_to_say(qtbot, viewer, letters, po
     dock.model.settings.click()
     dock.tracking.reach.setCurrentIndex(2)
     let_it_settle(qtbot)
-    assert "doubtful frame" in dock.banner.text.text()
+    assert "uncertain frame" in dock.banner.text.text()
     assert not cut_off(dock)
     dock.tracking.reach.setCurrentIndex(1)
     let_it_settle(qtbot)
@@ -250,7 +250,7 @@ def test_colours_are_told_apart_and_read(theme):
     # The accent is napari's own: 4.0 in the dark theme of napari 0.6.
     assert contrast(p.text, p.accent) > 3.9
     assert contrast(p.muted, p.background) > 3
-    # Doubt stands out from the ground it is drawn on, and from what is sure, also without colour vision.
+    # Uncertainty stands out from the ground it is drawn on, and from what is sure, also without colour vision.
     assert distance(UNCERTAIN, p.button) > 60
     assert distance(CERTAIN, p.raised) > 60
     assert (

@@ -1,4 +1,4 @@
-"""The whole story with the small network: click, see, track, doubt, correct, undo, export, close, come back."""
+"""The whole story with the small network: click, see, track, uncertainty, correct, undo, export, close, come back."""
 
 from __future__ import annotations
 

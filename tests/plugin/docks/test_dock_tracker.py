@@ -259,7 +259,7 @@ def test_timeline_goes_where_it_is_clicked_and_scrubs(qtbot, world):
     assert viewer.dims.current_step[0] == 5
 
 
-def test_doubt_is_found_by_key(qtbot, world):
+def test_uncertainty_is_found_by_key(qtbot, world):
     viewer, _, dock, c, fake = world
     c.prompts.add_point(40, 25)
     press_button(qtbot, dock.tracking.forward)

@@ -11,16 +11,18 @@ from napari_sam2.plugin.docks.timeline.strips import columns_of, frame_at, strip
 RED, ORANGE, GREY = (200, 0, 0), (230, 159, 0), (90, 90, 90)
 
 
-def row(present, known=None, doubt=None):
+def row(present, known=None, uncertainty=None):
     present = np.array([c == "#" for c in present])
     known = present if known is None else np.array([c == "k" for c in known])
-    doubt = np.zeros(len(present)) if doubt is None else np.array(doubt, float)
+    uncertainty = np.zeros(len(present)) if uncertainty is None else np.array(uncertainty, float)
     nothing = np.full(len(present), np.nan, np.float32)
-    return TimelineRow(1, known, present, np.zeros(len(present), bool), nothing, nothing, nothing, doubt)
+    return TimelineRow(
+        1, known, present, np.zeros(len(present), bool), nothing, nothing, nothing, uncertainty
+    )
 
 
 def drawn(image):
-    """Characters: # object, ! doubt, _ not seen, space nothing."""
+    """Characters: # object, ! uncertainty, _ not seen, space nothing."""
     out = []
     for line in image:
         names = {(*RED, 255): "#", (*ORANGE, 255): "!", (*GREY, 255): "_", (0, 0, 0, 0): " "}
@@ -38,17 +40,17 @@ def test_presence_is_a_band_and_absence_a_line():
     ]
 
 
-def test_doubt_eats_the_band_from_above_and_leaves_a_rest():
-    image = strip(row("####", doubt=[0, 0.34, 0.67, 1]), 4, 8, RED, ORANGE, GREY)
+def test_uncertainty_eats_the_band_from_above_and_leaves_a_rest():
+    image = strip(row("####", uncertainty=[0, 0.34, 0.67, 1]), 4, 8, RED, ORANGE, GREY)
     depth = [(image[:, x] == (*ORANGE, 255)).all(-1).sum() for x in range(4)]
     assert depth == [0, 2, 4, 6]
     assert drawn(image)[-1] == "####"
 
 
-def test_one_doubtful_frame_among_many_is_not_lost():
-    doubt = np.zeros(20_000)
-    doubt[12_345] = 1
-    columns = columns_of(doubt, 300)
+def test_one_uncertain_frame_among_many_is_not_lost():
+    uncertainty = np.zeros(20_000)
+    uncertainty[12_345] = 1
+    columns = columns_of(uncertainty, 300)
     assert columns.max() == 1
     assert frame_at(np.argmax(columns) + 0.5, 300, 20_000) == pytest.approx(12_345, abs=67)
 

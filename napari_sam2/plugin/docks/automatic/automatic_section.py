@@ -179,7 +179,7 @@ class AutomaticSection(QWidget):
         )
         self.track.clicked.connect(lambda: self.track_these())
         self.add = tool_button(
-            theme, "plus", "Add newcomers", "Turn masks that overlap no object into objects"
+            theme, "plus", "Add new objects", "Turn masks that overlap no object into objects"
         )
         self.add.clicked.connect(lambda: self.add_new_objects())
 

@@ -33,7 +33,7 @@ _HEADERS = {
     Column.PROMPTS: ("Prompts", "Number of frames on which the object has prompts"),
     Column.PRESENT: ("Frames", "First and last frame on which the object is seen"),
     Column.UNCERTAINTY: (
-        "Doubt",
+        "Uncertainty",
         "Highest uncertainty over all frames: the longer the bar, the less certain",
     ),
     Column.LOCK: ("", "Neither prompts nor tracking change locked objects"),
@@ -175,4 +175,4 @@ def _tip(state: ObjectState) -> str:
     prompts = f"prompts on frames {frames}{more}" if frames else "no prompts yet"
     notes = ", ".join(["locked"] * state.locked + ["hidden"] * (not state.visible))
     title = state.title + (f" ({notes})" if notes else "")
-    return "\n".join([title, prompts, seen, f"doubt {state.uncertainty:.0%}"])
+    return "\n".join([title, prompts, seen, f"uncertainty {state.uncertainty:.0%}"])

@@ -47,7 +47,7 @@ class ObjectsView(QTableView):
         header.resizeSection(Column.PROMPTS, width("Prompts") + 12)
         longest = max("Frames", f"{self._n_frames}–{self._n_frames}", key=width)
         header.resizeSection(Column.PRESENT, width(longest) + 14)
-        header.resizeSection(Column.UNCERTAINTY, width("Doubt") + 14)
+        header.resizeSection(Column.UNCERTAINTY, width("Uncertainty") + 14)
         header.resizeSection(Column.LOCK, 24)
 
     def keyPressEvent(self, event: QKeyEvent | None) -> None:

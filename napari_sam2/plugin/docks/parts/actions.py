@@ -107,11 +107,11 @@ class Actions:
         self.do(track)
 
     def go_to_uncertain(self, step: int) -> None:
-        """Go to the next or previous doubtful frame."""
+        """Go to the next or previous uncertain frame."""
 
         def go(controller: Controller) -> None:
             if not controller.go_to_uncertain(step):
-                show_info(f"No doubtful frame {'after' if step > 0 else 'before'} this one.")
+                show_info(f"No uncertain frame {'after' if step > 0 else 'before'} this one.")
 
         self.do(go)
 

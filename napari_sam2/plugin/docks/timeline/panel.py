@@ -16,7 +16,7 @@ from napari_sam2.plugin.docks.timeline.view import LEGEND, TimelineView
 
 
 class TimelinePanel(QWidget):
-    """The timeline, and buttons that go from one doubtful frame to the next."""
+    """The timeline, and buttons that go from one uncertain frame to the next."""
 
     def __init__(self, theme: Theme, actions: Actions) -> None:
         super().__init__()

@@ -31,7 +31,7 @@ _REDRAW_MS = 80
 _EMPTY_ROWS, _LEAST_ROWS, _MOST_ROWS = 3, 5, 8
 LEGEND = (
     "◆ prompts   coloured band: seen   thin line: tracked and not seen\n"
-    "orange from above: doubt, the deeper the less certain   ▼ the most doubtful frames\n"
+    "orange from above: uncertainty, the deeper the less certain   ▼ the most uncertain frames\n"
     "Click or drag to go to a frame."
 )
 
@@ -79,7 +79,7 @@ class TimelineView(QAbstractScrollArea):
 
     @property
     def peaks(self) -> tuple[int, ...]:
-        """Doubtful frames that are marked above the rows."""
+        """Uncertain frames that are marked above the rows."""
         return self._peaks
 
     @property
@@ -374,7 +374,7 @@ class TimelineView(QAbstractScrollArea):
         assert self._controller is not None
         frame, row = self._frame_at(place.x()), self._row_at(place.y())
         if row < 0:
-            return f"frame {frame}" + (" · doubtful" if frame in self._peaks else "")
+            return f"frame {frame}" + (" · uncertain" if frame in self._peaks else "")
         state = self._states[row]
         known = self._controller.timeline.row(state.object_id)
         lines = [f"{state.title}, frame {frame}"]
@@ -388,6 +388,6 @@ class TimelineView(QAbstractScrollArea):
             lines.append("not seen")
         if known.known[frame] and np.isfinite(known.predicted_ious[frame]):
             lines.append(
-                f"expected quality {known.predicted_ious[frame]:.2f}, doubt {known.uncertainty[frame]:.0%}"
+                f"expected quality {known.predicted_ious[frame]:.2f}, uncertainty {known.uncertainty[frame]:.0%}"
             )
         return "\n".join(lines)

@@ -24,7 +24,7 @@ TIMELINE_NAME = "SAM2 timeline"
 
 
 class TrackerDock(PromptDock):
-    """Choose an image, prompt objects, track them, check doubtful frames, correct, export."""
+    """Choose an image, prompt objects, track them, check uncertain frames, correct, export."""
 
     is_tall = True
 
