@@ -395,7 +395,7 @@ def _add_gui(commands: Any) -> None:
 
 def _add_reading(parser: Any) -> None:
     group = parser.add_argument_group("reading the source")
-    group.add_argument("--axis", metavar="AXIS", help="axis to travel along: t, z, ... (t, or else z)")
+    group.add_argument("--axis", metavar="AXIS", help="axis to track along: t, z, ... (t, or else z)")
     group.add_argument(
         "--at",
         type=axis_position,
