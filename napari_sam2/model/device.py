@@ -66,3 +66,17 @@ def fast_float32(device: torch.device) -> Iterator[None]:
         yield
     finally:
         torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
+def default_float32() -> Iterator[None]:
+    """Let float32 matrix products take PyTorch's default back end again, inside :func:`fast_float32`."""
+    before = torch.get_float32_matmul_precision()
+    if before == "highest":
+        yield
+        return
+    torch.set_float32_matmul_precision("highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from napari_sam2.model.chunked_attention import attend_in_blocks
 from napari_sam2.model.config import ModelConfig
-from napari_sam2.model.layers import Attention
+from napari_sam2.model.layers import Attention, attention
 from napari_sam2.model.position_encoding import rotary_table, rotate
 
 
@@ -42,7 +42,7 @@ class RotaryAttention(Attention):
             averaged = attend_in_blocks(q[:, 0], k[:, 0], v)
             projected: Tensor = self.out_proj(self.v_proj(averaged))
             return projected
-        joined = self.join(F.scaled_dot_product_attention(q, k, self.split(self.v_proj(v))))
+        joined = self.join(attention(q, k, self.split(self.v_proj(v))))
         out: Tensor = self.out_proj(joined)
         return out
 

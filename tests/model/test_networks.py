@@ -7,9 +7,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch.nn import functional as F
 
 from napari_sam2.model.config import ModelConfig
 from napari_sam2.model.hiera import join_windows, split_windows
+from napari_sam2.model.layers import attention
 from napari_sam2.model.position_encoding import sine_encoding_2d
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.model.tensors import ImageFeatures, MemoryReadout, PromptTensors
@@ -300,3 +302,25 @@ def test_configuration_survives_json():
         ModelConfig.from_dict({"colour": 3})
     with pytest.raises(ValueError, match="unknown model 'huge'"):
         ModelConfig.preset("huge")
+
+
+@pytest.mark.parametrize(("tokens", "setting"), [(16, "highest"), (2048, "medium")])
+def test_attention_between_few_tokens_takes_the_default_products(monkeypatch, tokens, setting):
+    used = []
+    exact = F.scaled_dot_product_attention
+
+    def watched(*args, **kwargs):
+        used.append(torch.get_float32_matmul_precision())
+        return exact(*args, **kwargs)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", watched)
+    q, k, v = torch.randn(3, 2, tokens, 8)
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        found = attention(q, k, v)
+        assert torch.get_float32_matmul_precision() == "medium"
+    finally:
+        torch.set_float32_matmul_precision(before)
+    assert used == [setting]
+    torch.testing.assert_close(found, exact(q, k, v), atol=1e-5, rtol=1e-4)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_sam2.model.hiera import join_windows, split_windows
+from napari_sam2.model.layers import attention
 from napari_sam2.model.sam1.config import TinyVitConfig
 from napari_sam2.model.sam1.vit import neck
 
@@ -68,7 +69,7 @@ class WindowAttention(nn.Module):
         tokens = self.norm(x).flatten(1, 2)  # (N, T, C)
         q, k, v = self.qkv(tokens).unflatten(2, (self.heads, 3, -1)).permute(3, 0, 2, 1, 4)
         bias = self.attention_biases[:, self.pairs].to(q.dtype)
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None])
+        out = attention(q, k, v, bias[None])
         projected: Tensor = self.proj(out.transpose(1, 2).reshape(x.shape))
         return projected
 

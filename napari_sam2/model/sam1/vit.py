@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from napari_sam2.model.hiera import join_windows, split_windows
-from napari_sam2.model.layers import MLP, LayerNorm2d
+from napari_sam2.model.layers import MLP, LayerNorm2d, attention
 from napari_sam2.model.sam1.config import VitConfig
 
 # Scores that one step of attention holds on a CPU, in values (8 MiB of float32): they stay in its caches.
@@ -111,7 +111,7 @@ def _attend_as_one(q: Tensor, k: Tensor, v: Tensor, down: Tensor, across: Tensor
     queries = torch.cat([q * q.shape[-1] ** -0.5, down, across], 2)
     keys = torch.cat([k, where], 2)
     padded = F.pad(v, (0, keys.shape[-1] - v.shape[-1]))  # fused kernels want equal widths
-    out = F.scaled_dot_product_attention(queries[None], keys[None], padded[None], scale=1.0)[0]
+    out = attention(queries[None], keys[None], padded[None], scale=1.0)[0]
     return out[..., : v.shape[-1]]
 
 
