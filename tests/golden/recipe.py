@@ -29,9 +29,15 @@ _TOKENS = (
     "no_mask_embed",
 )
 
+# Biases of heads: most objects are there, and masks are thought to be good.
+_HEADS = {
+    "sam_mask_decoder.pred_obj_score_head.layers.2.bias": 1.5,
+    "mask_decoder.iou_prediction_head.layers.2.bias": 0.8,  # Segment Anything 1, whose head has no sigmoid
+}
+
 
 def make_parameter(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Values of one parameter, rounded to float16."""
+    """Values of one parameter of Meta's checkpoints of SAM 2 or SAM 1, rounded to float16."""
     x = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape)
     leaf = name.rsplit(".", 1)[-1]
     if leaf == "positional_encoding_gaussian_matrix":
@@ -40,14 +46,14 @@ def make_parameter(name: str, shape: tuple[int, ...]) -> np.ndarray:
         y = 0.3 + 0.1 * x
     elif name in _HALF:
         y = 0.5 * x
-    elif "pos_embed" in name:
+    elif "pos_embed" in name or leaf.startswith("rel_pos"):
         y = 0.3 * x
     elif any(token in name for token in _TOKENS):
         y = 0.7 * x
     elif leaf == "weight" and len(shape) == 1:
         y = 1.0 + 0.1 * x
     elif leaf == "bias":
-        y = 0.05 * x + (1.5 if name == "sam_mask_decoder.pred_obj_score_head.layers.2.bias" else 0.0)
+        y = 0.05 * x + _HEADS.get(name, 0.0)
     elif leaf == "weight":
         y = _gain(name) * x / np.sqrt(shape[0] if "output_upscaling" in name else np.prod(shape[1:]))
     else:
@@ -58,6 +64,8 @@ def make_parameter(name: str, shape: tuple[int, ...]) -> np.ndarray:
 def _gain(name: str) -> float:
     if "output_hypernetworks_mlps" in name and ".layers.2." in name:
         return 3.0
+    if name.startswith("mask_decoder.iou_prediction_head.layers.2"):
+        return 0.5
     if name.startswith("mask_downsample"):
         return 4.0
     if name.startswith("memory_attention") and ".out_proj." in name:

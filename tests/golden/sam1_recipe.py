@@ -1,7 +1,6 @@
 """Small Segment Anything 1 networks with weights that any machine can make again, and files of them in every layout."""
 
 import re
-import zlib
 
 import numpy as np
 import torch
@@ -9,41 +8,12 @@ import torch
 from napari_sam2.model.sam1.config import SamConfig, TinyVitConfig, VitConfig
 from napari_sam2.model.sam1.sam import Sam
 from napari_sam2.model.weights.sam1_layouts import to_meta_sam1
+from tests.golden.recipe import make_parameter
 
 TINY = SamConfig(256, VitConfig(64, 64, 4, 2, 256, (1, 3), 7))
 MOBILE = SamConfig(1024, TinyVitConfig((8, 16, 20, 40), (1, 1, 2, 1), (2, 2, 2, 4), (7, 7, 14, 7)))
-_TOKENS = ("iou_token", "mask_tokens", "point_embeddings", "not_a_point_embed", "no_mask_embed")
 # How much is taken off each mask's logits in the variant for automatic masks.
 _OFFSETS = (31.0, -8.6, -16.0, 21.7)
-
-
-def make_parameter(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Values of one parameter of Meta's checkpoint, rounded to float16."""
-    x = np.random.RandomState(zlib.crc32(name.encode())).standard_normal(shape)
-    leaf = name.rsplit(".", 1)[-1]
-    if leaf == "positional_encoding_gaussian_matrix":
-        y = x
-    elif leaf.startswith("rel_pos") or "pos_embed" in name:
-        y = 0.3 * x
-    elif any(token in name for token in _TOKENS):
-        y = 0.7 * x
-    elif leaf == "weight" and len(shape) == 1:
-        y = 1.0 + 0.1 * x
-    elif leaf == "bias":
-        y = 0.05 * x + (0.8 if name == "mask_decoder.iou_prediction_head.layers.2.bias" else 0.0)
-    elif leaf == "weight":
-        y = _gain(name) * x / np.sqrt(shape[0] if "output_upscaling" in name else np.prod(shape[1:]))
-    else:
-        y = 0.1 * x
-    return y.astype(np.float16)
-
-
-def _gain(name: str) -> float:
-    if "output_hypernetworks_mlps" in name and ".layers.2." in name:
-        return 3.0
-    if "iou_prediction_head.layers.2" in name:
-        return 0.5
-    return 1.6 if ".q_proj." in name or ".k_proj." in name else 1.0
 
 
 def meta_state(config: SamConfig = TINY, blobs: bool = False) -> dict[str, torch.Tensor]:

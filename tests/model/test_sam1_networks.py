@@ -1,10 +1,11 @@
 """The networks of Segment Anything 1: what their shapes say, attention in pieces, and what they share with SAM 2."""
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
-from napari_sam2.model.sam1 import vit
+from napari_sam2.model.sam1 import instance_decoder, vit
 from napari_sam2.model.sam1.config import SamConfig
 from napari_sam2.model.sam1.instance_decoder import InstanceDecoder
 from napari_sam2.model.sam1.sam import Sam
@@ -123,8 +124,6 @@ def test_sam1_has_no_memory_and_no_object_score(sam):
         found = sam.decode_masks(embedding, features, PromptTensors(), True)
     assert found.logits.shape == (1, 3, 64, 64)
     assert (found.object_score == 10).all()
-    with pytest.raises(ValueError, match="no memory"):
-        sam.condition_on_memory(features, object())
 
 
 def test_mobile_encoder_runs_at_any_size():
@@ -147,3 +146,45 @@ def test_instance_decoder_is_built_from_its_weights(transposed):
     assert 0 < maps.min() < maps.max() < 1
     with pytest.raises(ValueError, match="not the weights of an instance decoder"):
         InstanceDecoder.from_state({"a": torch.zeros(1)})
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_strips_do_not_change_a_map(transposed, monkeypatch):
+    torch.manual_seed(0)
+    decoder = InstanceDecoder(16, 32, transposed).eval()
+    embedding = torch.randn(1, 16, 8, 6)
+    with torch.inference_mode():
+        whole = decoder(embedding)
+        monkeypatch.setattr(instance_decoder, "PIXELS_AT_ONCE", 1000)
+        np.testing.assert_allclose(decoder(embedding), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_instance_decoder_is_torch_em_s(transposed):
+    """The sources that micro-sam trains with, on the same random weights; run where torch-em is installed."""
+    unetr = pytest.importorskip("torch_em.model.unetr", reason="needs torch-em", exc_type=ImportError)
+
+    class Encoder(torch.nn.Module):
+        """Returns an embedding whatever it is given."""
+
+        img_size, embed_dim, in_chans = 64, 256, 3
+        embedding = torch.randn(1, 256, 4, 4, generator=torch.Generator().manual_seed(1))
+
+        def forward(self, images):
+            return self.embedding
+
+    torch.manual_seed(0)
+    theirs = unetr.UNETR(
+        encoder=Encoder(),
+        out_channels=3,
+        final_activation="Sigmoid",
+        use_skip_connection=False,
+        use_conv_transpose=transposed,
+    ).eval()
+    state = {key: value for key, value in theirs.state_dict().items() if not key.startswith("encoder.")}
+    for key, value in state.items():
+        if "running" in key:
+            torch.nn.init.uniform_(value, 0.5, 2)  # as after a training
+    with torch.inference_mode():
+        maps = InstanceDecoder.from_state(state)(Encoder.embedding)
+        np.testing.assert_allclose(maps, theirs(torch.zeros(1, 3, 64, 64)), atol=1e-5)
