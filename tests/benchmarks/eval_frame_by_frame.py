@@ -2,9 +2,9 @@
 
     python -m tests.benchmarks.eval_frame_by_frame FOLDER --frames 10 --objects 6
 
-FOLDER holds sequences: NAME/frames/*.png or *.jpg with NAME/masks.tif, labels (T, H, W). The expert is an oracle: the true
-mask, moved and grown by up to two pixels. ``nano`` stands in for the per-frame network, with its memory switched
-off. Prints the mean overlap J with the truth on the frames that are no key frames.
+FOLDER holds sequences: NAME/frames/*.png or *.jpg with NAME/masks.tif, labels (T, H, W). The expert is an oracle: the
+true mask, moved and grown by up to two pixels. ``nano`` stands in for the per-frame network, with its memory
+switched off. Prints the mean overlap J with the truth on the frames that are no key frames.
 """
 
 import argparse

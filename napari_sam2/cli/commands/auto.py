@@ -41,6 +41,7 @@ from napari_sam2.formats.registry import FORMATS
 from napari_sam2.model.sam1.sam import Sam
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.prompts import Prompt
+from napari_sam2.session.embedding_files import USUAL_MB
 from napari_sam2.session.image import ImageSession
 from napari_sam2.session.options import SessionOptions
 from napari_sam2.storage.project import Project
@@ -86,7 +87,8 @@ def _find(args: Namespace, options: AutomaticOptions, console: Console) -> None:
 
 def _finder(args: Namespace, model: Sam | Sam2, *rest: Any) -> MaskFinder:
     """Return what finds objects: masks at points, or the instances of micro-sam's decoder."""
-    session = ImageSession(model)
+    kept = USUAL_MB if isinstance(model, Sam) else 0
+    session = ImageSession(model, SessionOptions(resize="bilinear", embedding_cache_mb=kept))
     if not args.instances:
         return MaskFinder(session, *rest)
     decoder_of(session)  # without one it ends here, before anything is made

@@ -258,10 +258,16 @@ def test_nothing_to_track_makes_no_project(napari_sam2, movie: Path, checkpoint:
 # Models that find and models that track --------------------------------------------------------------------
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
 def test_sam1_finds_masks(napari_sam2, movie: Path, sam1_file: Path) -> None:
     words = ("auto", movie, *KEEP_ALL, "--model", sam1_file, "--json", "--out", "found.json")
     assert napari_sam2(*words).ok()["objects"] > 1
     assert Path("found.json").is_file()
+    assert len(list(Path("cache/napari-sam2/embeddings").glob("*.safetensors"))) == 1  # for the next time
 
 
 def test_instances_of_a_micro_sam_model(napari_sam2, movie: Path, sam1_file: Path, checkpoint: Path) -> None:
