@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import closing
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import imageio_ffmpeg
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import binary_erosion
 from scipy.ndimage import label as connected_pieces
 
-from napari_sam2.formats.atomic_output import SIGNATURE, Overwrite, staged
+from napari_sam2.formats.atomic_output import Overwrite, staged
 from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.frames.errors import FrameReadError
+from napari_sam2.frames.video.ffmpeg_encoder import FrameEncoder
 from napari_sam2.masks import BoolArray, FrameMasks, mask_box
 
 Style = Literal["outline", "fill"]
@@ -69,15 +67,15 @@ def write_overlay(
         )
     rate = frame_rate or results.calibration.frame_rate or DEFAULT_FRAME_RATE
     height, width = results.size
-    with staged(path, overwrite) as part, closing(_encoder(part, width, height, rate)) as encoder:
-        encoder.send(None)
+    even = (height + height % 2, width + width % 2)
+    with staged(path, overwrite) as part, FrameEncoder(part, even, rate) as encoder:
         for found in results.frames(*(frames or (0, results.n_frames))):
             try:
                 picture = results.picture(found.frame)
             except FrameReadError:  # a damaged frame, which tracking passed over as well
                 picture = np.zeros((height, width, 3), np.uint8)
             drawn = draw(picture, found, results, style=style, ids=ids)
-            encoder.send(np.ascontiguousarray(_even(drawn)))
+            encoder.write(_even(drawn))
     return path
 
 
@@ -154,17 +152,3 @@ def _even(frame: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Repeat the last row or column where a side is odd: H.264's colour planes have half the size."""
     height, width = frame.shape[:2]
     return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-
-
-def _encoder(path: Path, width: int, height: int, rate: float) -> Generator[None, Any, None]:
-    size = (width + width % 2, height + height % 2)
-    encoder: Generator[None, Any, None] = imageio_ffmpeg.write_frames(
-        str(path),
-        size,
-        fps=rate,
-        codec="libx264",
-        quality=None,
-        macro_block_size=1,
-        output_params=["-crf", "20", "-movflags", "+faststart", "-metadata", f"comment={SIGNATURE}"],
-    )
-    return encoder

@@ -6,6 +6,8 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import time
 from collections import deque
 from dataclasses import dataclass
 from functools import lru_cache
@@ -78,7 +80,10 @@ def build_of(program: str) -> Build:
     options = _output([program, "-hide_banner", "-h", "long"])
     scale = _output([program, "-hide_banner", "-h", "filter=scale"])
     # ffmpeg 6 has -stats_enc_pre, but not the time base of the file for it.
-    six = re.match(r"ffmpeg version n?6\.", _output([program, "-version"])) is not None
+    version = _output([program, "-version"])
+    if not version.startswith("ffmpeg version"):
+        raise _launch_error(RuntimeError(f"{program} does not answer as ffmpeg does"))
+    six = re.match(r"ffmpeg version n?6\.", version) is not None
     return Build(
         "-stats_enc_pre" in options and not six,
         ("-fps_mode", "passthrough") if "-fps_mode" in options else ("-vsync", "passthrough"),
@@ -105,7 +110,9 @@ def start(command: list[str], **pipes: Any) -> subprocess.Popen[bytes]:
         If it can't be started; the video is not to blame then.
     """
     try:
-        return subprocess.Popen(command, stdin=subprocess.DEVNULL, env=_environment(), **_APART, **pipes)
+        return subprocess.Popen(
+            command, env=_environment(), **_APART, **{"stdin": subprocess.DEVNULL, **pipes}
+        )
     except OSError as error:
         raise _launch_error(error) from error
 
@@ -136,6 +143,14 @@ def finished(command: list[str], seconds: float, **pipes: Any) -> subprocess.Com
         ) from error
     check_exit(done.returncode)
     return done
+
+
+def end_when_stuck(process: subprocess.Popen[bytes], waiting: list[float], closed: threading.Event) -> None:
+    """Kill ffmpeg when a frame has been waited for, since the time in ``waiting``, for too long; runs in a thread."""
+    while not closed.wait(FRAME_SECONDS / 4):
+        if waiting and time.monotonic() - waiting[0] > FRAME_SECONDS:
+            process.kill()
+            return
 
 
 def check_exit(code: int | None) -> None:
@@ -217,6 +232,9 @@ def probe(path: str) -> VideoInfo:
     stream = re.search(r"Stream #0:\d+.*?: Video: (\w+)(.*)", source)
     container = re.search(r"Input #0, (.+?), from '", source)
     if shown is None or stream is None or container is None:
+        build()  # raises where the program is to blame
+        if re.search(r"Unrecognized option|Option .*not found", said):
+            raise _launch_error(RuntimeError(f"it is too old: {reason(said.splitlines())}"))
         raise SourceError(
             f"{path} can't be read as a video ({reason(said.splitlines())}); try to re-encode it with ffmpeg."
         )

@@ -87,7 +87,7 @@ class FramePipe:
         self._waiting: list[float] = []  # since when a frame is waited for; shared with the watchdog
         self._closed = threading.Event()
         watchdog = (self._process, self._waiting, self._closed)
-        threading.Thread(target=_end_when_stuck, args=watchdog, daemon=True).start()
+        threading.Thread(target=ffmpeg.end_when_stuck, args=watchdog, daemon=True).start()
         self._finalizer = weakref.finalize(self, _end, self._process, self._times, self._closed)
 
     def read(self) -> Decoded | None:
@@ -155,13 +155,6 @@ def _command(path: str, table: FrameIndex, pixels: PixelFormat, first: int, earl
             *ffmpeg.source_arguments(path), "-map", ffmpeg.STREAM, *build.passthrough, "-vf", filters,
             "-c:v", "rawvideo", "-pix_fmt", pixels.name, *times, "-f", "rawvideo", "pipe:1"]
     # fmt: on
-
-
-def _end_when_stuck(process: subprocess.Popen[bytes], waiting: list[float], closed: threading.Event) -> None:
-    while not closed.wait(ffmpeg.FRAME_SECONDS / 4):
-        if waiting and time.monotonic() - waiting[0] > ffmpeg.FRAME_SECONDS:
-            process.kill()
-            return
 
 
 def _end(process: subprocess.Popen[bytes], times: IO[bytes], closed: threading.Event) -> None:

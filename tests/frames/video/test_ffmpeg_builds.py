@@ -9,6 +9,7 @@ import pytest
 
 from napari_sam2.frames import SourceError, open_source
 from napari_sam2.frames.video import ffmpeg
+from napari_sam2.frames.video.ffmpeg_encoder import FrameEncoder
 from napari_sam2.frames.video.packet_index import read_decoded_times, shown_frame
 from napari_sam2.frames.video.reader import VideoReader
 
@@ -112,3 +113,79 @@ def test_ctrl_c_in_a_terminal_does_not_reach_the_decoder():
         assert os.getpgid(process.pid) == process.pid != os.getpgid(0)
     finally:
         process.communicate()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell script")
+@pytest.mark.parametrize(
+    ("script", "sentence"),
+    [
+        (
+            'echo "ffmpeg: error while loading shared libraries: libx264.so.1" >&2; exit 127',
+            "does not answer as ffmpeg",
+        ),
+        ("exit 0", "does not answer as ffmpeg does"),
+        (
+            'echo "ffmpeg version 2.8"; echo "Unrecognized option \'format_whitelist\'." >&2; exit 1',
+            "it is too old",
+        ),
+    ],
+    ids=["libraries are missing", "another program", "too old"],
+)
+def test_a_program_that_does_not_work_is_to_blame_itself(
+    tmp_path, monkeypatch, variant_video, script, sentence
+):
+    video = variant_video("mkv")[0]
+    program(tmp_path, monkeypatch, script)
+    with pytest.raises(SourceError, match=sentence) as caught:
+        open_source(video)
+    assert str(caught.value).startswith("ffmpeg can't be started (")
+    assert "re-encode" not in str(caught.value)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell script")
+def test_a_decoder_that_hangs_is_stopped(tmp_path, monkeypatch, variant_video):
+    reader = VideoReader(variant_video("mkv")[0])
+    ffmpeg.build()
+    hangs = program(tmp_path, monkeypatch, "exec sleep 600")
+    monkeypatch.setattr(ffmpeg, "build", lambda: OLD)
+    monkeypatch.setattr(ffmpeg, "FRAME_SECONDS", 0.5)
+    with pytest.raises(SourceError, match="ffmpeg was ended by signal 9"):
+        reader.frame(5)
+    assert hangs.exists()
+    reader.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell script")
+@pytest.mark.parametrize(
+    ("script", "sentence"),
+    [
+        ("exec sleep 600", r"ffmpeg took no frame of .*o\.mp4 for 0 s and was stopped"),
+        (
+            "echo \"Unknown encoder 'libx264'\" >&2; exit 1",
+            r"can't write .*o\.mp4 \(Unknown encoder 'libx264'\)",
+        ),
+        ("kill -9 $$", r"ffmpeg can't write .*o\.mp4"),
+    ],
+    ids=["hangs", "can't encode", "is killed"],
+)
+def test_an_encoder_that_fails_says_why(tmp_path, monkeypatch, script, sentence):
+    program(tmp_path, monkeypatch, script)
+    monkeypatch.setattr(ffmpeg, "FRAME_SECONDS", 0.4)
+
+    def write():
+        with FrameEncoder(tmp_path / "o.mp4", (400, 600), 10.0) as encoder:
+            for _ in range(3):
+                encoder.write(np.zeros((400, 600, 3), np.uint8))  # more than a pipe holds
+
+    with pytest.raises(SourceError, match=sentence):
+        write()
+
+
+def test_what_was_encoded_comes_back(tmp_path):
+    with FrameEncoder(tmp_path / "o.mp4", (48, 64), 12.5) as encoder:
+        for t in range(7):
+            encoder.write(np.full((48, 64, 3), 30 * t, np.uint8))
+    with open_source(tmp_path / "o.mp4") as source:
+        means = source.array.mean(axis=(1, 2, 3)).compute()
+        np.testing.assert_allclose(means, 30 * np.arange(7), atol=4)
+        assert source.scale[0] == pytest.approx(1 / 12.5)
