@@ -248,6 +248,26 @@ def masklets() -> str:
     return d.svg()
 
 
+def lineage() -> str:
+    """A mother that ends where her daughters begin."""
+    d = Drawing("Object 1 ends before frame 4, where objects 2 and 3 begin with it as their parent", 190)
+    rows = {1: (80, BLUE, 0, 4), 2: (50, TEAL, 4, 9), 3: (110, ORANGE, 4, 9)}
+    for t in range(9):
+        d.text(142 + t * 82, 24, str(t), MUTED, 12, "middle")
+    for object_id, (y, color, first, end) in rows.items():
+        d.rect(104 + first * 82, y, (end - first) * 82 - 6, 24, color, rx=4, fill_opacity=0.3)
+        for t in range(first, end):
+            d.ellipse(142 + t * 82, y + 12, 13 if object_id > 1 else 15 + t, 8, color)
+    for y, color in ((62, TEAL), (122, ORANGE)):
+        d.arrow(416, 92, 434, y, color)
+    d.text(28, 97, "object 1", BLUE, 14)
+    d.text(858, 67, "2", TEAL, 14)
+    d.text(858, 127, "3", ORANGE, 14)
+    d.text(104, 168, "generation 0", MUTED, 13)
+    d.text(434, 168, "generation 1, parent 1 from frame 4 on", MUTED, 13)
+    return d.svg()
+
+
 def stability() -> str:
     """Logits along a line through a sharp and a soft object, cut at three thresholds."""
     d = Drawing(
@@ -329,6 +349,7 @@ PICTURES: dict[str, Callable[[], str]] = {
     "concept_pointers": pointers,
     "concept_stale": staleness,
     "concept_masklets": masklets,
+    "concept_lineage": lineage,
     "concept_stability": stability,
     "concept_seen": what_is_seen,
 }
