@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from argparse import Namespace
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from napari_sam2.cli.errors import CommandError, UsageError
 from napari_sam2.cli.terminal.console import Console
 from napari_sam2.cli.terminal.progress import ProgressBar
+from napari_sam2.cli.workflow.lineage_scores import lineage_scores, on_frames
 from napari_sam2.formats.detect_format import read_masks
 from napari_sam2.formats.imported_masks import ImportedMasks
 from napari_sam2.masks import compose_labels
 from napari_sam2.metrics import SequenceScore, evaluate_sequences
 from napari_sam2.storage.project import Project
-from napari_sam2.storage.results import frame_names_of
+from napari_sam2.storage.results import frame_names_of, project_results
 
 Labels = NDArray[np.uint16]
 Matching = Literal["ids", "overlap"]
@@ -38,11 +39,14 @@ class Evaluation:
         Whose masks were compared.
     frames : tuple of int
         Frames of the project that were compared.
+    lineage : mapping of str to float or None, optional
+        Scores of tracks and divisions, where they were asked for.
     """
 
     score: SequenceScore
     matching: Matching
     frames: tuple[int, ...]
+    lineage: Mapping[str, float | None] | None = None
 
 
 def run(args: Namespace, console: Console) -> None:
@@ -57,10 +61,13 @@ def run(args: Namespace, console: Console) -> None:
             args.skip_prompted,
             args.unlabelled,
             args.series,
+            args.lineage,
         )
     text = (
         f"{found.score.table()}\n\nmatched by {found.matching}; frames with ground truth: {len(found.frames)}"
     )
+    for name, number in (found.lineage or {}).items():
+        text += f"\n{name:18}  {'not defined' if number is None else f'{number:.4f}'}"
     console.result(score_data(found), text)
 
 
@@ -73,11 +80,13 @@ def evaluate(
     skip_prompted: bool = False,
     unlabelled: Literal["skip", "absent"] = "skip",
     series: str | None = None,
+    lineage: bool = False,
 ) -> Evaluation:
     """Compare a project with ground truth at a path; the frames of both must be the same ones.
 
     On frames that the ground truth does not have (a folder or COCO file of some of the images) nothing is compared, or
-    every object counts as absent. Overlapping masks of both are composed by the same rule.
+    every object counts as absent. Overlapping masks of both are composed by the same rule. ``lineage`` adds the
+    scores of tracks and divisions.
     """
     truth = read_masks(truth_path, frame_names_of(project), series)
     first, end = wanted[0] or 0, project.frame_count if wanted[1] is None else wanted[1]
@@ -92,7 +101,13 @@ def evaluate(
     matching: Matching = "ids" if match == "ids" or (match == "auto" and known) else "overlap"
     prompted = {frame for frame, _ in project.prompts}
     excluded = [row for row, frame in enumerate(frames) if skip_prompted and frame in prompted]
-    return Evaluation(evaluate_sequences(predicted, true, excluded, matching), matching, frames)
+    scores = None
+    if lineage:
+        true_frames = tuple(frame + shift for frame in frames)
+        scores = lineage_scores(
+            on_frames(project_results(project), frames), on_frames(truth.results(), true_frames)
+        )
+    return Evaluation(evaluate_sequences(predicted, true, excluded, matching), matching, frames, scores)
 
 
 def _shift(project: Project, truth: ImportedMasks, truth_path: Path, first: int, end: int) -> int:
@@ -141,7 +156,7 @@ def score_data(found: Evaluation) -> dict[str, Any]:
             }
             for one in score.objects
         ],
-    }
+    } | ({} if found.lineage is None else {"lineage": dict(found.lineage)})
 
 
 def _number(value: float) -> float | None:

@@ -317,6 +317,11 @@ def _add_evaluate(commands: Any) -> None:
     )
     parser.add_argument("--skip-prompted", action="store_true", help="leave out frames that have a prompt")
     parser.add_argument(
+        "--lineage",
+        action="store_true",
+        help="also TRA, SEG, DET, LNK and divisions (pip install napari-sam2[lineage])",
+    )
+    parser.add_argument(
         "--unlabelled",
         choices=("skip", "absent"),
         default="skip",
