@@ -14,6 +14,7 @@ from napari_sam2.review.states import Flags, FrameState, stretches_of
 Kind = Literal["uncertain", "missing", "division", "merge", "swap", "new object"]
 Order = Literal["worst", "time"]
 _BRIDGED = 2  # frames between two uncertain stretches that are one item
+_LONGEST = 8  # frames of an uncertain item; one look can't judge more
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,7 @@ def _key(item: ReviewItem, order: Order) -> tuple[float | int | str, ...]:
 def state_items(
     object_id: int, states: NDArray[np.uint8], uncertainty: NDArray[np.floating]
 ) -> list[ReviewItem]:
-    """Return the uncertain and the missing stretches of one object, by frame.
+    """Return the uncertain and the missing stretches of one object, by frame; long uncertain ones are cut.
 
     Parameters
     ----------
@@ -113,8 +114,10 @@ def state_items(
     """
     items = []
     for first, last in stretches_of(_bridged(states == FrameState.UNCERTAIN, states)):
-        worst = first + int(np.argmax(uncertainty[first : last + 1]))
-        items.append(ReviewItem(object_id, first, last, worst, "uncertain", float(uncertainty[worst])))
+        for start in range(first, last + 1, _LONGEST):
+            end = min(start + _LONGEST - 1, last)
+            weight = float(uncertainty[start : end + 1].max())
+            items.append(ReviewItem(object_id, start, end, start, "uncertain", weight))
     for first, last in stretches_of(states == FrameState.MISSING):
         items.append(ReviewItem(object_id, first, last, first, "missing", float(uncertainty[first])))
     return sorted(items, key=lambda item: (item.first, item.kind))

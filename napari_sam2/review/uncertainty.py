@@ -9,23 +9,40 @@ from napari_sam2.review.facts import ObjectFacts
 
 Floats = NDArray[np.float64]
 _SCORE_SCALE = 2.0  # logits of this size are a clear yes or no
-_SURE_IOU, _POOR_IOU = 0.85, 0.4
+_SURE_IOU, _POOR_IOU = 0.725, 0.275
+_SCATTERED, _OVERLAPPED = 0.4, 0.8  # so much more of the area than usual counts fully
 _USUAL = 4.0  # a jump of so many times the object's usual change is noticed
 
 
 def frame_uncertainty(facts: ObjectFacts) -> Floats:
     """Return the uncertainty of one object on each frame (T,), 0 (sure) to 1.
 
-    The largest of four: the object score is near 0 (visible or not?), the predicted IoU is low, the area
-    jumps, the position jumps. A jump is judged against the object's own usual change from frame to frame and
-    belongs to the later frame. Prompted frames have an uncertainty of 0.
+    The largest of six: the object score is near 0 (visible or not?), the predicted IoU is low, the area
+    jumps, the position jumps, more than usual of the area lies in far pieces, or belongs to other objects as well. A
+    jump is judged against the object's own usual change from frame to frame, belongs to the later frame, and counts
+    half where the object touches the border of the frame, as one that leaves does. Prompted frames have an uncertainty
+    of 0.
+
+    The numbers were chosen on synthetic videos that ``nano`` had tracked; see ``tests/benchmarks/bench_review.py``.
     """
     unsure = 1.0 - np.tanh(np.abs(np.nan_to_num(facts.object_scores, nan=np.inf)) / _SCORE_SCALE)
     poor = (_SURE_IOU - np.nan_to_num(facts.predicted_ious, nan=1.0)) / (_SURE_IOU - _POOR_IOU)
     poor = np.where(facts.seen, np.clip(poor, 0, 1), 0.0)
-    parts = [unsure, poor, area_jumps(facts.areas), position_jumps(facts.centers, facts.areas)]
+    border = np.clip(np.nan_to_num(facts.borders), 0, 1)
+    border[1:] = np.maximum(border[1:], border[:-1])
+    jumps = np.maximum(area_jumps(facts.areas), position_jumps(facts.centers, facts.areas))
+    scattered = _excess(facts.scattered) / _SCATTERED
+    overlapped = _excess(facts.overlaps) / _OVERLAPPED
+    parts = [unsure, poor, jumps * (1 - border / 2), np.minimum(scattered, 1), np.minimum(overlapped, 1)]
     total: Floats = np.where(facts.known & ~facts.prompted, np.maximum.reduce(parts), 0.0)
     return total
+
+
+def _excess(values: NDArray[np.floating]) -> Floats:
+    """Return how far numbers are above their usual value; 0 where they are unknown."""
+    known = np.isfinite(values)
+    usual = float(np.median(values[known])) if known.any() else 0.0
+    return np.asarray(np.where(known, np.maximum(values - usual, 0.0), 0.0), float)
 
 
 def area_jumps(areas: NDArray[np.floating]) -> Floats:

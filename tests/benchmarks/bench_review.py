@@ -14,7 +14,7 @@ import numpy as np
 from napari_sam2.masks import FrameMasks
 from napari_sam2.prompts import Prompt
 from napari_sam2.review import ObjectFacts, facts_of, frame_states, frame_uncertainty, state_items
-from napari_sam2.review.states import stretches_of
+from napari_sam2.review.states import flags_of, stretches_of
 from napari_sam2.session import ArrayFrames, SessionOptions, VideoSession
 from napari_sam2.training.benchmarks.data import read_sequences, synthetic_videos
 from napari_sam2.training.benchmarks.suites import middle_click, some_ids, tight_box
@@ -119,7 +119,8 @@ def score(args):
             if wrong[0]:
                 continue  # the prompt was answered wrongly: the user sees that
             stops = np.array([item.frame for item in items[object_id]], int)
-            stretches = stretches_of(wrong)
+            gaps = [(a, b) for a, b in stretches_of(~wrong) if a > 0 and b < len(wrong) - 1 and b - a < NEAR]
+            stretches = stretches_of(wrong | flags_of(tuple(gaps), len(wrong)))
             total[1] += len(stretches)
             total[2] += sum(bool((np.abs(stops - first) <= NEAR).any()) for first, _ in stretches)
             total[3] += len(stops)

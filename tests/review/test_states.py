@@ -46,10 +46,17 @@ def test_items_are_stretches_and_short_gaps_are_bridged():
     uncertainty = np.array([0, 0.6, 0, 0.9, 0, 0, 0, 0.5, 1, 0, 0, 0.0])
     items = state_items(4, states, uncertainty)
     assert [(i.kind, i.first, i.last, i.frame, i.weight) for i in items] == [
-        ("uncertain", 1, 3, 3, 0.9),
+        ("uncertain", 1, 3, 1, 0.9),
         ("uncertain", 7, 7, 7, 0.5),
         ("missing", 8, 9, 8, 1.0),
     ]
+
+
+def test_long_uncertain_stretches_are_cut():
+    states, uncertainty = np.full(20, S.UNCERTAIN, np.uint8), np.linspace(0.5, 0.9, 20)
+    items = state_items(1, states, uncertainty)
+    assert [(i.first, i.last, i.frame) for i in items] == [(0, 7, 0), (8, 15, 8), (16, 19, 16)]
+    assert [i.weight for i in items] == [uncertainty[7], uncertainty[15], uncertainty[19]]
 
 
 def test_the_queue_goes_around_in_both_orders_and_goes_on_after_what_is_done():

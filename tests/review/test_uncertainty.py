@@ -29,7 +29,9 @@ def test_a_steady_object_is_sure_everywhere():
     [
         ("object_scores", 0.0, 0.99),
         ("object_scores", 0.5, 0.7),
-        ("predicted_ious", 0.4, 0.99),
+        ("predicted_ious", 0.25, 0.99),
+        ("scattered", 0.5, 0.99),
+        ("overlaps", 0.9, 0.99),
         ("areas", 300.0, 0.9),
     ],
 )
@@ -60,6 +62,20 @@ def test_appearing_and_vanishing_are_uncertain_and_absence_is_not():
     assert uncertainty[10] == 1
     assert uncertainty[15] == 1
     assert uncertainty[11:15].max() < 0.05
+
+
+def test_the_usual_overlap_is_nothing_special_and_a_jump_at_the_border_counts_half():
+    facts = steady()
+    facts.overlaps[:] = 1.0  # an organelle in its cell
+    facts.scattered[:] = 0.6
+    assert frame_uncertainty(facts).max() < 0.05
+    facts = steady()
+    facts.areas[12:] = 0
+    facts.centers[12:] = np.nan
+    facts.object_scores[12:] = -6
+    assert frame_uncertainty(facts)[12] == 1
+    facts.borders[11] = 1.2  # it was leaving
+    assert frame_uncertainty(facts)[12] == 0.5
 
 
 def test_prompted_and_unknown_frames_are_not_uncertain():

@@ -15,7 +15,7 @@ from tests.cli.conftest import HEIGHT, LENGTH, WIDTH, drawn_truth
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """The true masks, object 1 missing on frame 5; the mask of object 2 is doubled from frame 8 on."""
+    """The true masks, object 1 missing on frame 5; from frame 8 on object 2 grows into it."""
     truth = drawn_truth()
     path = tmp_path / "a.sam2"
     with Project.create(path, (LENGTH, HEIGHT, WIDTH)) as project:
@@ -39,14 +39,19 @@ def _masks(frame, masks):
 def test_the_list_names_what_is_open_and_info_counts_states(napari_sam2, project):
     result = napari_sam2("review", project, "--order", "time", "--json").ok()
     found = {(i["object_id"], i["kind"], i["first"], i["last"], i["frame"]) for i in result["items"]}
-    assert found == {(1, "missing", 5, 5, 5), (1, "uncertain", 6, 6, 6), (2, "uncertain", 8, 8, 8)}
-    assert [item["frame"] for item in result["items"]] == [5, 6, 8]
+    assert found == {
+        (1, "missing", 5, 5, 5),
+        (1, "uncertain", 6, 6, 6),
+        (1, "uncertain", 11, 11, 11),
+        (2, "uncertain", 8, 8, 8),
+    }
+    assert [item["frame"] for item in result["items"]] == [5, 6, 8, 11]
     said = napari_sam2("review", project)
     assert "missing     object 1, frame 5: look at frame 5" in said.out
     [first, second] = napari_sam2("info", project, "--json").ok()["objects"]
-    assert first["states"] == {"tracked": LENGTH - 3, "uncertain": 1, "missing": 1, "prompted": 1}
+    assert first["states"] == {"tracked": LENGTH - 4, "uncertain": 2, "missing": 1, "prompted": 1}
     assert second["states"] == {"tracked": LENGTH - 1, "uncertain": 1}
-    assert "9 tracked, 1 uncertain, 1 missing, 1 prompted" in napari_sam2("info", project).out
+    assert "8 tracked, 2 uncertain, 1 missing, 1 prompted" in napari_sam2("info", project).out
 
 
 def test_decisions_close_items_and_are_undone(napari_sam2, project):
@@ -60,7 +65,7 @@ def test_decisions_close_items_and_are_undone(napari_sam2, project):
     assert undone["done"] == f"undone: Accept object 2 on frames 0 to {LENGTH - 1}"
     assert napari_sam2("review", project, "--json").ok()["open"] == 1
     napari_sam2("review", project, "reopen", 1, "--json").ok()
-    assert napari_sam2("review", project, "--json").ok()["open"] == 3
+    assert napari_sam2("review", project, "--json").ok()["open"] == 4
 
 
 def test_swaps_ends_divisions_and_parents(napari_sam2, project):
