@@ -216,6 +216,15 @@ class ResultsLayer:
         return self._blank if self._read is None else self._read(frame)
 
     def _on_edit(self, frame: int, labels: Labels) -> None:
+        """Make prompts of what was painted; after an error, which is reported, the layer shows what is saved."""
+        with self._context.attempt("Painting"):
+            try:
+                self._take_edit(frame, labels)
+            except Exception:
+                self.forget()
+                raise
+
+    def _take_edit(self, frame: int, labels: Labels) -> None:
         """Make prompts of what was painted, erased or filled on the results."""
         before = self._saved(frame)
         ids = np.unique(np.concatenate([before[before != labels], labels[before != labels]]))

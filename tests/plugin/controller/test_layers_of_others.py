@@ -216,3 +216,22 @@ def test_marks_without_a_valid_object_are_counted_when_their_layer_is_attached(w
         "in the layer's features"
     ]
     assert set(fake.session.prompts) == {(0, 2)}
+
+
+def test_an_error_while_painting_on_the_results_is_reported_and_undone_on_the_layer(world, monkeypatch):
+    viewer, image, c, fake = world
+    c.prompts.add_point(20, 20, object_id=1)
+    c.wait()
+    layer, shown = c.results.layer, c.results.labels(0).copy()
+    assert shown.any()
+    heard = reports(c)
+    monkeypatch.setattr(c.results, "_on_paint", fail)
+    layer.paint((0, 30, 45), 1)
+    layer.fill((0, 35, 50), 1)
+    c.wait()
+    assert {(r.title, r.message) for r in heard} == {("Painting", "the layer is broken")}
+    np.testing.assert_array_equal(c.results.labels(0), shown)  # nothing is shown that is not saved
+    monkeypatch.undo()
+    layer.paint((0, 30, 45), 1)
+    c.wait()
+    assert fake.session.prompts[0, 1].mask.array()[30, 45]
