@@ -97,6 +97,7 @@ _KEYS: dict[str, Callable[[InferenceState], Any]] = {
     "storage_device": lambda s: (
         torch.device("cpu") if s.session.options.offload_memories else s.session.runner.device
     ),
+    "offload_state_to_cpu": lambda s: s.session.options.offload_memories,
     "obj_ids": lambda s: s.obj_ids,
     "obj_id_to_idx": lambda s: {obj_id: index for index, obj_id in enumerate(s.obj_ids)},
     "obj_idx_to_id": lambda s: dict(enumerate(s.obj_ids)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from napari_sam2.frames.errors import FrameReadError
 from napari_sam2.session.array_frames import ArrayFrames
 from napari_sam2.session.protocols import FrameSource
 
@@ -23,9 +25,9 @@ def video_frames(video: Any) -> FrameSource:
     Parameters
     ----------
     video : path, array or FrameSource
-        A folder of JPEG or PNG files, in the order of the numbers in their names; a video file; an array (numpy, dask,
-        zarr, torch) of shape (T, H, W), (T, H, W, C) or (T, C, H, W), with C 1, 3 or (last only) 4; or anything with
-        ``len``, ``size`` and ``frame(t)``.
+        A folder of JPEG or PNG files, in the order of the numbers in their names; a list of image files; a video file;
+        an array (numpy, dask, zarr, torch) of shape (T, H, W), (T, H, W, C) or (T, C, H, W), with C 1, 3 or (last
+        only) 4; or anything with ``len``, ``size`` and ``frame(t)``.
 
     Raises
     ------
@@ -35,7 +37,7 @@ def video_frames(video: Any) -> FrameSource:
     if isinstance(video, (str, os.PathLike)):
         path = Path(video)
         if path.is_dir():
-            return ImageFolder(path)
+            return ImageFiles(_images_in(path))
         if not path.exists():
             raise FileNotFoundError(f"there is no video '{path}': give a folder of images or a video file")
         return _video_file(path)
@@ -45,33 +47,18 @@ def video_frames(video: Any) -> FrameSource:
         video = video.numpy(force=True)
     if hasattr(video, "shape") and hasattr(video, "dtype"):
         return _stack(video)
+    if isinstance(video, (list, tuple)) and video and all(isinstance(f, (str, os.PathLike)) for f in video):
+        return ImageFiles([Path(file) for file in video])
     if isinstance(video, (list, tuple)):
         return ArrayFrames([np.asarray(frame) for frame in video])
     raise TypeError(f"a {type(video).__name__} is no video: give a path, an array or a frame source")
 
 
-class ImageFolder:
-    """A folder of images, one a frame.
+class ImageFiles:
+    """Image files, one a frame, in the order given."""
 
-    Parameters
-    ----------
-    folder : Path
-        Holds JPEG files, or PNG files where there is no JPEG, in the order of the numbers in their names.
-
-    Raises
-    ------
-    ValueError
-        When it holds neither.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        files = [f for f in folder.iterdir() if f.is_file() and not f.name.startswith(".")]
-        jpegs = [f for f in files if f.suffix.lower() in (".jpg", ".jpeg")]
-        self._files = sorted(jpegs or [f for f in files if f.suffix.lower() == ".png"], key=_natural)
-        if not self._files:
-            raise ValueError(
-                f"no images found in '{folder}': it must hold JPEG or PNG files, one for each frame"
-            )
+    def __init__(self, files: Sequence[Path]) -> None:
+        self._files = list(files)
         with Image.open(self._files[0]) as first:
             self._size = (first.height, first.width)
 
@@ -85,8 +72,26 @@ class ImageFolder:
 
     def frame(self, index: int) -> NDArray[np.uint8]:
         """Return one frame as uint8 RGB (H, W, 3)."""
-        with Image.open(self._files[index]) as image:
-            return np.asarray(image.convert("RGB"))
+        file = self._files[index]
+        try:
+            with Image.open(file) as image:
+                return np.asarray(image.convert("RGB"))
+        except (
+            Exception
+        ) as error:  # whatever a decoder raises on a damaged file: this frame is lost, not the session
+            raise FrameReadError(
+                f"Frame {index} can't be read from {file} ({error}).", index, str(file)
+            ) from error
+
+
+def _images_in(folder: Path) -> list[Path]:
+    """Return the JPEG files of a folder, or its PNG files where there is no JPEG, by the numbers in their names."""
+    files = [f for f in folder.iterdir() if f.is_file() and not f.name.startswith(".")]
+    jpegs = [f for f in files if f.suffix.lower() in (".jpg", ".jpeg")]
+    found = sorted(jpegs or [f for f in files if f.suffix.lower() == ".png"], key=_natural)
+    if not found:
+        raise ValueError(f"no images found in '{folder}': it must hold JPEG or PNG files, one for each frame")
+    return found
 
 
 def _natural(file: Path) -> tuple[tuple[str | int, ...], str]:

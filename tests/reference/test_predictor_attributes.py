@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from napari_sam2.frames import UnreadableFramesWarning
 from napari_sam2.model.weights.key_mapping import to_meta
 from napari_sam2.reference import SAM2AutomaticMaskGenerator, SAM2ImagePredictor, SAM2VideoPredictor
 from napari_sam2.session import SessionOptions
@@ -227,3 +228,20 @@ def test_folders_of_any_names_and_tensors_with_channels_before_rows(predictor, t
     assert all(np.array_equal(frames.frame(i), discs[i]) for i in range(12))
     for tchw in (torch.from_numpy(discs).permute(0, 3, 1, 2), np.moveaxis(discs, 3, 1)):
         assert np.array_equal(predictor.init_state(tchw).session.frames.frame(7), discs[7])
+
+
+def test_a_list_of_files_is_a_video_and_a_damaged_one_is_passed_over(predictor, tmp_path):
+    discs = moving_discs(6)
+    files = [tmp_path / f"{name}.png" for name in "fedcba"]
+    for file, frame in zip(files, discs, strict=True):
+        Image.fromarray(frame).save(file)
+    files[3].write_bytes(files[3].read_bytes()[:60])
+    state = predictor.init_state([str(file) for file in files])
+    assert np.array_equal(state["images"]._frames.frame(4), discs[4])
+    predictor.add_new_points_or_box(state, 0, 1, points=[[15, 12]], labels=[1])
+    with pytest.warns(UnreadableFramesWarning, match=r"^frame 3 can't be read and was passed over .*c\.png"):
+        shown = {frame: logits for frame, _, logits in predictor.propagate_in_video(state)}
+    assert {frame: tuple(logits.shape) for frame, logits in shown.items()} == dict.fromkeys(
+        range(6), (1, 1, HEIGHT, WIDTH)
+    )
+    assert (shown[3] == -1024).all()  # no object there, as the reference says it
