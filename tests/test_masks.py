@@ -7,7 +7,16 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from pycocotools import mask as coco
 
-from napari_sam2.masks import FrameMasks, Masklet, Rle, compose_labels, decode_rle, encode_rle, mask_box
+from napari_sam2.masks import (
+    FrameMasks,
+    Masklet,
+    Rle,
+    cleaned,
+    compose_labels,
+    decode_rle,
+    encode_rle,
+    mask_box,
+)
 
 
 def draw(text):
@@ -126,3 +135,26 @@ def test_a_masklet_is_empty_where_it_was_not_looked_for():
     assert masklet.frames == (2, 7)
     assert np.array_equal(masklet.mask(7), SMALL)
     assert not masklet.mask(3).any()
+
+
+def test_small_holes_and_specks_are_cleaned_and_the_largest_piece_can_be_kept_alone():
+    mask = draw("""
+        ...........
+        .####...#..
+        .#.##......
+        .####..##..
+        ..#....##..
+        ...........
+    """)
+    clean = mask.copy()
+    clean[2, 2] = True
+    clean[1, 8] = False
+    assert np.array_equal(cleaned(mask, 3), clean)
+    assert np.array_equal(cleaned(mask, 0), mask)
+    alone = mask.copy()
+    alone[:, 6:] = False
+    assert np.array_equal(cleaned(mask, largest=True), alone)
+    alone[2, 2] = True
+    assert np.array_equal(cleaned(mask, 3, largest=True), alone)
+    assert not cleaned(np.zeros((3, 4), bool), 9, True).any()
+    assert cleaned(draw("#... ...."), 9).sum() == 1  # the largest piece stays

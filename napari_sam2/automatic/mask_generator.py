@@ -19,9 +19,9 @@ from napari_sam2.automatic.nms import suppress
 from napari_sam2.automatic.options import AutomaticOptions
 from napari_sam2.automatic.proposals import Progress, find_candidates
 from napari_sam2.automatic.result import AutomaticMask, AutomaticResult, Order
-from napari_sam2.automatic.small_regions import without_small_regions
 from napari_sam2.automatic.spatial_filter import SpatialFilter
 from napari_sam2.frames.errors import FrameReadError, warn_of_unreadable
+from napari_sam2.masks import without_small_regions
 from napari_sam2.model.sam1.sam import Sam
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.session.image import ImageSession

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from napari_sam2.masks import FrameMasks
+from napari_sam2.masks import FrameMasks, cleaned
 from napari_sam2.session.feature_cache import FeatureCache
 from napari_sam2.session.frame_output import ObjectOutput
 from napari_sam2.session.options import SessionOptions
@@ -92,6 +92,14 @@ class FrameWriter:
         for row, output in enumerate(outputs):
             if output.given is not None:
                 masks[row] = output.given.array()
+        return self._cleaned(masks, outputs)
+
+    def _cleaned(self, masks: NDArray[np.bool_], outputs: Sequence[ObjectOutput]) -> NDArray[np.bool_]:
+        """Clean tracked masks (N, H, W) in place; the user's answers to prompts stay."""
+        area, largest = self.options.clean_area, self.options.largest_piece
+        for row, output in enumerate(outputs):
+            if not output.prompted:
+                masks[row] = cleaned(masks[row], area, largest)
         return masks
 
     def frame_logits(self, outputs: Sequence[ObjectOutput]) -> Tensor:
@@ -125,7 +133,7 @@ class FrameWriter:
                 if output.given is not None:  # nobody else gets its pixels, and it gets no others
                     given = torch.from_numpy(output.given.array()).to(logits.device)
                     logits[row] = torch.where(given, torch.inf, -torch.inf)
-            masks = (non_overlapping(logits) > 0).cpu().numpy()
+            masks = self._cleaned((non_overlapping(logits) > 0).cpu().numpy(), results)
         elif known is not None and set(known) == set(outputs):
             masks = np.stack([known[i] for i in outputs])
         else:

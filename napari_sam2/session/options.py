@@ -38,6 +38,11 @@ class SessionOptions:
         Keep memories in main memory instead of on the device.
     fill_hole_area : int
         Holes of at most this many low-resolution pixels are filled; 0 fills none.
+    clean_area : int
+        Holes and pieces of tracked masks that have fewer pixels of the frame are filled and dropped; 0: none. What is
+        remembered is not touched by this.
+    largest_piece : bool
+        Keep only the largest piece of each tracked mask.
     non_overlap : bool
         Give every pixel to at most one object in what is shown; stored masks are not touched by this.
     max_conditioning : int
@@ -81,6 +86,8 @@ class SessionOptions:
     objects_per_batch: int = 0
     offload_memories: bool = False
     fill_hole_area: int = 0
+    clean_area: int = 0
+    largest_piece: bool = False
     non_overlap: bool = False
     max_conditioning: int = -1
     max_memories: int = -1
@@ -109,6 +116,7 @@ class SessionOptions:
             "embedding_cache_mb",
             "objects_per_batch",
             "fill_hole_area",
+            "clean_area",
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")

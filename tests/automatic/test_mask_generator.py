@@ -15,7 +15,7 @@ from napari_sam2.automatic import (
     select,
 )
 from napari_sam2.automatic.sampling.preprocessing import shrunk_tensor
-from napari_sam2.automatic.small_regions import without_small_regions
+from napari_sam2.masks import without_small_regions
 from napari_sam2.session.tensors import image_tensor
 from tests.automatic.toy import DiscSession, discs
 from tests.golden.recipe import recipe_model

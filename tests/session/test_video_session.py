@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from napari_sam2.masks import cleaned
 from napari_sam2.session import ArrayFrames, SessionOptions, VideoSession
 from napari_sam2.session.protocols import STALE
 from tests.session.conftest import HEIGHT, WIDTH, box, click, clicks, moving_discs, painted
@@ -365,3 +366,19 @@ def test_options_can_be_changed_for_what_is_computed_from_then_on(model, frames)
     assert stored(session, 1) == stored(other, 1)
     with pytest.raises(ValueError, match="precision can't be changed in a session: make a new one"):
         session.change_options(SessionOptions(precision="fast"))
+
+
+def test_tracked_masks_are_cleaned_and_nothing_else(model, frames):
+    found = {}
+    for name, options in (("plain", {}), ("clean", {"clean_area": 60, "largest_piece": True})):
+        session = VideoSession(model, frames, SessionOptions(**options))
+        session.set_prompt(2, 1, click(15, 12))
+        found[name] = {masks.frame: masks.of(1) for masks in session.propagate(stop=8)}
+        found[name, "records"] = [session.store.get(1, t).logits.tobytes() for t in range(2, 9)]
+    assert found["clean", "records"] == found["plain", "records"]
+    assert np.array_equal(found["clean"][2], found["plain"][2])
+    changed = 0
+    for t in range(3, 9):
+        assert np.array_equal(found["clean"][t], cleaned(found["plain"][t], 60, True))
+        changed += not np.array_equal(found["clean"][t], found["plain"][t])
+    assert changed  # else this would test nothing
