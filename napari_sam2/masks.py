@@ -253,6 +253,16 @@ def compose_labels(
         Integer type of the label image; every object id must fit.
     order : {"area", "id"}
         Who is on top where masks overlap: the smaller object (equal areas: the higher id), or the higher id.
+
+    Returns
+    -------
+    ndarray of dtype, shape (H, W)
+        The id of the object on top at each pixel, 0 where there is none.
+
+    Raises
+    ------
+    ValueError
+        An object id is below 1 or does not fit into ``dtype``.
     """
     out = np.zeros(frame_masks.size, dtype)
     ids = frame_masks.object_ids

@@ -30,22 +30,22 @@ def build_sam(checkpoint: str | Path | None = None) -> Sam:
 
 
 def build_sam_vit_h(checkpoint: str | Path | None = None) -> Sam:
-    """Build a vit_h network; see :func:`build_sam`."""
+    """Build a Segment Anything 1 network with the huge image encoder; see :func:`build_sam`."""
     return _built("vit_h", checkpoint)
 
 
 def build_sam_vit_l(checkpoint: str | Path | None = None) -> Sam:
-    """Build a vit_l network; see :func:`build_sam`."""
+    """Build a Segment Anything 1 network with the large image encoder; see :func:`build_sam`."""
     return _built("vit_l", checkpoint)
 
 
 def build_sam_vit_b(checkpoint: str | Path | None = None) -> Sam:
-    """Build a vit_b network; see :func:`build_sam`."""
+    """Build a Segment Anything 1 network with the base image encoder; see :func:`build_sam`."""
     return _built("vit_b", checkpoint)
 
 
 def build_sam_vit_t(checkpoint: str | Path | None = None) -> Sam:
-    """Build MobileSAM's network; see :func:`build_sam`."""
+    """Build a Segment Anything 1 network with MobileSAM's image encoder; see :func:`build_sam`."""
     return _built("vit_t", checkpoint)
 
 

@@ -73,7 +73,20 @@ def build_sam2(
 
 
 def build_sam2_hf(model_id: str, **kwargs: Any) -> Sam2:
-    """Build a network from a hub repository such as ``facebook/sam2.1-hiera-tiny``."""
+    """Build a network from a hub repository (Meta's ``build_sam2_hf``).
+
+    Parameters
+    ----------
+    model_id : str
+        Repository of a released model, such as ``"facebook/sam2.1-hiera-tiny"``; its checkpoint is downloaded once.
+    **kwargs : Any
+        As for :func:`build_sam2`.
+
+    Returns
+    -------
+    Sam2
+        With the weights of the repository.
+    """
     return build_sam2(model_name(model_id), **kwargs)
 
 

@@ -342,7 +342,20 @@ def build_sam2_video_predictor(
 
 
 def build_sam2_video_predictor_hf(model_id: str, **kwargs: Any) -> SAM2VideoPredictor:
-    """Build a video predictor from a hub repository such as ``facebook/sam2.1-hiera-tiny``."""
+    """Build a video predictor from a hub repository (Meta's ``build_sam2_video_predictor_hf``).
+
+    Parameters
+    ----------
+    model_id : str
+        Repository of a released model, such as ``"facebook/sam2.1-hiera-tiny"``; its checkpoint is downloaded once.
+    **kwargs : Any
+        As for :func:`build_sam2_video_predictor`.
+
+    Returns
+    -------
+    SAM2VideoPredictor
+        With the weights of the repository.
+    """
     return build_sam2_video_predictor(model_name(model_id), **kwargs)
 
 

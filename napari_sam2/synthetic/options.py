@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 Look = Literal[
     "fluorescence",
@@ -21,31 +21,10 @@ Shape = Literal["blob", "ellipse", "spread", "polygon", "rod", "filament", "tube
 Background = Literal["flat", "uneven", "textured", "debris", "floor", "patches"]
 Contact = Literal["stack", "press", "apart"]
 
-LOOKS: tuple[Look, ...] = (
-    "fluorescence",
-    "phase",
-    "relief",
-    "membrane",
-    "textured",
-    "hollow",
-    "granular",
-    "brightfield",
-    "electron",
-    "natural",
-)
-SHAPES: tuple[Shape, ...] = (
-    "blob",
-    "ellipse",
-    "spread",
-    "polygon",
-    "rod",
-    "filament",
-    "tube",
-    "animal",
-    "branched",
-)
-BACKGROUNDS: tuple[Background, ...] = ("flat", "uneven", "textured", "debris", "floor", "patches")
-CONTACTS: tuple[Contact, ...] = ("stack", "press", "apart")
+LOOKS: tuple[Look, ...] = get_args(Look)
+SHAPES: tuple[Shape, ...] = get_args(Shape)
+BACKGROUNDS: tuple[Background, ...] = get_args(Background)
+CONTACTS: tuple[Contact, ...] = get_args(Contact)
 
 
 @dataclass(frozen=True)

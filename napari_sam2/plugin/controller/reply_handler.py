@@ -70,8 +70,8 @@ class ReplyHandler:
             PropagationPhase: self._on_phase,
             StateReset: self._on_reset,
             FactsLoaded: self._on_facts,
-            HistoryState: self._on_history,
-            CallResult: self._on_call_result,
+            HistoryState: lambda history, _: self._state.set_history(history),
+            CallResult: lambda result, generation: self._session.finish_call(generation, result.value),
             OpeningFailed: self._on_opening_failed,
             PropagationFailed: self._on_propagation_failed,
             RequestFailed: self._on_request_failed,
@@ -149,12 +149,6 @@ class ReplyHandler:
             self._results.ensure_layer()  # also when there is nothing on the frame that is shown
         if loaded.finished:
             self._objects.emit()
-
-    def _on_history(self, history: HistoryState, generation: int) -> None:
-        self._state.set_history(history)
-
-    def _on_call_result(self, result: CallResult, generation: int) -> None:
-        self._session.finish_call(generation, result.value)
 
     def _on_opening_failed(self, failed: OpeningFailed, generation: int) -> None:
         self._state.set_project(replace(self._state.project, destroyed=failed.destroyed))

@@ -229,13 +229,9 @@ class UndoRedo(Request[StateReset]):
 class GetAlternatives(Request[AlternativesFound]):
     """Compute the masks that the network offers for a prompt."""
 
+    title = "Looking for alternative masks"
     frame: int
     object_id: int
-
-    @property
-    def title(self) -> str:
-        """The same for all requests of this kind."""
-        return "Looking for alternative masks"
 
     def perform(self, host: SessionHost) -> AlternativesFound:
         """Return them."""
@@ -264,20 +260,12 @@ class Call(Request[CallResult]):
 class Open(Request[SessionOpened]):
     """Open a session; the one before is closed first."""
 
+    title = "Opening the session"
+    key = "open"
     interrupts = "stop"
     failure = OpeningFailed
     opener: Callable[[Progress], OpenedSession]
     frame: int
-
-    @property
-    def key(self) -> Hashable | None:
-        """Only the newest counts."""
-        return "open"
-
-    @property
-    def title(self) -> str:
-        """The same for all requests of this kind."""
-        return "Opening the session"
 
     def perform(self, host: SessionHost) -> SessionOpened:
         """Open it."""
@@ -323,6 +311,8 @@ class Propagate(Request[PropagationPhase]):
         Its step of undo.
     """
 
+    title = "Propagating"
+    key = "propagation"  # only one at a time
     interrupts = "stop"
     failure = PropagationFailed
     ranges: tuple[FrameRange, ...]
@@ -330,16 +320,6 @@ class Propagate(Request[PropagationPhase]):
     excluded: tuple[int, ...]
     direction: Direction
     group: UndoGroup = _TRACK
-
-    @property
-    def key(self) -> Hashable | None:
-        """Only one at a time."""
-        return "propagation"
-
-    @property
-    def title(self) -> str:
-        """The same for all requests of this kind."""
-        return "Propagating"
 
     def perform(self, host: SessionHost) -> PropagationPhase:
         """Begin; ValueError if there is nothing to propagate."""
@@ -350,15 +330,8 @@ class Propagate(Request[PropagationPhase]):
 class StopPropagation(Request[PropagationPhase]):
     """Stop the propagation between two frames; one that is queued is superseded."""
 
-    @property
-    def key(self) -> Hashable | None:
-        """That of a propagation: the newest of both counts."""
-        return "propagation"
-
-    @property
-    def title(self) -> str:
-        """The same for all requests of this kind."""
-        return "Stopping"
+    title = "Stopping"
+    key = "propagation"  # that of a propagation: the newest of both counts
 
     def perform(self, host: SessionHost) -> PropagationPhase:
         """Stop it."""
