@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTEST_ENV ?= OMP_NUM_THREADS=1
 PYTEST_FLAGS ?= -n 2 --dist loadfile
 
-.PHONY: test demo docs lint types contracts unit oldest pyside system env clean
+.PHONY: test demo docs lint types contracts unit oldest fuzz pyside system env clean
 
 test: env system lint types contracts unit oldest pyside
 
@@ -45,6 +45,10 @@ contracts: env
 
 unit: env system
 	$(PYTEST_ENV) $(BIN)/pytest $(PYTEST_FLAGS)
+
+# Twenty thousand damaged recordings, masks, prompts files and projects; about an hour.
+fuzz: env system
+	NAPARI_SAM2_LONG=1 $(PYTEST_ENV) $(BIN)/pytest -n 2 --timeout 0 tests/fuzz tests/storage/test_project_damage.py
 
 # The window again, on the oldest napari that is supported; its own warnings are not ours.
 oldest: $(VENV)-oldest/.installed system

@@ -61,7 +61,9 @@ def run_command(args: Namespace, console: Console) -> int:
 
 
 def _sentence(error: Exception, debug: bool) -> str:
-    text = " ".join(str(error.args[0] if isinstance(error, KeyError) and error.args else error).split())
+    from napari_sam2.frames.errors import one_line  # takes numpy along, which --help does without
+
+    text = one_line(str(error.args[0] if isinstance(error, KeyError) and error.args else error))
     expected = (UsageError, CommandError, ValueError, TypeError, KeyError, OSError, RuntimeError, ImportError)
     if isinstance(error, MemoryError):
         return "there is not enough memory: track fewer objects at once, or use a smaller model"

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from napari_sam2.formats.atomic_output import SIGNATURE, Overwrite, staged
-from napari_sam2.formats.imported_masks import Collector, ImportedMasks, ImportProblem
+from napari_sam2.formats.imported_masks import Collector, ImportedMasks, ImportProblem, check_frame_count
 from napari_sam2.formats.label_images import readable
 from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.masks import FrameMasks, Rle, encode_rle, run_length_total
@@ -141,7 +141,7 @@ def read_coco(path: Path, series: int | str | None = None) -> ImportedMasks:
     """
     path = Path(path)
     with readable(path):
-        data = _per_image(_one_video(json.loads(path.read_text(encoding="utf-8-sig")), path, series))
+        data = _per_image(_one_video(json.loads(path.read_text(encoding="utf-8-sig")), path, series), path)
         images, annotations = _lists(data, path)
         frames = _frames(images, path)
         sizes = {i["id"]: (int(i["height"]), int(i["width"])) for i in images}
@@ -339,12 +339,13 @@ def _video_name(video: Mapping[str, Any]) -> str:
     return str(video.get("name") or str(files[0]).rpartition("/")[0] or video.get("id"))
 
 
-def _per_image(data: Any) -> Any:
+def _per_image(data: Any, path: Path) -> Any:
     """Turn a YouTube-VIS file, whose annotations are lists through a video, into one annotation for each image."""
     videos = data.get("videos") if isinstance(data, dict) and "images" not in data else None
     if not isinstance(videos, list) or not videos:
         return data
     video = videos[0]
+    check_frame_count(int(video.get("length", 0)), str(path))
     names = video.get("file_names") or [""] * int(video["length"])
     images = [
         {"id": k, "height": video["height"], "width": video["width"], "frame_index": k}

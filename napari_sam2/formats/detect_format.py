@@ -46,6 +46,8 @@ def read_masks(path: Path, frame_names: Sequence[str] = (), series: int | str | 
 def _read(path: Path, series: int | str | None) -> ImportedMasks:
     if not path.exists():
         raise FileNotFoundError(f"{path} does not exist")
+    if not (path.is_file() or path.is_dir()):
+        raise ImportProblem(f"{path} is neither a file nor a folder")
     if path.suffix.lower() == ".json":
         return read_coco(path, series)
     if is_zarr(path) if path.is_dir() else path.suffix.lower() in _STACKS:

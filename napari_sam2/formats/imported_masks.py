@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 from scipy.ndimage import find_objects
 
 from napari_sam2.formats.tracking_results import TrackingResults
+from napari_sam2.frames.errors import one_line
 from napari_sam2.frames.open_source import natural_key
 from napari_sam2.masks import Masklet, Rle, encode_rle
 from napari_sam2.objects import MAX_OBJECT_ID, Color, ObjectInfo, Parent
 from napari_sam2.prompts import BoxPrompt, MaskPrompt, Prompt
+
+MOST_FRAMES = 10_000_000
 
 
 class ImportNotice(UserWarning):
@@ -27,6 +30,9 @@ class ImportNotice(UserWarning):
 
 class ImportProblem(ValueError):
     """A file can't be read as masks; the message says why and what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 @dataclass(frozen=True)
@@ -192,6 +198,7 @@ class Collector:
         """Return what was gathered, with ids that are label values; an import without a single frame is an error."""
         if self.size is None:
             raise ImportProblem(f"{self.source} has no frames: nothing can be imported from it")
+        check_frame_count(n_frames, self.source)
         new = new_ids(sorted({*self.masks, *self.boxes}), self.source)
         changed = {old: i for old, i in new.items() if old != i}
         if changed:
@@ -249,6 +256,15 @@ class Collector:
                 f"{self.source}: frame {frame} is {size[0]} × {size[1]} pixels, the ones before are "
                 f"{self.size[0]} × {self.size[1]}"
             )
+
+
+def check_frame_count(n_frames: int, source: str) -> None:
+    """Raise ImportProblem when there are more frames than any recording has; what follows would take days."""
+    if n_frames > MOST_FRAMES:
+        raise ImportProblem(
+            f"{source} has a frame {n_frames - 1}, but frames are read up to {MOST_FRAMES - 1}: are the numbers those "
+            "of frames?"
+        )
 
 
 def new_ids(ids: Sequence[int], source: str, taken: Iterable[int] = ()) -> dict[int, int]:

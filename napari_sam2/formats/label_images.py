@@ -59,9 +59,11 @@ def readable(path: Path) -> Iterator[None]:
     """Turn whatever a reader raises about a damaged file into one ImportProblem."""
     try:
         yield
-    except (ImportProblem, FileNotFoundError):
+    except ImportProblem:
         raise
     except Exception as error:
+        if isinstance(error, FileNotFoundError) and not path.exists():
+            raise
         # Readers of damaged files raise nearly everything: struct.error, zlib.error, KeyError,
         # TiffFileError ...
         reason = str(error) or type(error).__name__

@@ -7,9 +7,20 @@ import warnings
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
+_MOST_CHARACTERS = 1000
+
+
+def one_line(message: str) -> str:
+    """Return a message without line ends, cut where it quotes a damaged file at length."""
+    text = " ".join(message.split())
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[: _MOST_CHARACTERS - 200]} … {text[-200:]}"
+
 
 class SourceError(ValueError):
     """A path can't be opened as frames; the message says why and what to do."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(one_line(message))
 
 
 class FrameReadError(ValueError):
@@ -24,7 +35,7 @@ class FrameReadError(ValueError):
     """
 
     def __init__(self, message: str, frame: int, path: str) -> None:
-        super().__init__(message)
+        super().__init__(one_line(message))
         self.frame = frame
         self.path = path
 

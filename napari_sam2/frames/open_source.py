@@ -7,7 +7,7 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from napari_sam2.frames.errors import PartialSourceWarning, SourceError
@@ -110,6 +110,8 @@ def _opener(name: str, series: int | str | None) -> Callable[[tuple[str, ...] | 
         if lower.endswith(ZARR_ENDINGS) or _is_zarr(Path(name)):
             return lambda axes: _zarr(name, axes, series)
         return lambda axes: _images([_images_in(name)], name, axes, series)
+    if not os.path.isfile(name):
+        raise SourceError(f"{name} is neither a file nor a folder.")
     if lower.endswith((".zip", ".ozx")):
         return lambda axes: _zarr(name, axes, series)
     if lower.endswith(".npy"):
@@ -170,11 +172,25 @@ def _matching(pattern: str) -> list[list[str]]:
 def _files(pattern: str) -> list[str]:
     end = time.monotonic() + _MOST_SECONDS
     found: list[str] = []
-    for file in glob.iglob(pattern, recursive=True):
-        found.append(file)
+    for place in _without_stars(pattern):
+        found += glob.glob(place)
         if len(found) > _MOST_FILES or time.monotonic() > end:
-            raise SourceError(f"{pattern} matches too many files; name the folder more exactly.")
-    return sorted(found, key=natural_key)
+            raise SourceError(f"{pattern} matches too many files or folders; name the folder more exactly.")
+    return sorted(dict.fromkeys(found), key=natural_key)
+
+
+def _without_stars(pattern: str) -> Iterator[str]:
+    """Yield a pattern with each folder that its ``**`` stands for, one by one, so that a long search can be ended."""
+    parts = pattern.replace(os.altsep, os.sep).split(os.sep) if os.altsep else pattern.split(os.sep)
+    if "**" not in parts:
+        yield pattern
+        return
+    place = parts.index("**")
+    base, rest = os.sep.join(parts[:place]), os.sep.join(parts[place + 1 :]) or "*"
+    for top in glob.iglob(base + os.sep) if place else [os.curdir]:
+        for folder, inner, _ in os.walk(top):
+            inner[:] = [name for name in inner if not name.startswith(".")]
+            yield from _without_stars(os.path.join(glob.escape(folder), rest))
 
 
 def _is_zarr(folder: Path) -> bool:

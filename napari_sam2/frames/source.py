@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from napari_sam2.frames.errors import PartialSourceWarning, SourceError
 from napari_sam2.frames.options import FrameStackOptions
 from napari_sam2.frames.stack import FrameStack
 
+# More than any recording has; a file of a few bytes can claim them, and each takes memory before it is read.
+MOST_PLANES = 4_000_000
 # Frames this narrow are none: so few values on the last axis are channels.
 _MOST_CHANNELS_LAST, _LEAST_SIDE = 5, 16
 _USUAL = {2: "yx", 3: "tyx", 4: "tzyx", 5: "tczyx", 6: "ptczyx"}
@@ -232,6 +235,9 @@ def lazy_array(
     """
     from dask.array import map_blocks
 
+    count = math.prod(leading)
+    if count > MOST_PLANES:
+        raise SourceError(f"This recording claims {count} planes; up to {MOST_PLANES} can be read.")
     build: Any = map_blocks  # dask has no types for it
     chunks = tuple((1,) * n for n in leading) + tuple((n,) for n in plane)
     # map_blocks makes one small task per plane; stacking delayed arrays would take seconds for a long video.

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tifffile
 import zarr
+from PIL import Image
 
 from napari_sam2.formats import (
     ImportNotice,
@@ -154,6 +155,20 @@ def test_one_of_several_label_images_is_chosen(tmp_path: Path) -> None:
 def test_run_lengths_that_overflow_are_refused(tmp_path: Path, counts: list) -> None:
     with pytest.raises(ImportProblem, match="run lengths do not fill 6 × 8 pixels"):
         read_coco(coco(tmp_path / "a.json", {"segmentation": {"size": [6, 8], "counts": counts}}))
+
+
+def test_a_billion_frames_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "masks").mkdir()
+    Image.fromarray(np.ones((4, 4), np.uint8)).save(tmp_path / "masks" / "999999999.png")
+    image = {"id": 1, "height": 6, "width": 8, "frame_index": 10**9}
+    (tmp_path / "a.json").write_text(json.dumps({"images": [image], "annotations": []}))
+    video = {"id": 1, "height": 6, "width": 8, "length": 10**12}
+    (tmp_path / "b.json").write_text(json.dumps({"videos": [video], "annotations": []}))
+    for name, frame in (("masks", 10**9 - 1), ("a.json", 10**9), ("b.json", 10**12 - 1)):
+        with pytest.raises(
+            ImportProblem, match=f"{name} has a frame {frame}, but frames are read up to 9999999"
+        ):
+            read_masks(tmp_path / name)
 
 
 def test_polygons_far_outside_cost_nothing_and_keep_their_inside(tmp_path: Path) -> None:

@@ -1,15 +1,18 @@
 """Planes that can't be read leave the others usable, and files that run code or claim the absurd are refused."""
 
 import json
+from importlib import import_module
 
 import numcodecs
 import numpy as np
 import pytest
 import tifffile
 import zarr
+from PIL import Image
 
 from napari_sam2.formats import ImportProblem, read_masks
 from napari_sam2.frames import DamagedSourceWarning, FrameReadError, SourceError, fingerprint, open_source
+from napari_sam2.frames.open_source import image_files
 from napari_sam2.storage.frames_fingerprint import frames_hash
 
 STACK = np.random.default_rng(0).integers(0, 200, (24, 48, 64)).astype(np.uint8)
@@ -89,3 +92,45 @@ def test_frames_of_one_pixel_and_absurd_sizes_of_pixels(tmp_path):
     tifffile.imwrite(tmp_path / "a.ome.tif", STACK, metadata=metadata, photometric="minisblack")
     with open_source(tmp_path / "a.ome.tif") as source:
         assert source.scale == (1, 0.5, 1)
+
+
+def test_a_search_through_folders_can_be_ended(tmp_path, monkeypatch):
+    for name in ("a/b/2.png", "a/10.png", "a/.hidden/3.png", "[c]/x/b/1.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(STACK[0]).save(tmp_path / name)
+    (tmp_path / "a" / "round").symlink_to(tmp_path)
+    found = {
+        pattern: image_files(tmp_path / pattern)
+        for pattern in ("**/*.png", "a/**", "**/b/**/*.png", "*/**/1*.png")
+    }
+    assert {p: [f.removeprefix(f"{tmp_path}/") for f in files] for p, files in found.items()} == {
+        "**/*.png": ["[c]/x/b/1.png", "a/10.png", "a/b/2.png"],
+        "a/**": ["a/10.png", "a/b", "a/b/2.png", "a/round"],
+        "**/b/**/*.png": ["[c]/x/b/1.png", "a/b/2.png"],
+        "*/**/1*.png": ["[c]/x/b/1.png", "a/10.png"],
+    }
+    monkeypatch.setattr(import_module("napari_sam2.frames.open_source"), "_MOST_SECONDS", 0.0)
+    with pytest.raises(
+        SourceError, match=r"\*\*/nothing matches too many files or folders; name the folder more"
+    ):
+        open_source(tmp_path / "**" / "nothing")
+
+
+@pytest.mark.parametrize("shape", [(10**9, 8, 8), (10**5, 10**3, 8, 8)])
+def test_a_billion_frames_are_refused(tmp_path, shape):
+    zarr.create_array(
+        str(tmp_path / "a.zarr"), shape=shape, chunks=(1,) * (len(shape) - 2) + (8, 8), dtype="uint8"
+    )
+    with pytest.raises(SourceError, match=r"claims \d+ planes; up to 4000000 can be read"):
+        open_source(tmp_path / "a.zarr")
+
+
+def test_what_is_no_file_is_not_read(tmp_path):
+    for name in ("a.mp4", "a.tif", "a.npy", "a.json", "b.tif"):
+        (tmp_path / name).symlink_to("/dev/zero")
+    for name in ("a.mp4", "a.tif", "a.npy"):
+        with pytest.raises(SourceError, match=f"{name} is neither a file nor a folder"):
+            open_source(tmp_path / name)
+    for name in ("a.json", "b.tif"):
+        with pytest.raises(ImportProblem, match=f"{name} is neither a file nor a folder"):
+            read_masks(tmp_path / name)

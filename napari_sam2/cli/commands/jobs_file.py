@@ -47,7 +47,7 @@ def read_jobs(path: Path) -> tuple[TrackJob, ...]:
                 job = TrackJob.of(source, folder=path.parent, **filled)
                 _take(job, number, taken)
                 jobs.append(job)
-        except (UsageError, CommandError, TypeError) as error:
+        except (UsageError, CommandError, TypeError, ValueError, OSError) as error:
             raise CommandError(f"{path}, job {number}: {error}") from error
     if not jobs:
         raise CommandError(f"{path} has no job in it")

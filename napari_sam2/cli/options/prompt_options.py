@@ -120,6 +120,8 @@ def read_objects(path: Path) -> dict[int, ObjectInfo]:
 def read_json_file(path: Path) -> Any:
     """Read a JSON file for people; PromptFileError says what is wrong with it and where."""
     try:
+        if path.exists() and not path.is_file():
+            raise PromptFileError(f"{path} is no file")
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise PromptFileError(f"{path} is larger than a prompts file can be: is it the right file?")
         return json.loads(path.read_text(encoding="utf-8-sig"))

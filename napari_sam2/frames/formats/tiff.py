@@ -19,15 +19,20 @@ from numpy.typing import NDArray
 from napari_sam2.frames.disk_cache import file_key
 from napari_sam2.frames.errors import DamagedSourceWarning, FrameReadError, PartialSourceWarning, SourceError
 from napari_sam2.frames.formats.tiff_metadata import tiff_calibration
-from napari_sam2.frames.source import Source, check_pixels, checked_axes, chosen_series, lazy_array
+from napari_sam2.frames.source import (
+    MOST_PLANES,
+    Source,
+    check_pixels,
+    checked_axes,
+    chosen_series,
+    lazy_array,
+)
 
 # tifffile's letters of axes that have no meaning of their own.
 _NAMELESS = "IQ"
 # Deflate packs at most 1,032 bytes into one; what claims more is a damaged header. Small claims are not worth a look.
 _MOST_COMPRESSED = 1100
 _ALWAYS_POSSIBLE = 256 * 2**20
-# An OME-XML may announce planes that were never acquired, or that lie in other files; but not without end.
-_MOST_PLANES = 4_000_000
 
 
 class TiffPlanes:
@@ -63,8 +68,12 @@ class TiffPlanes:
         self._series: Any = None
         self._map: NDArray[Any] | None = None
         image: Any = self._opened()
-        shape = tuple(int(n) for n in image.shape)
-        self.axes = _letters(image.axes, shape)
+        axes, shape = _axes_and_shape(image)
+        self.axes = _letters(axes, shape)
+        if not {"y", "x"} <= set(self.axes):
+            raise SourceError(
+                f"{path} holds no frames: its axes are {''.join(self.axes)}, of {shape} pixels."
+            )
         # RGB in separate planes, (s, y, x) in the file, is read as (y, x, s).
         self._planar = samples and _is_planar_rgb(image)
         if self._planar:
@@ -356,6 +365,15 @@ def _joined(series: list[Any]) -> list[Any]:
     return [_JoinedSeries(series)]
 
 
+def _axes_and_shape(series: Any) -> tuple[str, tuple[int, ...]]:
+    """Return axes and shape of an image; tifffile leaves out y or x where it is 1 pixel long."""
+    if {"Y", "X"} <= set(series.axes):
+        return series.axes, tuple(int(n) for n in series.shape)
+    whole = zip(series.get_axes(squeeze=False), series.get_shape(squeeze=False), strict=True)
+    kept = [(letter, int(n)) for letter, n in whole if n != 1 or letter in "YX"]
+    return "".join(letter for letter, _ in kept), tuple(n for _, n in kept)
+
+
 def _is_planar_rgb(series: Any) -> bool:
     page = series.keyframe
     rgb = int(page.photometric) == 2 and int(page.planarconfig) == 2
@@ -424,7 +442,7 @@ def _check_structure(file: Any, path: str) -> None:
     if _comes_round(file):
         raise SourceError(f"{path} is damaged: its list of pages never ends.")
     announced = _most_announced(file.ome_metadata or "")
-    if announced > _MOST_PLANES:
+    if announced > MOST_PLANES:
         raise SourceError(f"{path} is damaged: its OME-XML announces {announced} planes.")
 
 
