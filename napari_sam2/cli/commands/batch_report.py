@@ -128,7 +128,7 @@ def write_report(outcomes: Sequence[JobOutcome], folder: Path, step: Callable[[]
 
 
 def _write(path: Path, text: str) -> Path:
-    with staged(path, overwrite=True) as part:
+    with staged(path, overwrite="confirmed") as part:  # the folder is known by its page
         part.write_text(text, encoding="utf-8", newline="")
     return path
 
