@@ -15,6 +15,7 @@ from napari_sam2.model.sam2 import Sam2
 from napari_sam2.model.tensors import ImageFeatures, MaskCandidates, PromptTensors, concatenated, rows
 from napari_sam2.prompts import Prompt
 from napari_sam2.session.array_frames import rgb_frame
+from napari_sam2.session.frame_output import given_mask
 from napari_sam2.session.options import SessionOptions
 from napari_sam2.session.prompt_decoding import FED_BACK_LIMIT
 from napari_sam2.session.runner import CPU_OBJECTS_PER_BATCH, ImageRunner
@@ -99,6 +100,9 @@ class ImageSession:
     ) -> ImagePrediction:
         """Find the masks of prompts on the image; each prompt is decoded at once and on its own.
 
+        A prompt that is a mask alone gives that mask, pixel by pixel, as in a video; the logits are what the network
+        makes of it. To have it refined, add a click, or give ``previous_logits``.
+
         Parameters
         ----------
         prompts : Prompt or sequence of Prompt
@@ -123,6 +127,10 @@ class ImageSession:
         n, k = logits.shape[:2]
         masks = np.empty((n, k, *self.size), bool)
         for row in range(n):
+            given = given_mask(several[row]) if previous_logits is None else None
+            if given is not None:
+                masks[row] = given.array()
+                continue
             masks[row] = (self.geometry.frame_logits(logits[row]) > 0).cpu().numpy()
         return ImagePrediction(
             masks,

@@ -75,6 +75,7 @@ def test_chunks_that_claim_gigabytes_are_refused(tmp_path):
         (np.zeros((3, 4, 5), complex), "Pixels of type complex128 .* take the absolute value"),
         (np.zeros((0, 4, 5)), r"shape \(0, 4, 5\): there is no pixel in it"),
         (np.zeros((3, 4, 5), "M8[s]"), "Pixels of type datetime64"),
+        (np.array([[None, 1]]), "Pixels of type object can't be shown; convert them"),
     ],
 )
 def test_arrays_that_are_no_pictures_are_refused_in_a_sentence(tmp_path, array, sentence):

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from napari_sam2.prompts import MaskPrompt, PointPrompt, Prompt
-from napari_sam2.session import ArrayFrames, SessionOptions, TemporaryStore, VideoSession
+from napari_sam2.session import ArrayFrames, ImageSession, SessionOptions, TemporaryStore, VideoSession
 from tests.session.conftest import click, moving_discs, painted
 
 HEIGHT, WIDTH = 600, 800  # the network of these tests sees a fraction of it
@@ -72,3 +72,15 @@ def test_with_a_click_it_is_the_network_s_again(model, large):
         0, 1, Prompt((PointPrompt(160, 120, True),), mask=MaskPrompt.from_array(mask))
     )
     assert (refined.of(1) != mask).any()
+
+
+@pytest.mark.parametrize("multimask", [False, True])
+def test_a_session_of_one_image_gives_it_back(model, large, multimask):
+    session = ImageSession(model)
+    session.set_image(large.frame(0))
+    prompts = [painted(mask) for mask in MASKS.values()]
+    found = session.predict([*prompts, click(160, 120)], multimask=multimask).masks
+    for row, mask in enumerate(MASKS.values()):
+        assert all(np.array_equal(one, mask) for one in found[row])
+    refined = session.predict(Prompt((PointPrompt(160, 120, True),), mask=prompts[5].mask), multimask=False)
+    assert not np.array_equal(refined.masks[0, 0], MASKS[6])  # with a click it is a beginning

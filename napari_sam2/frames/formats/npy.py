@@ -67,6 +67,9 @@ class NpyPlanes:
 
 def open_npy(path: str, axes: tuple[str, ...] | None = None) -> Source:
     """Open an npy file; axes are guessed from its shape unless given. Of a file that was cut off, what is there."""
+    with open(path, "rb") as file:
+        shape, _, stored = _header(file)
+    check_pixels(shape, stored, path)
     mapped, shape = _mapped(path)
     dtype = check_pixels(shape, mapped.dtype, path)
     if mapped.shape != shape:
