@@ -1,6 +1,7 @@
 from .facts import FrameFact as FrameFact
 from .facts import ObjectFacts as ObjectFacts
 from .facts import facts_of as facts_of
+from .proposals import proposals as proposals
 from .queue import ReviewItem as ReviewItem
 from .queue import ReviewQueue as ReviewQueue
 from .queue import state_items as state_items

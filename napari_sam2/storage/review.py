@@ -22,6 +22,7 @@ from napari_sam2.objects import (
 )
 from napari_sam2.prompts import MaskPrompt, Prompt, PromptKey
 from napari_sam2.review.facts import ObjectFacts, facts_of
+from napari_sam2.review.proposals import proposals
 from napari_sam2.review.queue import Order, ReviewItem, ReviewQueue, state_items
 from napari_sam2.review.states import flags_of, frame_states, state_counts, stretches_of
 from napari_sam2.review.uncertainty import frame_uncertainty
@@ -93,9 +94,9 @@ class Review:
         return {i: state_counts(states) for i, states in self.states().items()}
 
     def queue(self, order: Order = "worst") -> ReviewQueue:
-        """Return what is open: uncertain and missing stretches."""
+        """Return what is open: uncertain and missing stretches, and proposed divisions, merges and swaps."""
         facts = self.facts()
-        items: list[ReviewItem] = []
+        items: list[ReviewItem] = proposals(facts, self._project.objects)
         for object_id, states in self.states(facts).items():
             items += state_items(object_id, states, frame_uncertainty(facts[object_id]))
         return ReviewQueue.of(items, order)
