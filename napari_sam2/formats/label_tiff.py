@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from napari_sam2.calibration import SECONDS, unit_name, unit_symbol
 from napari_sam2.formats.atomic_output import SIGNATURE, Overwrite, staged
-from napari_sam2.formats.tracking_results import TrackingResults
+from napari_sam2.formats.tracking_results import TrackingResults, printable_text
 from napari_sam2.masks import compose_labels
 
 # Classic TIFF has 32-bit offsets; the rest is room for the page directories.
@@ -118,7 +118,7 @@ def _imagej_metadata(results: TrackingResults) -> dict[str, Any]:
 def _ome_metadata(results: TrackingResults) -> dict[str, Any]:
     cal = results.calibration
     axes = _axes(results)
-    metadata: dict[str, Any] = {"axes": axes, "Name": results.name}
+    metadata: dict[str, Any] = {"axes": axes, "Name": printable_text(results.name)}
     steps = {"Y": 1, "X": 2} | ({"Z": 0} if axes == "ZYX" else {})
     for name, index in steps.items():
         unit = unit_symbol(cal.units[index])

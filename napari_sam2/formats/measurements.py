@@ -14,7 +14,7 @@ from skimage.measure import regionprops
 
 from napari_sam2.calibration import Calibration
 from napari_sam2.formats.atomic_output import Overwrite, staged
-from napari_sam2.formats.tracking_results import TrackingResults
+from napari_sam2.formats.tracking_results import TrackingResults, printable_text
 from napari_sam2.frames.errors import FrameReadError
 from napari_sam2.masks import BoolArray, FrameMasks, mask_box
 from napari_sam2.objects import ObjectInfo, generations, lineage_graph
@@ -51,8 +51,9 @@ def write_measurements(results: TrackingResults, path: Path, *, overwrite: Overw
 
 
 def csv_text(text: str) -> str:
-    """Return text for a CSV cell; an apostrophe goes before what spreadsheets would run as a formula."""
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+    """Return text for a CSV cell, on one line; an apostrophe goes before what spreadsheets would run as a formula."""
+    text = printable_text(text)
+    return f"'{text}" if text.lstrip()[:1] in tuple("=+-@＝＋－＠") else text
 
 
 def lineage_columns(objects: Iterable[ObjectInfo]) -> dict[int, Row]:
@@ -162,7 +163,7 @@ def _with_channels(intensity: NDArray[Any], size: tuple[int, int]) -> NDArray[An
 def _channel_names(results: TrackingResults) -> list[str]:
     if results.intensity is None:
         return []
-    return list(results.channels) or ["intensity"]
+    return [printable_text(name) for name in results.channels] or ["intensity"]
 
 
 def _position_title(cal: Calibration, unit: str) -> str:

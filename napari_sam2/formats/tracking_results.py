@@ -15,6 +15,11 @@ from napari_sam2.masks import FrameMasks, Masklet
 from napari_sam2.objects import ObjectInfo
 
 
+def printable_text(text: str) -> str:
+    """Return a name with spaces for control characters, line ends and what reorders or hides text."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
 @dataclass(frozen=True)
 class TrackingResults:
     """A tracking run as the exports see it; nothing of it is held in memory but one frame at a time.

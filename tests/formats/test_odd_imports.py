@@ -1,6 +1,7 @@
 """Label images and COCO files of other programs: ids, ignore values, boxes, videos, absurd numbers."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from time import process_time
 
@@ -48,6 +49,34 @@ def test_negative_labels_and_nan_are_background_and_whole_floats_are_labels(tmp_
     np.testing.assert_array_equal(found.masklets[1].mask(0), LABELS[0] == 1)
     np.save(tmp_path / "a.npy", np.where(LABELS == 0, np.nan, LABELS).astype(np.float32))
     np.testing.assert_array_equal(read_masks(tmp_path / "a.npy").masklets[2].mask(1), LABELS[1] == 2)
+
+
+@pytest.mark.parametrize("kind", ["tif", "npy", "zarr", "folder"])
+@pytest.mark.parametrize(
+    "dtype", ["bool", "int8", "uint32", "int64", "uint64", "float32", "float64", ">u2", ">f4"]
+)
+def test_labels_of_any_type_of_number_are_read_alike(tmp_path: Path, kind: str, dtype: str) -> None:
+    labels = LABELS.astype(dtype)
+    if labels.dtype.kind == "f":
+        labels[0, 5, 5] = np.nan
+    path = tmp_path / f"a.{kind}"
+    if kind == "tif":
+        tifffile.imwrite(path, labels, photometric="minisblack")
+    elif kind == "npy":
+        np.save(path, labels)
+    elif kind == "zarr":
+        zarr.save_array(str(path), labels)
+    else:
+        path.mkdir()
+        for t, frame in enumerate(labels):
+            tifffile.imwrite(path / f"{t}.tif", frame, photometric="minisblack")
+    found = read_masks(path)
+    ids = (1,) if dtype == "bool" else (1, 2)
+    assert sorted(found.masklets) == list(ids)
+    for object_id in ids:
+        for t in range(2):
+            expected = LABELS[t] > 0 if dtype == "bool" else LABELS[t] == object_id
+            np.testing.assert_array_equal(found.masklets[object_id].mask(t), expected)
 
 
 def coco(path: Path, *annotations: dict, size: tuple[int, int] = (6, 8)) -> Path:
@@ -188,14 +217,41 @@ def test_polygons_far_outside_cost_nothing_and_keep_their_inside(tmp_path: Path)
 
 @pytest.mark.parametrize(
     ("name", "cell"),
-    [("=1+1", "'=1+1"), ("@SUM(A1)", "'@SUM(A1)"), ("-3", "'-3"), ("+x", "'+x"), ("cell = 1", "cell = 1")],
+    [
+        ("=1+1", "'=1+1"),
+        ("@SUM(A1)", "'@SUM(A1)"),
+        ("-3", "'-3"),
+        ("+x", "'+x"),
+        ("\n\t=1", "'  =1"),
+        ("＝1", "'＝1"),
+        ("a\nb\x1b[2J\u202e\0", "a b [2J  "),
+        ("cell = 1", "cell = 1"),
+        ("Zelle µ 細胞", "Zelle µ 細胞"),
+    ],
 )
 def test_cells_are_no_formulas(run: TrackingResults, tmp_path: Path, name: str, cell: str) -> None:
     assert csv_text(name) == cell
-    from dataclasses import replace
-
     named = replace(run, objects=tuple(replace(o, name=name) for o in run.objects))
     for kind in ("csv", "tracks"):
         text = export_format(kind).write(named, tmp_path / f"{kind}.csv").read_text(encoding="utf-8")
         assert f",{cell}" in text
         assert f",{name}" not in text or cell == name
+
+
+def test_control_characters_of_names_reach_no_file(run: TrackingResults, tmp_path: Path) -> None:
+    odd = "a\x1b]0;x\x07\0\nb"
+    named = replace(
+        run, name=odd, channels=(odd, "gfp"), objects=tuple(replace(o, name=odd) for o in run.objects)
+    )
+    for kind in ("csv", "tracks", "ome-tiff", "coco", "ome-zarr"):
+        fmt = export_format(kind)
+        path = fmt.write(named, tmp_path / fmt.file_name)
+        for file in [path] if path.is_file() else path.rglob("zarr.json"):
+            found = file.read_bytes()
+            if kind == "ome-tiff":
+                with tifffile.TiffFile(file) as tiff:
+                    found = tiff.ome_metadata.encode()
+            assert not {0x1B, 0x07} & set(found)
+        fmt.write(named, path, overwrite=True)
+    assert tifffile.imread(tmp_path / "labels.ome.tif").shape == (8, 7, 11)
+    assert "mean_a ]0;x   b" in (tmp_path / "measurements.csv").read_text(encoding="utf-8").splitlines()[0]
