@@ -35,6 +35,9 @@ class Clip:
         1..K. An object may be absent from any frame; daughters of a division appear late.
     masks_full : (T, K, H, W) bool or None
         Whole objects inside the frame, hidden parts included (`SceneOptions.amodal`).
+    divisions : tuple of (int, int, int)
+        Mother, daughter (a new id) and the daughter's first frame, for each division. The mother's id goes on with the
+        larger daughter.
     """
 
     frames: Tensor
@@ -42,6 +45,7 @@ class Clip:
     visible: Tensor
     object_ids: tuple[int, ...]
     masks_full: Tensor | None = None
+    divisions: tuple[tuple[int, int, int], ...] = ()
 
 
 def _labels(owner: Tensor, count: int) -> tuple[Tensor, Tensor]:
@@ -106,4 +110,5 @@ def generate_clip(options: SceneOptions, seed: int, device: str | torch.device =
         visible.clone(),
         tuple(range(1, count + 1)),
         None if full is None else full.clone(),
+        tuple((mother + 1, daughter + 1, frame) for mother, daughter, frame in tracks.divisions),
     )

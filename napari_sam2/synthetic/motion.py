@@ -35,6 +35,8 @@ class Tracks:
         Depth: larger is nearer to the camera; a permutation.
     camera : (T, 2) float
         Shift of the camera in pixels, already contained in `centre`.
+    divisions : tuple of (int, int, int)
+        Places of mother and daughter among the objects, and the first frame of the daughter.
     """
 
     centre: Floats
@@ -45,6 +47,7 @@ class Tracks:
     labelled: NDArray[np.bool_]
     order: NDArray[np.int64]
     camera: Floats
+    divisions: tuple[tuple[int, int, int], ...] = ()
 
 
 def _push_apart(centre: Floats, radius: Floats, spacing: float, rounds: int) -> Floats:
@@ -173,12 +176,16 @@ def _leave(options: SceneOptions, path: Floats, extent: Floats, rng: np.random.G
 
 def _divide(
     options: SceneOptions, radius: Floats, path: Floats, scale: Floats, rng: np.random.Generator
-) -> tuple[Floats, Floats, Floats, Floats, Floats]:
-    """Append daughters. The larger daughter keeps the mother's identity, the smaller one is a new object."""
+) -> tuple[Floats, Floats, Floats, Floats, Floats, list[tuple[int, int, int]]]:
+    """Append daughters; the last value lists (mother, daughter, frame).
+
+    The larger daughter keeps the mother's identity, the smaller one is a new object.
+    """
     frames, count = path.shape[0], path.shape[1]
     stretch = np.ones((frames, count))
     axis: Floats = rng.uniform(0, 2 * np.pi, int(count))
     mothers = _number(options.divisions, count, rng) if frames > 3 else 0
+    divisions: list[tuple[int, int, int]] = []
     for m in rng.permutation(count)[:mothers]:
         when = int(rng.integers(1, frames - 1))
         after = np.arange(frames) - when
@@ -189,12 +196,13 @@ def _divide(
         path[:, m] += 0.8 * apart[:, None] * way
         small = np.where(after >= 0, scale[:, m] * 0.66, 0.0)
         scale[:, m] *= np.where(after >= 0, 0.82, 1.0)
+        divisions.append((int(m), path.shape[1], when))
         path = np.concatenate([path, daughter[:, None]], 1)
         scale = np.concatenate([scale, small[:, None]], 1)
         stretch = np.concatenate([stretch, np.ones((frames, 1))], 1)
         radius = np.append(radius, radius[m])
         axis = np.append(axis, axis[m])
-    return radius, path, scale, stretch, axis
+    return radius, path, scale, stretch, axis, divisions
 
 
 def _sizes(options: SceneOptions, count: int, rng: np.random.Generator) -> Floats:
@@ -252,7 +260,7 @@ def make_tracks(options: SceneOptions, extent_ratio: Floats, rng: np.random.Gene
     _cross(options, path, rng)
     _leave(options, path, radius * extent_ratio, rng)
     scale = _sizes(options, count, rng)
-    radius, path, scale, stretch, axis = _divide(options, radius, path, scale, rng)
+    radius, path, scale, stretch, axis, divisions = _divide(options, radius, path, scale, rng)
     total = len(radius)
     turns = (
         rng.normal(0, 1, total) * options.rotation + rng.normal(0, 0.5, (frames, total)) * options.rotation
@@ -273,4 +281,5 @@ def make_tracks(options: SceneOptions, extent_ratio: Floats, rng: np.random.Gene
         labelled=np.arange(total + extra) < total,
         order=order.astype(np.int64),
         camera=camera,
+        divisions=tuple(divisions),
     )

@@ -101,11 +101,24 @@ def test_a_division_makes_a_smaller_daughter_beside_the_mother() -> None:
         assert clip.object_ids == (1, 2)
         born = int((whole[:, 1] > 0).argmax())
         assert born > 0
+        assert clip.divisions == ((1, 2, born),)
         assert not clip.visible[:born, 1].any()
         assert whole[born, 1] < whole[born, 0] < whole[born - 1, 0]
         if clip.visible[born].all():
             apart = np.linalg.norm(centres(clip, 0)[born] - centres(clip, 1)[born])
             assert 5 < apart < 30
+
+
+def test_every_daughter_of_many_divisions_is_named() -> None:
+    clip = generate_clip(replace(CALM, objects=6, divisions=0.7), 3)
+    _, whole = areas(clip)
+    daughters = {daughter: (mother, frame) for mother, daughter, frame in clip.divisions}
+    assert set(daughters) == set(range(7, len(clip.object_ids) + 1))
+    for daughter, (mother, frame) in daughters.items():
+        assert 1 <= mother <= 6
+        assert not whole[:frame, daughter - 1].any()
+        assert whole[frame, daughter - 1] > 0
+    assert generate_clip(replace(CALM, divisions=0.0), 3).divisions == ()
 
 
 def test_vanishing_objects_shrink_to_nothing_and_return() -> None:
