@@ -24,10 +24,9 @@ from napari_sam2.automatic.sampling.grid_decoder import GridDecoder
 from napari_sam2.automatic.sampling.preprocessing import set_crop
 from napari_sam2.model.sam1.sam import Sam
 from napari_sam2.model.sam2 import Sam2
-from napari_sam2.model.tensors import PromptTensors
+from napari_sam2.model.tensors import FED_BACK_LIMIT, PromptTensors
 from napari_sam2.session.array_frames import rgb_frame
 from napari_sam2.session.image import ImageSession
-from napari_sam2.session.prompt_decoding import FED_BACK_LIMIT
 from napari_sam2.session.tensors import InputGeometry
 
 # Low-resolution logits that are held as float32 at a time, in values (32 MiB).

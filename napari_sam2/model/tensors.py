@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 
 NO_OBJECT_LOGIT = -1024.0
+# Logits that are fed back stay in this range, as in the reference ("to avoid rare numerical issues").
+FED_BACK_LIMIT = 32.0
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from napari_sam2.model.sam2 import Sam2
-from napari_sam2.model.tensors import ImageFeatures, PromptTensors
+from napari_sam2.model.tensors import FED_BACK_LIMIT, ImageFeatures, PromptTensors
 from napari_sam2.reference.network import build_sam2_hf
 from napari_sam2.session.image import ImageSession
 from napari_sam2.session.options import SessionOptions
-from napari_sam2.session.prompt_decoding import FED_BACK_LIMIT
 from napari_sam2.session.tensors import fill_holes, remove_sprinkles
 
 Picture = NDArray[np.uint8] | Image.Image

@@ -12,12 +12,18 @@ from torch import Tensor
 
 from napari_sam2.model.sam1.sam import Sam
 from napari_sam2.model.sam2 import Sam2
-from napari_sam2.model.tensors import ImageFeatures, MaskCandidates, PromptTensors, concatenated, rows
+from napari_sam2.model.tensors import (
+    FED_BACK_LIMIT,
+    ImageFeatures,
+    MaskCandidates,
+    PromptTensors,
+    concatenated,
+    rows,
+)
 from napari_sam2.prompts import Prompt
 from napari_sam2.session.array_frames import rgb_frame
 from napari_sam2.session.frame_output import given_mask
 from napari_sam2.session.options import SessionOptions
-from napari_sam2.session.prompt_decoding import FED_BACK_LIMIT
 from napari_sam2.session.runner import CPU_OBJECTS_PER_BATCH, ImageRunner
 from napari_sam2.session.tensors import InputGeometry, fill_holes
 

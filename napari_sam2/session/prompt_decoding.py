@@ -6,13 +6,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from napari_sam2.model.tensors import ImageFeatures, MaskCandidates, MaskResult, PromptTensors
+from napari_sam2.model.tensors import FED_BACK_LIMIT, ImageFeatures, MaskCandidates, MaskResult, PromptTensors
 from napari_sam2.prompts import BoxPrompt, PointPrompt, Prompt
 from napari_sam2.session.runner import ModelRunner
 from napari_sam2.session.tensors import InputGeometry, fill_holes, rounded
-
-# Logits that are fed back stay in this range, as in the reference ("to avoid rare numerical issues").
-FED_BACK_LIMIT = 32.0
 
 
 @dataclass(frozen=True, eq=False)

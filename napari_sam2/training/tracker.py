@@ -13,6 +13,7 @@ import torch.nn.functional as F
 
 from napari_sam2.model.sam2 import Sam2
 from napari_sam2.model.tensors import (
+    FED_BACK_LIMIT,
     ImageFeatures,
     MaskCandidates,
     MaskResult,
@@ -22,7 +23,6 @@ from napari_sam2.model.tensors import (
     picked,
 )
 from napari_sam2.session.memory_bank import RecencyPolicy
-from napari_sam2.session.prompt_decoding import FED_BACK_LIMIT
 from napari_sam2.training.data.batches import StepBatch
 from napari_sam2.training.data.simulated_prompts import (
     correction_clicks,

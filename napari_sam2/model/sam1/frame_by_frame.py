@@ -12,20 +12,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from napari_sam2.model.tensors import MaskCandidates, PromptTensors
+from napari_sam2.model.sam1.prompt_encoder import BOTTOM_RIGHT, TOP_LEFT
+from napari_sam2.model.tensors import FED_BACK_LIMIT, MaskCandidates, PromptTensors
 
 CELLS = 4  # of a mask on each side of a token
-# Logits that are a prompt stay in this range, as in the reference's video predictor.
-LIMIT = 32.0
 # The object may have moved or grown: its box gets a part of its size on each side.
 BOX_MARGIN = 0.05
 SEEN, LOST = 10.0, -10.0  # object scores
-_TOP_LEFT, _BOTTOM_RIGHT = 2, 3
 
 
 def as_memory(logits: Tensor) -> Tensor:
     """Return logits (B, 1, 4h, 4w) as the memory (B, 16, h, w) of a frame."""
-    return F.pixel_unshuffle(logits.clamp(-LIMIT, LIMIT), CELLS)
+    return F.pixel_unshuffle(logits.clamp(-FED_BACK_LIMIT, FED_BACK_LIMIT), CELLS)
 
 
 def conditioned(embedding: Tensor, memory: Tensor) -> Tensor:
@@ -54,7 +52,7 @@ def next_prompts(logits: Tensor) -> PromptTensors:
     low = torch.stack([x0 - dx, y0 - dy], -1).clamp(min=0)
     high = torch.stack([x1 + dx, y1 + dy], -1)
     high = torch.minimum(high, high.new_tensor([logits.shape[-1], logits.shape[-2]]) * pixels_per_cell)
-    labels = torch.tensor([[_TOP_LEFT, _BOTTOM_RIGHT]], dtype=torch.int32, device=logits.device)
+    labels = torch.tensor([[TOP_LEFT, BOTTOM_RIGHT]], dtype=torch.int32, device=logits.device)
     return PromptTensors(torch.stack([low, high], 1), labels.expand(len(logits), -1), logits)
 
 
