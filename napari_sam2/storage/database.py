@@ -35,10 +35,10 @@ _MAGIC = b"SQLite format 3\0"
 _SYNC_AFTER = 0.5  # seconds
 _CHECKED_BYTES = 32 * 2**20  # larger databases are checked as a whole by verify() only
 _SMALL_TABLES = ("project", "step", "entry", "removal")
-_PAGE = 4096  # bytes
-_CHECKPOINT_PAGES = 4000
+_PAGE = 2048  # bytes; larger ones waste room with small records
+_CHECKPOINT_PAGES = 8000
 _ROWS_AT_ONCE = 100
-_QUIET_PAGES = 1000  # of the log, that are moved into the database when it is quiet
+_QUIET_PAGES = 2000  # of the log, that are moved into the database when it is quiet
 _LIMITS = {
     sqlite3.SQLITE_LIMIT_LENGTH: 256 * 2**20,
     sqlite3.SQLITE_LIMIT_SQL_LENGTH: 100_000,
