@@ -44,7 +44,7 @@ def copy_slowly(project: Project, target: Path, rng: random.Random, first: int, 
         with (project.path / name).open("rb") as source, (target / name).open("wb") as copy:
             while piece := source.read(rng.choice([4096, 20_000, 60_000])):
                 copy.write(piece)
-                for _ in range(rng.randrange(4)):
+                for _ in range(rng.randrange(4) if frame < first + 60 else 0):
                     write(project, frame)
                     frame += 1
                 if checkpoints and rng.random() < 0.3:
