@@ -84,7 +84,8 @@ def read_davis(path: Path) -> ImportedMasks:
         frames = frames_of_files(files)
         collector = Collector(str(path))
         for frame, file in sorted(zip(frames, files)):
-            labels = read_label_image(file)
+            with readable(file):
+                labels = read_label_image(file)
             # A colour image is left as it is: the collector says what is wrong with it.
             ids = np.where(labels == DONT_CARE, 0, labels) if labels.ndim == 2 else labels
             collector.add_labels(frame, ids)

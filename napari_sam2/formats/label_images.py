@@ -90,7 +90,9 @@ def _read_folder(path: Path) -> ImportedMasks:
     frames = frames_of_files(files)
     collector = Collector(str(path))
     for frame, file in sorted(zip(frames, files)):
-        collector.add_labels(frame, read_label_image(file))
+        with readable(file):
+            labels = read_label_image(file)
+        collector.add_labels(frame, labels)
     return collector.finished(
         max(frames) + 1, frame_names={frame: file.name for frame, file in zip(frames, files, strict=True)}
     )

@@ -118,3 +118,15 @@ def test_numbers_inside_of_names_order_the_masks_of_a_source_without_names(
 def test_masks_without_numbers_are_in_their_natural_order(tmp_path: Path) -> None:
     found = read_masks(write_masks(tmp_path / "masks", ["a2b1.png", "a10b1.png", "a1b1.png", "x.png"]))
     assert [found.masklets[i].frames[0] for i in (1, 2, 3, 4)] == [1, 2, 0, 3]
+
+
+@pytest.mark.parametrize("ending", ["png", "tif"])
+def test_a_damaged_mask_of_a_folder_is_named(tmp_path: Path, ending: str) -> None:
+    names = [f"m{k}.{ending}" for k in range(4)]
+    folder = write_masks(tmp_path / "masks", names)
+    content = (folder / names[2]).read_bytes()
+    (folder / names[2]).write_bytes(content[: len(content) // 2])
+    with pytest.raises(
+        ImportProblem, match=rf"masks.m2\.{ending} (can't be read as masks|is not a readable)"
+    ):
+        read_masks(folder)
