@@ -130,7 +130,7 @@ def guessed_axes(shape: Sequence[int], dtype: Any) -> tuple[str, ...]:
         raise SourceError(f"An array of shape {tuple(shape)} can't be read as frames; give axes.")
     last = 2 <= shape[-1] <= _MOST_CHANNELS_LAST and len(shape) >= 3 and min(shape[-3:-1]) >= _LEAST_SIDE
     if last and not rgb:
-        return (*(letter for letter in "ptzyx"[1 - count :] if letter != "c"), "c")
+        return (*{2: "yx", 3: "tyx", 4: "tzyx", 5: "ptzyx"}[count - 1], "c")
     return tuple(_USUAL[count]) + (("s",) if rgb else ())
 
 

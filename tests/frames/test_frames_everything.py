@@ -137,6 +137,7 @@ def test_channels_behind_the_pixels_are_channels(tmp_path):
             assert (len(frames), frames.size) == (6, (20, 30))
             for channel in (0, 1):
                 np.testing.assert_array_equal(frames.intensities(3, channel), data[3, ..., channel])
+            assert source.axes[0] == "t"
 
 
 # ---------------------------------------------------------------- zarr
