@@ -113,3 +113,10 @@ def test_what_makes_no_sense_is_refused_in_a_sentence(napari_sam2, project):
     assert "object 7 does not exist" in said.err
     assert napari_sam2("review", project, "accept", "x").code == 2
     assert napari_sam2("review", project, "end", 1, "--frame", "-3").code == 2
+
+
+def test_info_of_a_large_project_does_not_measure_every_mask(napari_sam2, project, monkeypatch):
+    monkeypatch.setattr("napari_sam2.cli.commands.info._MOST_MEASURED", 2 * LENGTH - 1)
+    objects = napari_sam2("info", project, "--json").ok()["objects"]
+    assert [o["states"] for o in objects] == [None, None]
+    assert "tracked" not in napari_sam2("info", project).out
