@@ -59,7 +59,7 @@ def test_headless_dask(run):
 def test_auto_to_tracks(run, tmp_path):
     with run("auto_to_tracks.py", frames=2).open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["track_id", "t", "y", "x", "name"]
+    assert list(rows[0]) == ["track_id", "t", "y", "x", "name", "parent", "generation"]
     assert {row["t"] for row in rows} == {"0", "1"}
     found = {int(row["track_id"]) for row in rows}
     assert len(found) >= 3

@@ -12,6 +12,7 @@ import tifffile
 import zarr
 
 from napari_sam2.cli import main
+from napari_sam2.masks import FrameMasks
 from napari_sam2.storage import Project
 
 PAGES = Path(__file__).parents[1] / "docs" / "howto"
@@ -39,9 +40,10 @@ def recordings(tmp_path, monkeypatch):
     volumes = np.stack([np.stack([flies(4 * t + z)[:256, :256, 0] for z in range(2)]) for t in range(2)])
     tifffile.imwrite("movie.ome.tif", volumes, ome=True, metadata={"axes": "TZYX"})
     shape, chunks = (2, 4100, 6300), (1, 1025, 1050)
-    zarr.create_array(
+    large = zarr.create_array(
         "large.ome.zarr", shape=shape, chunks=chunks, dtype="uint8", dimension_names=("t", "y", "x")
     )
+    large[:] = 1  # chunks that were never written are warned of
 
 
 def run(page: str) -> dict[str, object]:
@@ -75,6 +77,22 @@ def test_a_part_of_a_huge_image(recordings):
     space = run("huge-images.md")
     assert len(space["session"].frames) == 2
     assert space["session"].size == (1024, 1024)
+
+
+def test_a_review_is_decided_by_a_script(recordings):
+    with Project.create("cells.sam2", (20, 32, 32)) as project:
+        for frame in range(20):
+            masks = np.zeros((2, 32, 32), bool)
+            masks[0, 4:12, 4:12] = True
+            masks[1, 20:28, 20:28] = frame >= 12
+            scores = np.full(2, 5.0 if frame != 6 else 0.0, np.float32)
+            found = FrameMasks(frame, (3, 9), masks, scores, np.ones(2, np.float32), np.zeros(2, bool))
+            project.store.put_masks(found, "tracked")
+    space = run("review.md")
+    assert all(item.weight <= 0.8 for item in space["queue"].items)
+    with Project.open("cells.sam2") as project:
+        parents = {i: info.parent for i, info in project.objects.items() if info.parent is not None}
+    assert [(i, parent.object_id, parent.frame) for i, parent in parents.items()][-1] == (9, 3, 12)
 
 
 def test_headless(recordings):

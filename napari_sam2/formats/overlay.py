@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from scipy.ndimage import binary_erosion
 from scipy.ndimage import label as connected_pieces
 
-from napari_sam2.formats.atomic_output import Overwrite, staged
+from napari_sam2.formats.atomic_output import SIGNATURE, Overwrite, staged
 from napari_sam2.formats.tracking_results import TrackingResults
 from napari_sam2.frames.errors import FrameReadError
 from napari_sam2.frames.video.ffmpeg_encoder import FrameEncoder
@@ -68,7 +68,7 @@ def write_overlay(
     rate = frame_rate or results.calibration.frame_rate or DEFAULT_FRAME_RATE
     height, width = results.size
     even = (height + height % 2, width + width % 2)
-    with staged(path, overwrite) as part, FrameEncoder(part, even, rate) as encoder:
+    with staged(path, overwrite) as part, FrameEncoder(part, even, rate, SIGNATURE) as encoder:
         for found in results.frames(*(frames or (0, results.n_frames))):
             try:
                 picture = results.picture(found.frame)

@@ -7,6 +7,7 @@ import sys
 import weakref
 from dataclasses import replace
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,12 @@ from napari_sam2.formats.atomic_output import SIGNATURE, foreign_part, staged
 from napari_sam2.masks import FrameMasks
 from napari_sam2.objects import ObjectInfo, object_color
 
-ALL = list(FORMATS)
+ALL = [
+    pytest.param(
+        name, marks=pytest.mark.skipif(name == "geff" and not find_spec("geff"), reason="needs geff")
+    )
+    for name in FORMATS
+]
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -28,6 +28,8 @@ class FrameEncoder:
         (height, width) of the frames.
     rate : float
         Frames per second.
+    comment : str
+        Stands in the file's metadata.
 
     Raises
     ------
@@ -35,13 +37,14 @@ class FrameEncoder:
         If ffmpeg can't be started, can't encode, or takes no frame for ``FRAME_SECONDS``.
     """
 
-    def __init__(self, path: Path, size: tuple[int, int], rate: float) -> None:
+    def __init__(self, path: Path, size: tuple[int, int], rate: float, comment: str = "") -> None:
         self._path = path
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - closed with the context
         # fmt: off
         command = [ffmpeg.executable(), "-hide_banner", "-nostats", "-v", "error", "-y", "-f", "rawvideo",
                    "-pix_fmt", "rgb24", "-s", f"{size[1]}x{size[0]}", "-r", f"{rate:.10g}", "-i", "pipe:0", "-an",
                    "-c:v", "libx264", "-pix_fmt", "yuv420p", "-crf", "20", "-movflags", "+faststart",
+                   *(("-metadata", f"comment={comment}") if comment else ()),
                    ffmpeg.input_name(str(path))]
         # fmt: on
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": self._log}

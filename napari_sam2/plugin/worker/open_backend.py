@@ -53,13 +53,19 @@ class LoadedModel:
 
     def get(self, choice: ModelChoice, progress: Progress) -> Sam2 | Sam:
         """Return a network; it is loaded unless it was the last one."""
-        if self._loaded is None or self._loaded[0] != choice:
+        if self._loaded is None or not _fits(choice, *self._loaded):
             self._loaded = None  # the memory of the old one is needed for the new one
             device: Any = choice.device
             size = choice.image_size
             model = load_image_model(choice.name, device=device, progress=progress, image_size=size)
             self._loaded = (choice, model)
         return self._loaded[1]
+
+
+def _fits(choice: ModelChoice, before: ModelChoice, model: Sam2 | Sam) -> bool:
+    """Return whether a network is what is asked for; its own size, said by a project, is not another one."""
+    alike = replace(choice, image_size=before.image_size) == before
+    return alike and choice.image_size in (before.image_size, model.config.image_size)
 
 
 def open_backend(loaded: LoadedModel, spec: SessionSpec, progress: Progress) -> OpenedSession:

@@ -126,7 +126,7 @@ def test_readers_take_only_what_they_can_read(movie, tmp_path):
 
 def project(path, source, frames=4, size=(20, 30)):
     with Project.create(path, (frames, *size), source=source, model=ModelDescription("nano")) as made:
-        made.put_object(3, "left", "#ff0000")
+        made.change_object(3, "left", "#ff0000")
         made.save_prompts({(0, 3): Prompt((PointPrompt(5, 5),))})
         for t in range(frames):
             mask = np.zeros(size, bool)
