@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PYTEST_ENV ?= OMP_NUM_THREADS=1
 PYTEST_FLAGS ?= -n 2 --dist loadfile
 
-.PHONY: test demo docs lint types contracts unit oldest fuzz pyside system env clean
+.PHONY: test demo docs lint types contracts unit oldest lowest fuzz pyside system env clean
 
 test: env system lint types contracts unit oldest pyside
 
@@ -59,6 +59,16 @@ $(VENV)-oldest/.installed: pyproject.toml constraints-oldest.txt
 	$(VENV)-oldest/bin/pip install --quiet --disable-pip-version-check -c constraints-oldest.txt -e ".[test]"
 	@touch $@
 
+# Readers, exports and weights with the lowest version of everything that is depended upon; its warnings are not ours.
+LOWEST ?= tests/frames tests/formats tests/model/weights
+lowest: $(VENV)-lowest/.installed system
+	$(PYTEST_ENV) $(VENV)-lowest/bin/pytest $(PYTEST_FLAGS) -W default -p no:cacheprovider $(LOWEST)
+
+$(VENV)-lowest/.installed: pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv $(VENV)-lowest
+	$(VENV)-lowest/bin/pip install --quiet --disable-pip-version-check -c constraints-lowest.txt -e ".[test]"
+	@touch $@
+
 # Menus, docks and events once more with the other Qt binding.
 pyside: $(VENV)-pyside/.installed system
 	QT_API=pyside6 $(PYTEST_ENV) $(VENV)-pyside/bin/pytest -p no:cacheprovider tests/plugin/contributions/test_plugin_menu.py tests/plugin/qt/test_event_loop.py
@@ -70,4 +80,4 @@ $(VENV)-pyside/.installed: pyproject.toml constraints.txt
 	@touch $@
 
 clean:
-	rm -rf $(VENV) $(VENV)-oldest $(VENV)-pyside .mypy_cache .ruff_cache .pytest_cache dist build
+	rm -rf $(VENV) $(VENV)-oldest $(VENV)-lowest $(VENV)-pyside .mypy_cache .ruff_cache .pytest_cache dist build
