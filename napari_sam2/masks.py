@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from pycocotools import mask as coco
-from scipy import ndimage
 
 BoolArray = NDArray[np.bool_]
 _EIGHT = np.ones((3, 3), int)  # pixels are connected across corners as well
@@ -412,5 +411,7 @@ def _small_holes(mask: BoolArray, area: int, size: tuple[int, int], corner: tupl
 
 def _regions(mask: BoolArray) -> tuple[NDArray[Any], NDArray[Any]]:
     """Return labels (H, W) of 8-connected regions, and the area of each; 0 is what is outside."""
+    from scipy import ndimage  # takes longer to import than everything else that masks need
+
     labels, count = ndimage.label(mask, _EIGHT)
     return labels, np.bincount(labels.ravel(), minlength=count + 1)
