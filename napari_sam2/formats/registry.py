@@ -31,8 +31,8 @@ class ExportFormat:
         ``module:function``; imported when first used, because the writers' libraries take a while to load.
     needs_frames : bool
         Whether the source's frames are read and not only the masks.
-    library : str
-        A library that it needs and that is not installed with napari-sam2; empty: none.
+    package : str
+        A Python package that it needs and that is not installed with napari-sam2; empty: none.
     """
 
     name: str
@@ -40,12 +40,12 @@ class ExportFormat:
     title: str
     writer: str
     needs_frames: bool = False
-    library: str = ""
+    package: str = ""
 
     @property
     def available(self) -> bool:
-        """True if the library that it needs is installed."""
-        return not self.library or find_spec(self.library) is not None
+        """True if the package that it needs is installed."""
+        return not self.package or find_spec(self.package) is not None
 
     def write(
         self, results: TrackingResults, path: Path, *, overwrite: Overwrite = False, **options: Any
@@ -53,7 +53,7 @@ class ExportFormat:
         """Write ``results`` to ``path``; errors are those of the format's writer."""
         if not self.available:
             raise ImportError(
-                f"the format {self.name} needs the library {self.library}: pip install 'napari-sam2[lineage]'"
+                f"the format {self.name} needs the package {self.package}: pip install 'napari-sam2[lineage]'"
             )
         module, function = self.writer.split(":")
         write: Callable[..., Path] = getattr(import_module(f"napari_sam2.formats.{module}"), function)
@@ -71,7 +71,7 @@ _ALL = (
         "trackmate", "trackmate.xml", "outlines, links, divisions for TrackMate", "trackmate:write_trackmate"
     ),
     ExportFormat(
-        "geff", "tracks.geff", "graph of tracks with divisions, GEFF", "geff:write_geff", library="geff"
+        "geff", "tracks.geff", "graph of tracks with divisions, GEFF", "geff:write_geff", package="geff"
     ),
     ExportFormat(
         "csv", "measurements.csv", "area, position, intensity, score", "measurements:write_measurements", True

@@ -130,7 +130,7 @@ def test_geff_is_read_by_its_library(divided, tmp_path):
 
 
 def test_without_its_library_a_format_says_what_to_install(divided, tmp_path):
-    missing = replace(FORMATS["geff"], library="no_such_library_at_all")
+    missing = replace(FORMATS["geff"], package="no_such_library_at_all")
     assert not missing.available
     with pytest.raises(ImportError, match=r"napari-sam2\[lineage\]"):
         missing.write(divided, tmp_path / "tracks.geff")
