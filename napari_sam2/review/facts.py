@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import label
+from scipy.ndimage import find_objects, label
 
 from napari_sam2.masks import BoolArray, FrameMasks, mask_box
 
@@ -144,13 +144,16 @@ def _pieces(crop: BoolArray) -> tuple[float, float]:
         return 0.0, 0.0
     areas = np.bincount(labels.ravel())[1:]
     order = np.argsort(-areas)
-    largest = np.argwhere(labels == order[0] + 1)  # (N, 2)
-    low, high = largest.min(0), largest.max(0)
+    boxes = [
+        (np.array([s.start for s in box]), np.array([s.stop - 1 for s in box]))
+        for box in find_objects(labels)
+    ]
+    low, high = boxes[order[0]]
     reach = _FAR * 2 * np.sqrt(areas[order[0]] / np.pi)
     far = 0
     for piece in order[1:20]:  # smaller ones hardly count
-        y, x = np.nonzero(labels == piece + 1)
-        gap = np.maximum(np.maximum(low - (y.max(), x.max()), (y.min(), x.min()) - high), 0)
+        first, last = boxes[piece]
+        gap = np.maximum(np.maximum(low - last, first - high), 0)
         far += int(areas[piece]) if np.hypot(*gap) > reach else 0
     return far / int(areas.sum()), float(areas[order[1]] / areas[order[0]])
 

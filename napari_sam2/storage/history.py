@@ -80,6 +80,11 @@ class History:
         return int(self._value("reach = 1 AND applied", "COUNT(*)"))
 
     @property
+    def last_step(self) -> int:
+        """Number of the newest of ``steps`` in effect; 0 without one."""
+        return int(self._value("reach = 1 AND applied ORDER BY id DESC LIMIT 1") or 0)
+
+    @property
     def top(self) -> int:
         """Number of the newest step in effect, also when it can't be undone."""
         return int(self._value("applied ORDER BY id DESC LIMIT 1"))

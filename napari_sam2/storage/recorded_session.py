@@ -115,7 +115,7 @@ class RecordedSession(VideoSession):
         """
         with self._action(label, joins or self._continues(group)):
             yield
-        self._group = (group, self._last_step)
+        self._group = (group, self.history.last_step)
 
     def set_prompt(self, frame: int, object_id: int, prompt: Prompt) -> FrameMasks:
         """Set the prompt of one object on one frame; see :meth:`VideoSession.set_prompt`."""
@@ -307,13 +307,8 @@ class RecordedSession(VideoSession):
         # What a session computes follows from prompts and records alone.
         self.restart(self.project.prompts)
 
-    @property
-    def _last_step(self) -> int:
-        """Number of the step that the next undo takes back; 0 without one."""
-        return self.history.steps[self.history.applied - 1][0] if self.history.applied else 0
-
     def _continues(self, group: int) -> bool:
-        return group != 0 and self._group == (group, self._last_step)
+        return group != 0 and self._group == (group, self.history.last_step)
 
     @contextmanager
     def _action(self, label: str, joins: bool = False) -> Iterator[None]:
